@@ -1,0 +1,549 @@
+"""What an embedding is: autoencoders as scikit-learn transformers."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from skdcec import _persistence
+from skdcec._batches import Batches, map_batches, plan_batches
+from skdcec._device import cpu_state, make_generator, resolve_device
+from skdcec._functional import reconstruction_loss
+from skdcec._images import (
+    natural_scale,
+    restore_layout,
+    root_mean_square,
+    validate_images,
+    validate_rows,
+)
+from skdcec._modules import (
+    ACTIVATIONS,
+    AutoencoderModule,
+    ConvAutoencoderModule,
+    DenseAutoencoderModule,
+)
+from skdcec._training import (
+    ReconstructionNet,
+    Schedule,
+    epoch_history,
+    loader_for,
+    train,
+    unchanged_on_failure,
+)
+
+
+class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """What the two autoencoders share: everything but the network and the form of X.
+
+    An encoder for the clusterers has ``fit``, ``transform``, ``module_``, ``metric_`` and
+    ``history_``; batches reach its module as ``X / scale_``, images if it has
+    ``image_shape_`` and rows if not.
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "augmentation": [callable, None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions({"onecycle", "cosine", "constant"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "device": [str, torch.device, None],
+        "callbacks": [list, tuple, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose", None],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: None = None) -> Self:
+        """Train the autoencoder to reconstruct `X`.
+
+        Parameters
+        ----------
+        X : array-like
+            The images or vectors. Never modified; may be read-only or memory-mapped.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If `X` or a parameter is not usable, or the loss becomes NaN.
+        KeyboardInterrupt
+            On Ctrl-C; the estimator is then as it was before.
+        """
+        with unchanged_on_failure(self):
+            self._fit(self._validate(X, reset=True))
+        return self
+
+    def _fit(self, array: np.ndarray) -> None:
+        device = resolve_device(self.device)
+        generator = make_generator(check_random_state(self.random_state).randint(2**31 - 1))
+        scale = self._find_scale(array)
+        module = self._new_module(generator)
+        batch_size, n_passes = plan_batches(len(array), self.batch_size)
+        loader = loader_for(
+            Batches(array, scale, device),
+            batch_size=batch_size,
+            n_passes=n_passes,
+            generator=generator,
+        )
+        net = ReconstructionNet(
+            module,
+            loss_names=(),
+            schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
+            generator=generator,
+            augmentation=self.augmentation,
+            callbacks=self.callbacks,
+            max_epochs=self.max_epochs,
+            lr=self.lr,
+            device=device,
+        )
+        train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
+        self.module_ = net.module_.eval()
+        self.scale_ = scale
+        self.history_ = epoch_history(net, {"loss": "train_loss"})
+        self.n_iter_ = len(self.history_["loss"])
+        self.device_ = str(device)
+        self.metric_ = "euclidean"
+        self._n_features_out = int(self.n_components)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embed `X`.
+
+        Parameters
+        ----------
+        X : array-like
+            Images or vectors of the shape seen in `fit`.
+
+        Returns
+        -------
+        embedding : ndarray of shape (n_samples, n_components), dtype float32
+        """
+        check_is_fitted(self)
+        return map_batches(self.module_.encode, self._batches(X)).numpy()
+
+    def score(self, X: Any, y: None = None) -> float:
+        """Return how well `X` is reconstructed; greater is better.
+
+        Parameters
+        ----------
+        X : array-like
+            Images or vectors of the shape seen in `fit`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            The negative mean squared error, with values divided by ``scale_``.
+        """
+        check_is_fitted(self)
+
+        def error(batch: torch.Tensor) -> torch.Tensor:
+            reconstruction = self.module_.decode(self.module_.encode(batch))
+            # One loss per batch, weighted by its rows: mean over all values of X.
+            return reconstruction_loss(reconstruction, batch).expand(len(batch))
+
+        return -float(map_batches(error, self._batches(X)).double().mean())
+
+    def save(self, path: Any) -> None:
+        """Write the fitted estimator to a file that holds no code.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, in safetensors format. Replaced as a whole, or not at all.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+
+        Warns
+        -----
+        UserWarning
+            If parts cannot be rebuilt from plain values; their names are given.
+        """
+        check_is_fitted(self)
+        _persistence.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """Read an estimator written by `save`. Executes nothing from the file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        estimator : object
+            Fitted, on the CPU.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, of another kind, or from a newer version.
+        """
+        return _persistence.load(cls, path)
+
+    def _batches(self, X: Any) -> Batches:
+        device = next(self.module_.parameters()).device
+        return Batches(self._validate(X, reset=False), self.scale_, device)
+
+    def _decode(self, Z: Any) -> np.ndarray:
+        """Decode embeddings into values in the units of X, channels last."""
+        check_is_fitted(self)
+        return decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        return cpu_state(super().__getstate__())
+
+
+class ConvAutoencoder(_BaseAutoencoder):
+    """Embed images by a convolutional autoencoder.
+
+    Strided convolutions lead to a linear layer of `n_components` values, the embedding;
+    a mirrored decoder leads back; both are trained on the mean squared error of the
+    reconstruction. Works for images of any size and number of channels.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        Size of the embedding.
+    filters : sequence of int, default=(32, 64, 128)
+        Output channels of the convolutions. Each halves height and width; kernels are
+        5x5, the last one 3x3.
+    activation : {"relu", "elu", "leaky_relu", "gelu", "silu", "tanh"}, default="relu"
+        Function after each layer but the embedding and the output, which are linear.
+    image_shape : tuple (height, width) or (height, width, channels), default=None
+        Shape of the images that come as rows of a 2-D `X`. None takes a square number of
+        features for a square gray image, and any other for an image one pixel high.
+    data_format : {"channels_last", "channels_first"}, default="channels_last"
+        Order of the axes of a 4-D `X`. Rows of a 2-D `X` are always (H, W, C).
+    augmentation : callable, default=None
+        Maps a batch, a float32 tensor of shape (n, C, H, W) with values divided by
+        ``scale_``, to a changed one of the same shape; called with the keyword `generator`
+        (a torch.Generator) if it takes that.
+    max_epochs : int, default=50
+        Passes over the data; with ``batch_size="auto"``, few images are passed several
+        times per epoch.
+    lr : float, default=3e-3
+        Learning rate of Adam at its highest.
+    lr_schedule : {"onecycle", "cosine", "constant"}, default="onecycle"
+        How the learning rate moves from step to step.
+    batch_size : int or "auto", default="auto"
+        Images per step. "auto" is 256, less for few images.
+    device : str or torch.device, default=None
+        None uses CUDA where present, else the CPU.
+    callbacks : list of skorch callbacks, default=None
+        Called by skorch during training, such as ``skorch.callbacks.EarlyStopping``.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, order and augmentation.
+    verbose : int or bool, default=None
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The trained network, with ``encode`` and ``decode``.
+    image_shape_ : tuple (height, width, channels)
+    scale_ : float
+        What pixel values are divided by.
+    metric_ : str
+        "euclidean", the distance that the embedding is made for.
+    history_ : dict of list of float
+        "loss" and "lr", one value per epoch.
+    n_iter_ : int
+        Epochs trained.
+    device_ : str
+        Where training ran.
+    n_features_in_ : int
+        Values per image.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of `X`, where it had any.
+
+    See Also
+    --------
+    DeepConvEmbeddingClustering : Trains such an embedding and clusters together.
+    DenseAutoencoder : The same for vectors.
+
+    References
+    ----------
+    Guo, Liu, Zhu & Yin, *Deep Clustering with Convolutional Autoencoders*, ICONIP 2017.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skdcec import ConvAutoencoder
+    >>> images = load_digits().images[:100]
+    >>> encoder = ConvAutoencoder(n_components=5, max_epochs=2, random_state=0)
+    >>> encoder.fit_transform(images).shape
+    (100, 5)
+    """
+
+    _parameter_constraints: dict = {
+        **_BaseAutoencoder._parameter_constraints,
+        "filters": ["array-like"],
+        "image_shape": ["array-like", None],
+        "data_format": [StrOptions({"channels_last", "channels_first"})],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 10,
+        *,
+        filters: Sequence[int] = (32, 64, 128),
+        activation: str = "relu",
+        image_shape: tuple[int, ...] | None = None,
+        data_format: str = "channels_last",
+        augmentation: Any = None,
+        max_epochs: int = 50,
+        lr: float = 3e-3,
+        lr_schedule: str = "onecycle",
+        batch_size: int | str = "auto",
+        device: Any = None,
+        callbacks: Sequence[Any] | None = None,
+        random_state: Any = None,
+        verbose: Any = None,
+    ):
+        self.n_components = n_components
+        self.filters = filters
+        self.activation = activation
+        self.image_shape = image_shape
+        self.data_format = data_format
+        self.augmentation = augmentation
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.batch_size = batch_size
+        self.device = device
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Decode embeddings into images.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+            Embeddings.
+
+        Returns
+        -------
+        images : ndarray, dtype float32
+            In the form and the units of the `X` seen in `fit`.
+        """
+        return restore_layout(self._decode(Z), self._layout)
+
+    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
+        images, shape, layout = validate_images(
+            self, X, reset=reset, image_shape=self.image_shape
+        )
+        if reset:
+            self.image_shape_, self._layout = shape, layout
+        return images
+
+    def _find_scale(self, images: np.ndarray) -> float:
+        return natural_scale(images)
+
+    def _new_module(self, generator: torch.Generator | None) -> AutoencoderModule:
+        return ConvAutoencoderModule(
+            self.image_shape_,
+            self.n_components,
+            check_widths("filters", self.filters),
+            self.activation,
+            generator,
+        )
+
+
+class DenseAutoencoder(_BaseAutoencoder):
+    """Embed vectors by a fully connected autoencoder.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        Size of the embedding.
+    hidden_layer_sizes : sequence of int, default=(500, 500, 2000)
+        Widths of the layers between input and embedding; the decoder mirrors them.
+    activation : {"relu", "elu", "leaky_relu", "gelu", "silu", "tanh"}, default="relu"
+        Function after each layer but the embedding and the output, which are linear.
+    augmentation : callable, default=None
+        Maps a batch, a float32 tensor of shape (n, n_features), to a changed one of the
+        same shape; called with the keyword `generator` if it takes that.
+    max_epochs : int, default=50
+        Passes over the data; with ``batch_size="auto"``, few vectors are passed several
+        times per epoch.
+    lr : float, default=3e-3
+        Learning rate of Adam at its highest.
+    lr_schedule : {"onecycle", "cosine", "constant"}, default="onecycle"
+        How the learning rate moves from step to step.
+    batch_size : int or "auto", default="auto"
+        Vectors per step. "auto" is 256, less for few vectors.
+    device : str or torch.device, default=None
+        None uses CUDA where present, else the CPU.
+    callbacks : list of skorch callbacks, default=None
+        Called by skorch during training.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, order and augmentation.
+    verbose : int or bool, default=None
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The trained network, with ``encode`` and ``decode``.
+    scale_ : float
+        What values are divided by: the root of their mean square.
+    metric_ : str
+        "euclidean", the distance that the embedding is made for.
+    history_ : dict of list of float
+        "loss" and "lr", one value per epoch.
+    n_iter_ : int
+        Epochs trained.
+    device_ : str
+        Where training ran.
+    n_features_in_ : int
+        Values per vector.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of `X`, where it had any.
+
+    See Also
+    --------
+    DeepEmbeddingClustering : Trains such an embedding and clusters together.
+    ConvAutoencoder : The same for images.
+
+    References
+    ----------
+    Xie, Girshick & Farhadi, *Unsupervised Deep Embedding for Clustering Analysis*,
+    ICML 2016. Layers are trained together rather than one after another.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skdcec import DenseAutoencoder
+    >>> X = load_digits().data[:100]
+    >>> encoder = DenseAutoencoder(5, hidden_layer_sizes=(32,), max_epochs=2, random_state=0)
+    >>> encoder.fit_transform(X).shape
+    (100, 5)
+    """
+
+    _parameter_constraints: dict = {
+        **_BaseAutoencoder._parameter_constraints,
+        "hidden_layer_sizes": ["array-like"],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 10,
+        *,
+        hidden_layer_sizes: Sequence[int] = (500, 500, 2000),
+        activation: str = "relu",
+        augmentation: Any = None,
+        max_epochs: int = 50,
+        lr: float = 3e-3,
+        lr_schedule: str = "onecycle",
+        batch_size: int | str = "auto",
+        device: Any = None,
+        callbacks: Sequence[Any] | None = None,
+        random_state: Any = None,
+        verbose: Any = None,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.augmentation = augmentation
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.batch_size = batch_size
+        self.device = device
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Decode embeddings into vectors.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+            Embeddings.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), dtype float32
+            In the units of the `X` seen in `fit`.
+        """
+        return self._decode(Z)
+
+    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
+        return validate_rows(self, X, reset=reset)
+
+    def _find_scale(self, rows: np.ndarray) -> float:
+        return root_mean_square(rows)
+
+    def _new_module(self, generator: torch.Generator | None) -> AutoencoderModule:
+        return DenseAutoencoderModule(
+            self.n_features_in_,
+            self.n_components,
+            check_widths("hidden_layer_sizes", self.hidden_layer_sizes),
+            self.activation,
+            generator,
+        )
+
+
+def check_widths(name: str, widths: Any) -> tuple[int, ...]:
+    """Return the widths of layers as a tuple of positive ints.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is not a positive integer.
+    """
+    values = list(widths)
+    if not values or not all(isinstance(v, (int, np.integer)) and v >= 1 for v in values):
+        raise ValueError(f"{name}={widths!r} must be a sequence of integers of at least 1.")
+    return tuple(int(v) for v in values)
+
+
+def decode_embedding(module: Any, Z: Any, n_components: int, scale: float) -> np.ndarray:
+    """Decode embeddings with `module` into values in the units of X, channels last.
+
+    Raises
+    ------
+    ValueError
+        If `Z` does not have `n_components` columns.
+    """
+    Z = check_array(Z, dtype=np.float32, input_name="Z")
+    if Z.shape[1] != n_components:
+        raise ValueError(f"Z has {Z.shape[1]} columns, but the embedding has {n_components}.")
+    device = next(module.parameters()).device
+    decoded = map_batches(module.decode, Batches(Z, 1.0, device)).numpy() * np.float32(scale)
+    return np.ascontiguousarray(decoded.transpose(0, 2, 3, 1)) if decoded.ndim == 4 else decoded

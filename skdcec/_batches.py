@@ -1,0 +1,151 @@
+"""How data reaches the device: rows of an array become float32 tensors batch by batch."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Values of one inference batch. A function of the image size alone, so that an image is
+# always embedded in the same company-independent way, and memory does not grow with n.
+_INFERENCE_VALUES = 2**22
+
+# What "auto" means for a batch size: this many images, fewer where an epoch would have
+# fewer steps than this, and never a batch so small that its gradient is mostly noise.
+AUTO_BATCH_SIZE = 256
+MIN_AUTO_BATCH_SIZE = 16
+AUTO_STEPS_PER_EPOCH = 16
+
+
+class Batches:
+    """Rows of an array, divided by a scale, as float32 tensors on a device.
+
+    The array stays as it is, also when it is read-only or memory-mapped: conversion
+    happens for the rows of a batch. Images become (n, channels, height, width).
+
+    Parameters
+    ----------
+    array : ndarray of shape (n_samples, n_features) or (n_samples, height, width, channels)
+    scale : float
+    device : torch.device
+    """
+
+    def __init__(self, array: np.ndarray, scale: float, device: torch.device):
+        self.array = array
+        self.scale = scale
+        self.device = device
+        # One transfer of the raw values instead of one per batch, where they fit easily.
+        self._resident: Tensor | None = None
+        if device.type == "cuda" and array.dtype in (np.uint8, np.float32):
+            free, _ = torch.cuda.mem_get_info(device)
+            if array.nbytes <= free // 4:
+                self._resident = torch.from_numpy(np.array(array)).to(device)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, index: slice | np.ndarray) -> Tensor:
+        if self._resident is not None:
+            rows = index if isinstance(index, slice) else torch.from_numpy(index).to(self.device)
+            # A copy before the division in place: a slice is a view of the images themselves.
+            batch = self._resident[rows].to(torch.float32, copy=True).div_(self.scale)
+        else:
+            values = np.ascontiguousarray(self.array[index])
+            # What float32 cannot hold is divided before it is rounded, so that images in
+            # float64 and the same in uint8 come out equal.
+            exact = np.can_cast(values.dtype, np.float32)
+            scaled = np.divide(values, self.scale, dtype=np.float32 if exact else np.float64)
+            batch = torch.from_numpy(scaled.astype(np.float32, copy=False)).to(self.device)
+        return batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch
+
+
+class ShuffledLoader:
+    """Iterate over index batches of a shuffled data set, evenly sized.
+
+    Parameters
+    ----------
+    n_samples : int
+    batch_size : int
+        No batch is larger; the last is not smaller than the others by more than one.
+    n_passes : int
+        Passes over the data in one iteration.
+    generator : torch.Generator
+        Source of the order.
+    load : callable
+        Maps an integer array of row numbers to a batch.
+    """
+
+    def __init__(
+        self,
+        n_samples: int,
+        batch_size: int,
+        n_passes: int,
+        generator: torch.Generator,
+        load: Callable[[np.ndarray], object],
+    ):
+        self.n_samples = n_samples
+        self.n_passes = n_passes
+        self.generator = generator
+        self.load = load
+        self._n_batches = math.ceil(n_samples / batch_size)
+
+    def __len__(self) -> int:
+        return self._n_batches * self.n_passes
+
+    def __iter__(self) -> Iterator[object]:
+        for _ in range(self.n_passes):
+            order = torch.randperm(self.n_samples, generator=self.generator)
+            for index in order.tensor_split(self._n_batches):
+                yield self.load(index.numpy())
+
+
+def plan_batches(n_samples: int, batch_size: int | str) -> tuple[int, int]:
+    """Choose the batch size and the passes over the data that make one epoch.
+
+    A number is obeyed. "auto" keeps an epoch from having so few optimisation steps that
+    a usual number of epochs would leave the network untrained.
+
+    Parameters
+    ----------
+    n_samples : int
+    batch_size : int or "auto"
+
+    Returns
+    -------
+    batch_size : int
+    n_passes : int
+    """
+    if batch_size != "auto":
+        return min(int(batch_size), n_samples), 1
+    size = min(AUTO_BATCH_SIZE, max(MIN_AUTO_BATCH_SIZE, n_samples // AUTO_STEPS_PER_EPOCH))
+    size = min(size, n_samples)
+    return size, math.ceil(AUTO_STEPS_PER_EPOCH / math.ceil(n_samples / size))
+
+
+def map_batches(
+    function: Callable[[Tensor], Tensor], batches: Batches, *, batch_size: int | None = None
+) -> Tensor:
+    """Apply `function` to every row in fixed batches without gradients; collect on the CPU.
+
+    Parameters
+    ----------
+    function : callable
+        Maps a batch to a tensor with as many rows.
+    batches : Batches
+    batch_size : int, optional
+        By default as many rows as a fixed number of values allows, at most 1024.
+
+    Returns
+    -------
+    tensor of shape (n_samples, ...)
+        On the CPU.
+    """
+    if batch_size is None:
+        batch_size = max(1, min(1024, _INFERENCE_VALUES // math.prod(batches.array.shape[1:])))
+    with torch.inference_mode():
+        parts = [
+            function(batches[start : start + batch_size]).cpu()
+            for start in range(0, len(batches), batch_size)
+        ]
+    return torch.cat(parts)

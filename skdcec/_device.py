@@ -1,0 +1,56 @@
+"""Where the computation runs, and the one stream of random numbers it uses."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """Return the device to run on: the one asked for, else CUDA where present, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        If `device` names nothing that this machine's PyTorch can use.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        available = "'cpu' and 'cuda'" if torch.cuda.is_available() else "'cpu'"
+        raise ValueError(
+            f"device={device!r} cannot be used here; available: {available}, "
+            "or None to let the library choose."
+        ) from error
+    return resolved
+
+
+def make_generator(seed: int) -> torch.Generator:
+    """Return a CPU generator, the source of all randomness of one training."""
+    return torch.Generator().manual_seed(seed)
+
+
+def on_cpu(module: nn.Module) -> nn.Module:
+    """Return `module` if it lives on the CPU, else a copy of it that does."""
+    parameter = next(module.parameters(), None)
+    if parameter is None or parameter.device.type == "cpu":
+        return module
+    return copy.deepcopy(module).cpu()
+
+
+def cpu_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Return an estimator's state with its modules and device moved to the CPU.
+
+    What was fitted on a GPU must load on a machine without one.
+    """
+    moved = {
+        key: on_cpu(value) if isinstance(value, nn.Module) else value
+        for key, value in state.items()
+    }
+    if "device_" in moved:
+        moved["device_"] = "cpu"
+    return moved

@@ -1,0 +1,88 @@
+"""The formulas of deep embedded clustering, as pure functions of tensors."""
+
+import torch
+from torch import Tensor
+
+
+def student_t_assignment(embedding: Tensor, centers: Tensor, alpha: float = 1.0) -> Tensor:
+    """Soft assignment of points to clusters by a Student's t kernel.
+
+    Parameters
+    ----------
+    embedding : tensor of shape (n_samples, n_components)
+        Embedded points ``z``.
+    centers : tensor of shape (n_clusters, n_components)
+        Cluster centers ``mu``.
+    alpha : float, default=1.0
+        Degrees of freedom of the kernel.
+
+    Returns
+    -------
+    tensor of shape (n_samples, n_clusters)
+        ``q``, whose rows sum to 1.
+
+    References
+    ----------
+    Xie, Girshick & Farhadi, *Unsupervised Deep Embedding for Clustering Analysis*,
+    ICML 2016, equation 1.
+    """
+    # Differences rather than a matrix product: exact for a point that lies on a center,
+    # and the same for a row whatever other rows stand beside it.
+    squared_distance = (embedding.unsqueeze(1) - centers).square().sum(dim=2)
+    # The power runs through logarithms, so that far points do not underflow to 0 / 0.
+    log_kernel = torch.log1p(squared_distance / alpha).mul(-(alpha + 1) / 2)
+    return torch.softmax(log_kernel, dim=1)
+
+
+def target_distribution(assignment: Tensor) -> Tensor:
+    """Sharpened targets that favour confident points and even out cluster sizes.
+
+    Parameters
+    ----------
+    assignment : tensor of shape (n_samples, n_clusters)
+        Soft assignment ``q`` of the whole data set.
+
+    Returns
+    -------
+    tensor of shape (n_samples, n_clusters)
+        ``p``, proportional to ``q² / f`` with the soft cluster sizes ``f = sum_i q_ij``;
+        rows sum to 1.
+
+    References
+    ----------
+    Xie, Girshick & Farhadi, ICML 2016, equation 3.
+    """
+    # A cluster that nobody uses has f = 0 and q = 0: its target is 0, not 0 / 0.
+    size = assignment.sum(dim=0).clamp_min(torch.finfo(assignment.dtype).tiny)
+    weight = assignment.square() / size
+    return weight / weight.sum(dim=1, keepdim=True)
+
+
+def clustering_loss(assignment: Tensor, target: Tensor) -> Tensor:
+    """Kullback-Leibler divergence KL(P || Q), averaged over points.
+
+    Parameters
+    ----------
+    assignment : tensor of shape (n_samples, n_clusters)
+        Soft assignment ``q``.
+    target : tensor of shape (n_samples, n_clusters)
+        Target distribution ``p``, held fixed.
+
+    Returns
+    -------
+    tensor of shape ()
+        ``mean_i sum_j p_ij log(p_ij / q_ij)``.
+
+    References
+    ----------
+    Guo, Liu, Zhu & Yin, *Deep Clustering with Convolutional Autoencoders*, ICONIP 2017,
+    equation 6.
+    """
+    tiny = torch.finfo(assignment.dtype).tiny
+    log_ratio = target.clamp_min(tiny).log() - assignment.clamp_min(tiny).log()
+    return (target * log_ratio).sum(dim=1).mean()
+
+
+def reconstruction_loss(reconstruction: Tensor, batch: Tensor) -> Tensor:
+    """Mean squared error over all values of a batch."""
+    return torch.nn.functional.mse_loss(reconstruction, batch)

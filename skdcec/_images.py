@@ -1,0 +1,196 @@
+"""What an image array is: shapes, channel order, dtype, and every error about them."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_feature_names, check_array, validate_data
+
+ImageShape = tuple[int, int, int]
+Layout = Literal["rows", "gray", "channels_last", "channels_first"]
+
+
+def validate_images(
+    estimator: BaseEstimator, X: Any, *, reset: bool, image_shape: tuple[int, ...] | None
+) -> tuple[np.ndarray, ImageShape, Layout]:
+    """Check images and return them as an (n, height, width, channels) array, uncopied.
+
+    Parameters
+    ----------
+    estimator : estimator with the parameter `data_format`
+        Sets (or, without `reset`, compares with) its ``n_features_in_`` and feature names;
+        without `reset`, compares with its ``image_shape_``.
+    X : array-like
+        2-D rows, (n, H, W), or 4-D in the estimator's `data_format`.
+    reset : bool
+        Whether this is `fit`.
+    image_shape : tuple or None
+        What the user says of the shape; only read with `reset`.
+
+    Returns
+    -------
+    images : ndarray of shape (n_samples, height, width, channels)
+        A view wherever `X` is an array of numbers in C order.
+    image_shape : tuple (height, width, channels)
+    layout : str
+        The form that `X` had.
+
+    Raises
+    ------
+    ValueError
+        If `X` is not numeric and finite, not 2-, 3- or 4-dimensional, or of another image
+        shape than asked for or seen in fit.
+    """
+    X = _as_stack(X)
+    if getattr(X, "ndim", 2) <= 2:
+        rows = validate_data(estimator, X, reset=reset, order="C")
+        shape = (
+            resolve_image_shape(image_shape, rows.shape[1]) if reset else estimator.image_shape_
+        )
+        return rows.reshape(len(rows), *shape), shape, "rows"
+
+    name = type(estimator).__name__
+    if X.ndim > 4:
+        raise ValueError(
+            f"X has {X.ndim} dimensions, shape {X.shape}; {name} takes images as "
+            "(n, H, W), (n, H, W, C) or flattened (n, H*W*C)."
+        )
+    X = check_array(X, ensure_2d=False, allow_nd=True, estimator=name, input_name="X")
+    wanted = _as_triple(image_shape) if reset else estimator.image_shape_
+    images, layout = _to_channels_last(X, estimator.data_format, known=wanted is not None)
+    shape = images.shape[1:]
+    if 0 in shape:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required."
+        )
+    if reset:
+        if wanted is not None and wanted != shape:
+            raise ValueError(
+                f"image_shape={image_shape!r} does not fit X of shape {X.shape}, "
+                f"whose images are {shape} (height, width, channels)."
+            )
+        estimator.n_features_in_ = math.prod(shape)
+        _check_feature_names(estimator, X, reset=True)
+    elif shape != wanted:
+        raise ValueError(
+            f"X holds images of shape {shape} (height, width, channels), but {name} was "
+            f"fitted with images of shape {estimator.image_shape_}."
+        )
+    return images, shape, layout
+
+
+def validate_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
+    """Check vectors and return them as an (n, n_features) array in C order, uncopied."""
+    return validate_data(estimator, X, reset=reset, order="C")
+
+
+def restore_layout(images: np.ndarray, layout: Layout) -> np.ndarray:
+    """Give (n, height, width, channels) images the form that X had in fit."""
+    if layout == "rows":
+        return images.reshape(len(images), -1)
+    if layout == "gray":
+        return images[..., 0]
+    return images.transpose(0, 3, 1, 2) if layout == "channels_first" else images
+
+
+def resolve_image_shape(image_shape: tuple[int, ...] | None, n_features: int) -> ImageShape:
+    """Return (height, width, channels) of images that come as rows of `n_features`.
+
+    Raises
+    ------
+    ValueError
+        If `image_shape` has another number of values, or is None where the number of
+        features suggests colour images but does not say which.
+    """
+    shape = _as_triple(image_shape)
+    if shape is not None:
+        if math.prod(shape) != n_features:
+            raise ValueError(
+                f"image_shape={image_shape!r} has {math.prod(shape)} values, but X has "
+                f"{n_features} features per row."
+            )
+        return shape
+    side = math.isqrt(n_features)
+    if side * side == n_features:
+        return side, side, 1
+    # Four channels of a square image make a square number too, and count as gray above.
+    side = math.isqrt(n_features // 3)
+    if side >= 8 and 3 * side * side == n_features:
+        raise ValueError(
+            f"X has {n_features} features per row, which could be {side}x{side} images with "
+            f"3 channels: pass image_shape=({side}, {side}, 3), or "
+            f"image_shape=(1, {n_features}) if it is a plain row."
+        )
+    return 1, n_features, 1
+
+
+def natural_scale(array: np.ndarray) -> float:
+    """Return the number that images are divided by, so that values lie within [-1, 1].
+
+    The usual ranges of pixels, 1, 255 and 65535, are taken for what they are when the
+    largest value fills more than half of them; then the same images as uint8, as fractions
+    and as floats up to 255 come out equal. Any other range is divided by its largest value.
+    """
+    largest = max(float(array.max()), -float(array.min()))
+    for full in (1.0, 255.0, 65535.0):
+        if full / 2 < largest <= full:
+            return full
+    return largest or 1.0
+
+
+def root_mean_square(array: np.ndarray) -> float:
+    """Return the number that brings the mean squared value of vectors to 1."""
+    squares = sum(
+        float(np.square(block, dtype=np.float64).sum())
+        for block in np.array_split(array, max(1, array.nbytes // 2**26))
+    )
+    return math.sqrt(squares / array.size) or 1.0
+
+
+def _as_stack(X: Any) -> Any:
+    """Turn a list of images into one array; leave everything else to the checks."""
+    if not isinstance(X, (list, tuple)) or not len(X) or np.ndim(X[0]) < 2:
+        return X
+    shapes = {np.shape(image) for image in X}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"X holds images of different shapes, {sorted(shapes)[:3]}; all must have one size: "
+            "skdcec.datasets.load_images resizes them."
+        )
+    return np.asarray(X)
+
+
+def _as_triple(image_shape: tuple[int, ...] | None) -> ImageShape | None:
+    if image_shape is None:
+        return None
+    shape = tuple(int(length) for length in image_shape)
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise ValueError(
+            f"image_shape={image_shape!r} must be (height, width) or (height, width, channels), "
+            "each at least 1."
+        )
+    return (shape[0], shape[1], shape[2] if len(shape) == 3 else 1)
+
+
+def _to_channels_last(
+    X: np.ndarray, data_format: str, *, known: bool
+) -> tuple[np.ndarray, Layout]:
+    """Return a channels-last view; unless the shape is `known`, doubt an unlikely order."""
+    if X.ndim == 3:
+        return X[..., np.newaxis], "gray"
+    second, last = X.shape[1], X.shape[3]
+    if data_format == "channels_first":
+        if last in (1, 3, 4) and second > 4 and not known:
+            raise ValueError(_order_message(X, "channels_last", "(n, H, W, C)"))
+        return X.transpose(0, 2, 3, 1), "channels_first"
+    if second in (1, 3, 4) and last > 4 and not known:
+        raise ValueError(_order_message(X, "channels_first", "(n, C, H, W)"))
+    return X, "channels_last"
+
+
+def _order_message(X: np.ndarray, data_format: str, order: str) -> str:
+    return (
+        f"X of shape {X.shape} looks like images in the order {order}: pass "
+        f"data_format={data_format!r}, or image_shape=(height, width, channels) if it is not."
+    )

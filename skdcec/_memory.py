@@ -1,0 +1,134 @@
+"""How pretraining is shared: a cache of fitted encoders under keys of plain values."""
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from filelock import FileLock
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_memory
+
+_FORMAT = 1
+
+# What a fitted encoder does not depend on; its data format is part of the data.
+_NOT_IN_KEY = {"verbose", "callbacks", "device", "data_format"}
+
+
+def fit_encoder(
+    encoder: BaseEstimator, X: np.ndarray, *, memory: Any, device: str, seeded: bool
+) -> BaseEstimator:
+    """Fit `encoder` on `X`, or take the result of an equal fit from the cache.
+
+    Of several processes that miss the cache at once, one computes and the others wait.
+    Trouble with the cache costs a warning and the computation, never the result.
+
+    Parameters
+    ----------
+    encoder : estimator
+        Unfitted, with an int as `random_state`.
+    X : ndarray
+    memory : None, str, path or joblib.Memory
+    device : str
+        Where the encoder will be fitted, part of the key.
+    seeded : bool
+        Whether the user fixed the seed; without, no two fits are equal.
+
+    Returns
+    -------
+    encoder : estimator
+        Fitted.
+    """
+    memory = check_memory(str(memory) if isinstance(memory, Path) else memory)
+    location = getattr(memory, "location", None)
+    if location is None:
+        return encoder.fit(X)
+    if not seeded:
+        warnings.warn(
+            "memory is of no use without a seed: set random_state of the clusterer or of its "
+            "encoder, so that fits can share one pretraining.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return encoder.fit(X)
+    try:
+        key = pretraining_key(encoder, X, device)
+    except TypeError as error:
+        warnings.warn(f"The pretraining is not cached: {error}", UserWarning, stacklevel=4)
+        return encoder.fit(X)
+    try:
+        cached = memory.cache(_fit, ignore=["encoder", "X"])
+        if cached.check_call_in_cache(key, encoder, X):
+            return cached(key, encoder, X)
+        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        with FileLock(Path(location) / f"skdcec-{name}.lock"):
+            return cached(key, encoder, X)
+    except OSError as error:
+        warnings.warn(
+            f"The cache memory={str(location)!r} cannot be used ({error}); the pretraining is "
+            "computed without it.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return encoder.fit(X)
+
+
+def _fit(key: str, encoder: BaseEstimator, X: np.ndarray) -> BaseEstimator:
+    return encoder.fit(X)
+
+
+def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:
+    """Return a text that is equal for equal pretrainings, in any process.
+
+    Raises
+    ------
+    TypeError
+        If a parameter of the encoder is not made of plain values.
+    """
+    cls = type(encoder)
+    params = {k: v for k, v in encoder.get_params(deep=False).items() if k not in _NOT_IN_KEY}
+    return json.dumps(
+        {
+            "format": _FORMAT,
+            "encoder": f"{cls.__module__}.{cls.__qualname__}",
+            "params": {name: _plain(name, value) for name, value in params.items()},
+            "data": content_digest(X),
+            "device": device,
+        },
+        sort_keys=True,
+    )
+
+
+def content_digest(X: np.ndarray) -> str:
+    """Return a digest of an array's values, dtype and shape, read block by block."""
+    digest = hashlib.blake2b(f"{X.dtype.str} {X.shape}".encode(), digest_size=20)
+    rows = max(1, 2**24 // max(1, X[:1].nbytes))
+    for start in range(0, len(X), rows):
+        digest.update(np.ascontiguousarray(X[start : start + rows]).data)
+    return digest.hexdigest()
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return `value` as JSON can hold it."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, value.shape, joblib.hash(value)]
+    if isinstance(value, (list, tuple, range)):
+        return [_plain(name, item) for item in value]
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        cls = type(value)
+        params = value.get_params(deep=False)
+        return [
+            f"{cls.__module__}.{cls.__qualname__}",
+            {key: _plain(f"{name}.{key}", params[key]) for key in sorted(params)},
+        ]
+    raise TypeError(
+        f"the encoder's {name}={value!r} is neither made of plain values nor has get_params, so "
+        "equal fits cannot be told."
+    )

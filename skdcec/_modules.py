@@ -1,0 +1,225 @@
+"""The networks that are trained: autoencoders for images of any shape and for vectors."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skdcec._functional import student_t_assignment
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+class AutoencoderModule(nn.Module):
+    """An encoder and its mirror image: ``encode`` to the embedding, ``decode`` back."""
+
+    encoder: nn.Sequential
+    decoder: nn.Sequential
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map a batch to embeddings of shape (n_samples, n_components)."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map embeddings to a batch of the shape that ``encode`` takes."""
+        return self.decoder(z)
+
+
+class ConvAutoencoderModule(AutoencoderModule):
+    """Strided convolutions down to a linear embedding, and transposed ones back.
+
+    Every convolution halves the axes that are longer than 1, rounding up; the decoder
+    returns to the recorded sizes, so that an image of any shape comes back as it went in.
+
+    Parameters
+    ----------
+    image_shape : tuple (height, width, channels)
+    n_components : int
+    filters : sequence of int
+        Output channels of each convolution. Kernels are 5x5, the last one 3x3.
+    activation : str
+        A key of ``ACTIVATIONS``.
+    generator : torch.Generator
+        Source of the initial weights; None leaves the module without values, for weights
+        to be loaded.
+
+    References
+    ----------
+    Guo, Liu, Zhu & Yin, *Deep Clustering with Convolutional Autoencoders*, ICONIP 2017,
+    section 3.1.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        n_components: int,
+        filters: Sequence[int],
+        activation: str,
+        generator: torch.Generator | None,
+    ):
+        super().__init__()
+        height, width, channels = image_shape
+        act = ACTIVATIONS[activation]
+        size = (height, width)
+        convolutions: list[nn.Module] = []
+        mirrors: list[tuple[nn.Module, nn.Module]] = []
+        for i, (n_in, n_out) in enumerate(itertools.pairwise([channels, *filters])):
+            geometry = _halving(size, kernel=3 if i == len(filters) - 1 else 5)
+            convolutions += [nn.Conv2d(n_in, n_out, **geometry, device="meta"), act()]
+            # Halving maps an even length and the odd one below it to the same size;
+            # the padding tells the way back which of the two it was.
+            padding = (_one_if_even(size[0]), _one_if_even(size[1]))
+            mirror = nn.ConvTranspose2d(
+                n_out, n_in, **geometry, output_padding=padding, device="meta"
+            )
+            mirrors.append((act(), mirror))
+            size = (math.ceil(size[0] / 2), math.ceil(size[1] / 2))
+        code_shape = (filters[-1], *size)
+        n_code = math.prod(code_shape)
+        self.encoder = nn.Sequential(
+            *convolutions, nn.Flatten(), nn.Linear(n_code, n_components, device="meta")
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(n_components, n_code, device="meta"),
+            nn.Unflatten(1, code_shape),
+            *itertools.chain.from_iterable(reversed(mirrors)),
+        )
+        if generator is not None:
+            initialize_weights(self, generator)
+            use_channels_last(self)
+
+
+class DenseAutoencoderModule(AutoencoderModule):
+    """Fully connected layers down to a linear embedding, and their mirror image.
+
+    Parameters
+    ----------
+    n_features : int
+    n_components : int
+    hidden_layer_sizes : sequence of int
+        Widths between the input and the embedding.
+    activation : str
+        A key of ``ACTIVATIONS``.
+    generator : torch.Generator
+        Source of the initial weights; None leaves the module without values, for weights
+        to be loaded.
+
+    References
+    ----------
+    Xie, Girshick & Farhadi, *Unsupervised Deep Embedding for Clustering Analysis*,
+    ICML 2016, section 4.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_components: int,
+        hidden_layer_sizes: Sequence[int],
+        activation: str,
+        generator: torch.Generator | None,
+    ):
+        super().__init__()
+        widths = [n_features, *hidden_layer_sizes, n_components]
+        self.encoder = _dense_stack(widths, activation)
+        self.decoder = _dense_stack(widths[::-1], activation)
+        if generator is not None:
+            initialize_weights(self, generator)
+
+
+class ClusteringModule(nn.Module):
+    """An encoder together with the cluster centers in its embedding.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Has ``encode``, and ``decode`` if it can.
+    centers : tensor of shape (n_clusters, n_components)
+    alpha : float
+        Degrees of freedom of the soft assignment.
+    metric : {"euclidean", "cosine"}
+        With "cosine", embeddings are scaled to unit length.
+    """
+
+    encoder: Any
+
+    def __init__(self, encoder: nn.Module, centers: Tensor, alpha: float, metric: str):
+        super().__init__()
+        self.encoder = encoder
+        self.centers = nn.Parameter(centers)
+        self.alpha = alpha
+        self.metric = metric
+
+    def normalize(self, code: Tensor) -> Tensor:
+        """Return the encoder's output as the embedding that distances are taken in."""
+        return normalize_embedding(code, self.metric)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return the embedding of a batch."""
+        return self.normalize(self.encoder.encode(x))
+
+    def assign(self, embedding: Tensor) -> Tensor:
+        """Return the soft assignment of embedded points."""
+        return student_t_assignment(embedding, self.centers, self.alpha)
+
+
+def normalize_embedding(code: Tensor, metric: str) -> Tensor:
+    """Scale embeddings to unit length where the metric is "cosine"."""
+    return nn.functional.normalize(code) if metric == "cosine" else code
+
+
+def _halving(size: tuple[int, int], kernel: int) -> dict[str, Any]:
+    """Convolution arguments that halve each axis, and leave an axis of length 1 alone."""
+    kernels = tuple(kernel if length > 1 else 1 for length in size)
+    return {
+        "kernel_size": kernels,
+        "stride": tuple(2 if length > 1 else 1 for length in size),
+        "padding": tuple(k // 2 for k in kernels),
+    }
+
+
+def _one_if_even(length: int) -> int:
+    return int(length % 2 == 0)
+
+
+def _dense_stack(widths: Sequence[int], activation: str) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for n_in, n_out in itertools.pairwise(widths):
+        layers += [nn.Linear(n_in, n_out, device="meta"), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers[:-1])
+
+
+def initialize_weights(module: nn.Module, generator: torch.Generator) -> None:
+    """Fill a module built on the meta device with initial weights, in place.
+
+    The layers are created without values because their own initialisation would draw
+    from PyTorch's global generator.
+
+    Parameters
+    ----------
+    module : nn.Module
+    generator : torch.Generator
+    """
+    module.to_empty(device="cpu")
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def use_channels_last(module: nn.Module) -> nn.Module:
+    """Order the weights of convolutions so that images stay as arrays hold them."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module

@@ -1,0 +1,403 @@
+"""How it is trained: skorch nets, the learning-rate schedule, targets and stopping."""
+
+import contextlib
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, PassthroughScoring
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from skdcec._batches import Batches, ShuffledLoader
+from skdcec._functional import clustering_loss, reconstruction_loss, target_distribution
+from skdcec._modules import ClusteringModule
+
+Augmentation = Callable[..., Tensor]
+
+# A learning rate below this share of its start no longer moves labels by itself, so labels
+# that hold still under it say nothing about convergence.
+_LIVELY_SHARE = 0.1
+
+
+class StopTraining(Exception):
+    """Raised inside the loop to end training in good order."""
+
+
+class Schedule:
+    """The learning rate as a share of its maximum, for each optimisation step.
+
+    Parameters
+    ----------
+    kind : {"onecycle", "cosine", "constant"}
+    total_steps : int
+
+    Notes
+    -----
+    "onecycle" rises from 1/25 over the first 30 % of the steps and then falls to nearly 0
+    (Smith & Topin, *Super-Convergence*, 2018); "cosine" falls from the start.
+    """
+
+    def __init__(self, kind: str, total_steps: int):
+        self.kind = kind
+        self.total_steps = total_steps
+        self._decay: tuple[int, int, float] | None = None
+
+    def __call__(self, step: int) -> float:
+        if self._decay is not None:
+            start, n_steps, share = self._decay
+            return share * _half_cosine((step - start) / n_steps)
+        if self.kind == "constant":
+            return 1.0
+        progress = step / self.total_steps
+        if self.kind == "cosine":
+            return _half_cosine(progress)
+        if progress < 0.3:
+            return 1 - (1 - 1 / 25) * _half_cosine(progress / 0.3)
+        return _half_cosine((progress - 0.3) / 0.7)
+
+    def finish(self, step: int, n_steps: int) -> None:
+        """Fall from the rate at `step` to zero within the next `n_steps`."""
+        self._decay = (step, n_steps, self(step))
+
+
+def _half_cosine(progress: float) -> float:
+    return (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
+
+
+class EmbeddingNet(NeuralNet):
+    """The skorch net behind the estimators: our loader in, named losses out.
+
+    Subclasses say in `losses` what a batch costs. The data set given to skorch is the
+    loader itself, so no sample passes through Python on its own.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        loss_names: Sequence[str],
+        schedule: Schedule,
+        generator: torch.Generator,
+        augmentation: Augmentation | None = None,
+        **kwargs: Any,
+    ):
+        self.loss_names = loss_names
+        self.schedule = schedule
+        self.generator = generator
+        self.augmentation = augmentation
+        super().__init__(
+            module,
+            criterion=nn.MSELoss,
+            optimizer=torch.optim.Adam,
+            optimizer__fused=True,
+            train_split=None,
+            verbose=0,
+            **kwargs,
+        )
+
+    def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Return "loss", to be minimised, and every loss in `loss_names`."""
+        raise NotImplementedError
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        scores = [f"train_{name}" for name in ("loss", *self.loss_names)]
+        return [
+            ("epoch_timer", EpochTimer()),
+            *((name, PassthroughScoring(name, on_train=True)) for name in scores),
+            (
+                "lr_schedule",
+                LRScheduler("LambdaLR", lr_lambda=self.schedule, step_every="batch"),
+            ),
+        ]
+
+    def get_dataset(self, X: ShuffledLoader, y: None = None) -> ShuffledLoader:
+        return X
+
+    def get_iterator(self, dataset: ShuffledLoader, training: bool = False) -> ShuffledLoader:
+        return dataset
+
+    def train_step_single(self, batch: tuple[Tensor, ...], **fit_params: Any) -> dict[str, Tensor]:
+        self._set_training(True)
+        losses = self.losses(batch)
+        losses["loss"].backward()
+        for name in self.loss_names:
+            self.history.record_batch(f"train_{name}", losses[name].item())
+        return losses
+
+    def on_batch_end(self, net: NeuralNet, *, loss: Tensor, **kwargs: Any) -> None:
+        if not math.isfinite(self.history[-1, "batches", -1, "train_loss"]):
+            raise ValueError(
+                "The training loss became NaN or infinite: lower the learning rate "
+                f"(lr={self.lr}), or look for extreme values in X."
+            )
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Call the callbacks; skorch's early stopping ends the loop after all have run.
+
+        skorch signals an early stop by KeyboardInterrupt. Only its own callback is read
+        so; from anywhere else it is the user's Ctrl-C and leaves `fit`.
+        """
+        stop = False
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except StopTraining:
+                stop = True
+            except KeyboardInterrupt:
+                if not isinstance(callback, EarlyStopping):
+                    raise
+                stop = True
+        if stop:
+            raise StopTraining
+
+    def augment(self, x: Tensor) -> Tensor:
+        """Apply the user's augmentation, and check that what comes back can be trained on."""
+        if self.augmentation is None:
+            return x
+        augmented = call_augmentation(self.augmentation, x, self.generator)
+        if not isinstance(augmented, Tensor) or augmented.shape != x.shape:
+            got = getattr(augmented, "shape", type(augmented).__name__)
+            raise ValueError(
+                f"augmentation={self.augmentation!r} must return a tensor of the shape of its "
+                f"input, {tuple(x.shape)}; got {got}."
+            )
+        if augmented.dtype != x.dtype or not torch.isfinite(augmented).all():
+            raise ValueError(
+                f"augmentation={self.augmentation!r} must return finite values of dtype "
+                f"{x.dtype}; got dtype {augmented.dtype}"
+                + ("." if augmented.dtype != x.dtype else " with NaN or infinity.")
+            )
+        return augmented
+
+
+class ReconstructionNet(EmbeddingNet):
+    """Trains an autoencoder to give back what it was shown."""
+
+    def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        x = self.augment(batch[0])
+        return {"loss": reconstruction_loss(self.module_.decode(self.module_.encode(x)), x)}
+
+
+class ClusteringNet(EmbeddingNet):
+    """Trains an encoder and cluster centers together.
+
+    The loss is ``reconstruction_weight * L_rec + gamma * L_clu``.
+
+    Parameters
+    ----------
+    module : ClusteringModule
+    gamma : float
+    reconstruction_weight : float
+    joint_loss : callable or None
+        The encoder's own term in the place of the reconstruction loss.
+    """
+
+    def __init__(
+        self,
+        module: ClusteringModule,
+        *,
+        gamma: float,
+        reconstruction_weight: float,
+        joint_loss: Callable[..., Tensor] | None = None,
+        **kwargs: Any,
+    ):
+        self.gamma = gamma
+        self.reconstruction_weight = reconstruction_weight
+        self.joint_loss = joint_loss
+        super().__init__(module, **kwargs)
+
+    def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        clean, target = batch
+        x = self.augment(clean)
+        code = self.module_.encoder.encode(x)
+        assignment = self.module_.assign(self.module_.normalize(code))
+        clustering = clustering_loss(assignment, target)
+        loss = self.gamma * clustering
+        losses = {"clustering_loss": clustering}
+        if self.reconstruction_weight > 0:
+            if self.joint_loss is not None:
+                term = self.joint_loss(self.module_.encoder, clean, self.generator)
+            else:
+                term = reconstruction_loss(self.module_.encoder.decode(code), x)
+            losses["reconstruction_loss"] = term
+            loss = loss + self.reconstruction_weight * term
+        return {"loss": loss, **losses}
+
+
+class TargetRefresh(Callback):
+    """Recomputes the targets on the whole data set, and stops when labels have settled.
+
+    Parameters
+    ----------
+    assign : callable
+        Returns the soft assignment of all samples, on the CPU, for the module given.
+    interval : "epoch" or int
+        Batches between two refreshes.
+    tol : float
+        Labels have settled when a smaller share than this changed, twice in a row.
+    min_steps : int
+        Steps before which they are not believed.
+
+    Attributes
+    ----------
+    target : tensor of shape (n_samples, n_clusters)
+    assignment : tensor of shape (n_samples, n_clusters)
+        As of the last refresh.
+    changes : list of float
+        Share of labels that each refresh after the first changed.
+    settled : bool
+    """
+
+    def __init__(
+        self,
+        assign: Callable[[ClusteringModule], Tensor],
+        *,
+        interval: str | int,
+        tol: float,
+        min_steps: int,
+    ):
+        self.assign = assign
+        self.interval = interval
+        self.tol = tol
+        self.min_steps = min_steps
+
+    def on_train_begin(self, net: ClusteringNet, **kwargs: Any) -> None:
+        self.step = 0
+        self.changes: list[float] = []
+        self.settled = False
+        self._labels: Tensor | None = None
+        self._last_epoch: int | None = None
+        self._refresh(net)
+
+    def on_batch_end(self, net: ClusteringNet, **kwargs: Any) -> None:
+        self.step += 1
+        if self.interval != "epoch" and self.step % int(self.interval) == 0:
+            self._refresh(net)
+
+    def on_epoch_end(self, net: ClusteringNet, dataset_train: ShuffledLoader, **kw: Any) -> None:
+        if self.interval == "epoch":
+            self._refresh(net)
+        net.history.record("label_change", self.changes[-1] if self.changes else math.nan)
+        epoch = len(net.history)
+        if self._last_epoch is not None and epoch >= self._last_epoch:
+            raise StopTraining
+        if self._last_epoch is None and self._labels_hold(net):
+            self.settled = True
+            net.schedule.finish(self.step, len(dataset_train))
+            self._last_epoch = epoch + 1
+
+    def _refresh(self, net: ClusteringNet) -> None:
+        self.assignment = self.assign(net.module_.eval())
+        labels = self.assignment.argmax(dim=1)
+        if self._labels is not None:
+            self.changes.append((labels != self._labels).double().mean().item())
+        self._labels = labels
+        self.target = target_distribution(self.assignment)
+
+    def _labels_hold(self, net: ClusteringNet) -> bool:
+        return (
+            len(self.changes) >= 2
+            and max(self.changes[-2:]) < self.tol
+            and self.step >= self.min_steps
+            and net.schedule(self.step) > _LIVELY_SHARE
+        )
+
+
+class Progress(Callback):
+    """Moves a progress bar on by one with every batch and shows the epoch's losses."""
+
+    def __init__(self, bar: tqdm):
+        self.bar = bar
+
+    def on_batch_end(self, net: EmbeddingNet, **kwargs: Any) -> None:
+        self.bar.update()
+
+    def on_epoch_end(self, net: EmbeddingNet, **kwargs: Any) -> None:
+        row = net.history[-1]
+        shown = {"epoch": len(net.history), "loss": f"{row['train_loss']:.4g}"}
+        if "label_change" in row:
+            shown["label change"] = f"{row['label_change']:.2%}"
+        self.bar.set_postfix(shown, refresh=False)
+
+
+def train(net: EmbeddingNet, loader: ShuffledLoader, *, description: str, verbose: bool) -> None:
+    """Run skorch's loop over `loader` until it ends, stops, or is interrupted.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        On Ctrl-C, which skorch's own `fit` would swallow.
+    """
+    with tqdm(
+        total=net.max_epochs * len(loader), desc=description, unit="batch", disable=not verbose
+    ) as bar:
+        net.callbacks = [*(net.callbacks or []), ("progress", Progress(bar))]
+        net.initialize()
+        net.notify("on_train_begin", X=loader, y=None)
+        with contextlib.suppress(StopTraining):
+            net.fit_loop(loader)
+        net.notify("on_train_end", X=loader, y=None)
+
+
+def epoch_history(net: EmbeddingNet, names: Mapping[str, str]) -> dict[str, list[float]]:
+    """Return one list of floats per name, with one entry per completed epoch.
+
+    Parameters
+    ----------
+    net : EmbeddingNet
+    names : mapping
+        From the names that users see to skorch's.
+    """
+    rows = [row for row in net.history if "train_loss" in row]
+    history = {name: [float(row[key]) for row in rows] for name, key in names.items()}
+    history["lr"] = [float(row["batches"][-1]["event_lr"]) for row in rows]
+    return history
+
+
+def call_augmentation(
+    augmentation: Augmentation, batch: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Call `augmentation`, with our generator where it takes one."""
+    try:
+        takes_generator = "generator" in inspect.signature(augmentation).parameters
+    except (TypeError, ValueError):
+        takes_generator = False
+    return augmentation(batch, generator=generator) if takes_generator else augmentation(batch)
+
+
+def loader_for(
+    batches: Batches,
+    *,
+    batch_size: int,
+    n_passes: int,
+    generator: torch.Generator,
+    target: Callable[[], Tensor] | None = None,
+) -> ShuffledLoader:
+    """Return a loader of batches ``(x,)``, or ``(x, target rows)`` where there are targets."""
+
+    def load(index: np.ndarray) -> tuple[Tensor, ...]:
+        x = batches[index]
+        if target is None:
+            return (x,)
+        return x, target()[torch.from_numpy(index)].to(x.device)
+
+    return ShuffledLoader(len(batches), batch_size, n_passes, generator, load)
+
+
+@contextlib.contextmanager
+def unchanged_on_failure(estimator: Any) -> Iterator[None]:
+    """Leave an estimator as it was when its fit fails or is interrupted."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise

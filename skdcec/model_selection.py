@@ -1,0 +1,302 @@
+"""Choosing the number of clusters: scorers and splits for scikit-learn's searches."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import _num_samples
+
+__all__ = [
+    "TransductiveSplit",
+    "calinski_harabasz_scorer",
+    "davies_bouldin_scorer",
+    "make_calinski_harabasz_scorer",
+    "make_davies_bouldin_scorer",
+    "make_silhouette_scorer",
+    "silhouette_scorer",
+]
+
+_SPACES = ("auto", "pretrained", "input", "embedding")
+
+
+class TransductiveSplit:
+    """A split of one fold that fits and scores on all the data.
+
+    Clustering describes the data at hand, so a search over `n_clusters` usually has
+    nothing to hold out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdcec.model_selection import TransductiveSplit
+    >>> next(TransductiveSplit().split(np.zeros((3, 2))))
+    (array([0, 1, 2]), array([0, 1, 2]))
+    """
+
+    def split(
+        self, X: Any, y: None = None, groups: None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield all row numbers, twice.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            The data.
+        y, groups : None
+            Ignored.
+
+        Yields
+        ------
+        train, test : ndarray of shape (n_samples,)
+        """
+        rows = np.arange(_num_samples(X))
+        yield rows, rows.copy()
+
+    def get_n_splits(self, X: Any = None, y: None = None, groups: None = None) -> int:
+        """Return 1.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored.
+        """
+        return 1
+
+    def __repr__(self) -> str:
+        return "TransductiveSplit()"
+
+
+class _ClusteringScorer:
+    """A score of an estimator's labels, callable as ``scorer(estimator, X, y=None)``."""
+
+    def __init__(
+        self,
+        score: Callable[..., float],
+        sign: int,
+        *,
+        space: str,
+        metric: str | None,
+        sample_size: int | None,
+        reference: Any,
+        random_state: Any,
+    ):
+        if space not in _SPACES:
+            raise ValueError(f"space={space!r} must be one of {', '.join(map(repr, _SPACES))}.")
+        if sample_size is not None and sample_size < 2:
+            raise ValueError(f"sample_size={sample_size!r} must be at least 2, or None for all.")
+        self._score = score
+        self._sign = sign
+        self.space = space
+        self.metric = metric
+        self.sample_size = sample_size
+        self.reference = reference
+        self.random_state = random_state
+
+    def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
+        X = self._sample(X)
+        labels = np.asarray(estimator.predict(X))
+        n_labels = len(np.unique(labels))
+        if not 1 < n_labels < len(labels):
+            warnings.warn(
+                f"The model put {len(labels)} samples into {n_labels} clusters, which has no "
+                "score: NaN.",
+                UndefinedMetricWarning,
+                stacklevel=2,
+            )
+            return float("nan")
+        space, metric = self._space(estimator, X)
+        # A silhouette depends on distances alone; the other two take Euclidean means, which
+        # for unit-length embeddings rank as the cosine does.
+        options = {"metric": metric} if self._score is silhouette_score else {}
+        return self._sign * float(self._score(space, labels, **options))
+
+    def _sample(self, X: Any) -> Any:
+        n_samples = _num_samples(X)
+        if self.sample_size is None or n_samples <= self.sample_size:
+            return X
+        random = check_random_state(self.random_state)
+        return _safe_indexing(X, np.sort(random.permutation(n_samples)[: self.sample_size]))
+
+    def _space(self, estimator: Any, X: Any) -> tuple[np.ndarray, str]:
+        """Return the points to be judged, and the distance between them."""
+        if self.reference is not None:
+            return _as_rows(self.reference.transform(X)), self.metric or _metric_of(self.reference)
+        last = estimator
+        if isinstance(estimator, Pipeline):
+            last = estimator[-1]
+            if len(estimator) > 1:
+                X = estimator[:-1].transform(X)
+        encoder = getattr(last, "encoder_", None)
+        space = self.space
+        if space == "auto":
+            space = "input" if encoder is None else "pretrained"
+        if space == "input":
+            return _as_rows(X), self.metric or "euclidean"
+        if space == "embedding":
+            return _as_rows(last.transform(X)), self.metric or _metric_of(encoder)
+        if encoder is None:
+            raise ValueError(
+                f"space='pretrained' needs an estimator with an encoder_; {type(last).__name__} "
+                "has none: use space='input', or 'embedding' if it has transform."
+            )
+        return pretrained_embedding(last, X), self.metric or _metric_of(encoder)
+
+    def __repr__(self) -> str:
+        return f"{self._score.__name__} of the labels, space={self.space!r}"
+
+
+def pretrained_embedding(model: Any, X: Any) -> np.ndarray:
+    """Embed `X` by the pretrained encoder of a fitted clusterer.
+
+    Parameters
+    ----------
+    model : fitted DeepConvEmbeddingClustering or DeepEmbeddingClustering
+    X : array-like
+        What the model takes.
+
+    Returns
+    -------
+    embedding : ndarray of shape (n_samples, n_components)
+    """
+    encoder = model.encoder_
+    return encoder.transform(np.asarray(X) if hasattr(encoder, "image_shape_") else _as_rows(X))
+
+
+def _as_rows(X: Any) -> np.ndarray:
+    X = np.asarray(X)
+    return X.reshape(len(X), -1)
+
+
+def _metric_of(encoder: Any) -> str:
+    return getattr(encoder, "metric_", "euclidean")
+
+
+def make_silhouette_scorer(
+    *,
+    space: str = "auto",
+    metric: str | None = None,
+    sample_size: int | None = 3000,
+    reference: Any = None,
+    random_state: Any = 0,
+) -> Callable[..., float]:
+    """Make a silhouette scorer of predicted labels for searches over clusterers.
+
+    Parameters
+    ----------
+    space : {"auto", "pretrained", "input", "embedding"}, default="auto"
+        Where distances are taken: in the embedding of the clusterer's pretrained encoder
+        (the only space that is the same for every `n_clusters`), in the input of the
+        estimator (of its last step, for a Pipeline), or in its own ``transform``, which
+        rewards each model for the separation it made itself. "auto" is "pretrained" for
+        clusterers that have an encoder, and "input" for all others.
+    metric : str, default=None
+        A metric of `sklearn.metrics.silhouette_score`. None is the encoder's own.
+    sample_size : int, default=3000
+        Rows that are scored, the same ones for every candidate. None takes all; the cost
+        grows with the square.
+    reference : fitted transformer, default=None
+        Its ``transform`` of `X` is the space, whatever the candidate: for grids over
+        parameters of the encoder, whose embeddings cannot be compared.
+    random_state : int, RandomState instance or None, default=0
+        Determines the sample.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y=None)`` for `scoring=` of scikit-learn's searches. Fewer
+        than two clusters score NaN, with an `UndefinedMetricWarning`.
+
+    Raises
+    ------
+    ValueError
+        If `space` or `sample_size` is not one of the above.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import make_blobs
+    >>> from skdcec.model_selection import make_silhouette_scorer
+    >>> X, _ = make_blobs(centers=3, random_state=0, cluster_std=0.05)
+    >>> scorer = make_silhouette_scorer(space="input")
+    >>> round(scorer(KMeans(3, random_state=0).fit(X), X), 1)
+    1.0
+    """
+    return _ClusteringScorer(
+        silhouette_score,
+        1,
+        space=space,
+        metric=metric,
+        sample_size=sample_size,
+        reference=reference,
+        random_state=random_state,
+    )
+
+
+def make_calinski_harabasz_scorer(
+    *,
+    space: str = "auto",
+    sample_size: int | None = 3000,
+    reference: Any = None,
+    random_state: Any = 0,
+) -> Callable[..., float]:
+    """Make a Calinski-Harabasz scorer of predicted labels.
+
+    Parameters
+    ----------
+    space, sample_size, reference, random_state
+        As for `make_silhouette_scorer`.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y=None)``; greater is better.
+    """
+    return _ClusteringScorer(
+        calinski_harabasz_score,
+        1,
+        space=space,
+        metric=None,
+        sample_size=sample_size,
+        reference=reference,
+        random_state=random_state,
+    )
+
+
+def make_davies_bouldin_scorer(
+    *,
+    space: str = "auto",
+    sample_size: int | None = 3000,
+    reference: Any = None,
+    random_state: Any = 0,
+) -> Callable[..., float]:
+    """Make a scorer of predicted labels by the negative Davies-Bouldin index.
+
+    Parameters
+    ----------
+    space, sample_size, reference, random_state
+        As for `make_silhouette_scorer`.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y=None)``; greater is better.
+    """
+    return _ClusteringScorer(
+        davies_bouldin_score,
+        -1,
+        space=space,
+        metric=None,
+        sample_size=sample_size,
+        reference=reference,
+        random_state=random_state,
+    )
+
+
+silhouette_scorer = make_silhouette_scorer()
+calinski_harabasz_scorer = make_calinski_harabasz_scorer()
+davies_bouldin_scorer = make_davies_bouldin_scorer()

@@ -1,0 +1,65 @@
+"""scikit-learn's own checks, on every estimator and every pairing of clusterer and encoder."""
+
+import pytest
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import (
+    check_dataframe_column_names_consistency,
+    check_get_feature_names_out_error,
+    check_global_output_transform_pandas,
+    check_n_features_in_after_fitting,
+    check_set_output_transform,
+    check_set_output_transform_pandas,
+    check_transformer_get_feature_names_out,
+    check_transformer_get_feature_names_out_pandas,
+    parametrize_with_checks,
+)
+
+from skdcec import (
+    ConvAutoencoder,
+    DeepConvEmbeddingClustering,
+    DeepEmbeddingClustering,
+    DenseAutoencoder,
+)
+
+# The checks feed constant and tiny data, on which clusters do die.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+conv = ConvAutoencoder(n_components=3, filters=(4, 8), max_epochs=2)
+dense = DenseAutoencoder(n_components=3, hidden_layer_sizes=(16,), max_epochs=2)
+estimators = [
+    conv,
+    dense,
+    *(
+        cls(n_clusters=3, encoder=encoder, max_epochs=2)
+        for cls in (DeepConvEmbeddingClustering, DeepEmbeddingClustering)
+        for encoder in (conv, dense)
+    ),
+    DeepEmbeddingClustering(n_clusters=3, encoder=dense, max_epochs=2, reconstruction_weight=1.0),
+]
+
+
+@parametrize_with_checks(estimators)
+def test_scikit_learn_compatible(estimator, check):
+    check(estimator)
+
+
+# These checks fit on a frame and transform the array inside it, or the other way round.
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+@pytest.mark.filterwarnings("ignore:X has feature names")
+@pytest.mark.parametrize("estimator", estimators, ids=lambda estimator: type(estimator).__name__)
+@pytest.mark.parametrize(
+    "check",
+    [
+        check_n_features_in_after_fitting,
+        check_dataframe_column_names_consistency,
+        check_transformer_get_feature_names_out,
+        check_transformer_get_feature_names_out_pandas,
+        check_get_feature_names_out_error,
+        check_set_output_transform,
+        check_set_output_transform_pandas,
+        check_global_output_transform_pandas,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_names_and_containers(estimator, check):
+    check(type(estimator).__name__, clone(estimator))
