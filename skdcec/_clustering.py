@@ -85,7 +85,7 @@ class _BaseEmbeddingClustering(
         "verbose": ["verbose", None],
     }
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: None = None) -> Self:
         """Learn the embedding and the clusters of `X`.
 
@@ -298,6 +298,12 @@ class _BaseEmbeddingClustering(
                 f"encoder={self.encoder!r} has no module_ with an encode method after fit, so it "
                 "cannot be trained together with the clusters: use ConvAutoencoder, "
                 "DenseAutoencoder or an estimator that follows their protocol."
+            )
+        n_features = getattr(encoder, "n_features_in_", self.n_features_in_)
+        if n_features != self.n_features_in_:
+            raise ValueError(
+                f"X has {self.n_features_in_} features per row, but the fitted encoder takes "
+                f"{n_features}."
             )
         return encoder
 

@@ -335,15 +335,19 @@ def train(net: EmbeddingNet, loader: ShuffledLoader, *, description: str, verbos
     KeyboardInterrupt
         On Ctrl-C, which skorch's own `fit` would swallow.
     """
-    with tqdm(
-        total=net.max_epochs * len(loader), desc=description, unit="batch", disable=not verbose
-    ) as bar:
-        net.callbacks = [*(net.callbacks or []), ("progress", Progress(bar))]
-        net.initialize()
+    # A bar that shows nothing would still start tqdm's monitoring thread.
+    bar = tqdm(total=net.max_epochs * len(loader), desc=description) if verbose else None
+    if bar is not None:
+        net.callbacks = [*(net.callbacks or ()), ("progress", Progress(bar))]
+    net.initialize()
+    try:
         net.notify("on_train_begin", X=loader, y=None)
         with contextlib.suppress(StopTraining):
             net.fit_loop(loader)
         net.notify("on_train_end", X=loader, y=None)
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 def epoch_history(net: EmbeddingNet, names: Mapping[str, str]) -> dict[str, list[float]]:
