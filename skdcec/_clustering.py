@@ -117,15 +117,14 @@ class _BaseEmbeddingClustering(
                     f"n_samples={len(array)} should be >= n_clusters={self.n_clusters}."
                 )
             device = resolve_device(self.device)
-            random = check_random_state(self.random_state)
-            encoder_seed, init_seed, joint_seed = random.randint(2**31 - 1, size=3)
-            self.encoder_ = self._pretrain(array, int(encoder_seed), device)
+            encoder_seed, init_seed, joint_seed = self._draw_seeds()
+            self.encoder_ = self._pretrain(array, encoder_seed)
             self.scale_ = float(getattr(self.encoder_, "scale_", 1.0))
             batches = Batches(self._as_encoder_takes(array), self.scale_, device)
             module = copy.deepcopy(self.encoder_.module_).to(device)
             embedding = map_batches(self._embedder(module.eval()), batches)
-            centers = self._initial_centers(embedding.numpy(), int(init_seed))
-            self._train(module, centers, batches, int(joint_seed))
+            centers = self._initial_centers(embedding.numpy(), init_seed)
+            self._train(module, centers, batches, joint_seed)
             self.device_ = str(device)
             self.labels_ = self._assign(batches).argmax(dim=1).numpy()
         n_found = len(np.unique(self.labels_))
@@ -267,7 +266,29 @@ class _BaseEmbeddingClustering(
         """
         return _persistence.load(cls, path, encoder=encoder)
 
-    def _pretrain(self, array: np.ndarray, seed: int, device: torch.device) -> BaseEstimator:
+    def fit_encoder(self, X: Any) -> BaseEstimator:
+        """Pretrain the encoder alone, as `fit` would, and leave the clusterer as it is.
+
+        Parameters
+        ----------
+        X : array-like
+            The images or vectors.
+
+        Returns
+        -------
+        encoder : estimator
+            Fitted. With an integer `random_state`, equal to the ``encoder_`` of `fit`;
+            ``encoder=FrozenEstimator(encoder)`` makes further fits start from it.
+        """
+        model = clone(self)
+        return model._pretrain(model._validate(X, reset=True), model._draw_seeds()[0])
+
+    def _draw_seeds(self) -> tuple[int, int, int]:
+        """Return the seeds of pretraining, initial centers and joint training."""
+        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
+        return int(seeds[0]), int(seeds[1]), int(seeds[2])
+
+    def _pretrain(self, array: np.ndarray, seed: int) -> BaseEstimator:
         """Return the fitted encoder: the frozen one, or a clone fitted here or cached."""
         if isinstance(self.encoder, FrozenEstimator):
             encoder = self.encoder.estimator
