@@ -1,0 +1,82 @@
+# Each target does its own set-up in $(VENV), once, and again when pyproject.toml or TORCH changes.
+#
+#   make demo     cluster real images, compare with k-means, write pictures to demo_output/
+#   make test     the whole test suite, with doctests and examples
+#                 a part of it: make test ARGS="tests/test_metrics.py -x"
+#   make lint     ruff; make format mends what it can
+#   make types    mypy
+#   make docs     the documentation, in docs/_build/html; GALLERY=1 runs the examples for their pictures
+#   make clean    remove what the above wrote; make distclean also removes $(VENV)
+#
+# PYTHON is the interpreter that $(VENV) is made with, 3.11 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+# What pip is asked for before anything else, so that no other package pulls in a torch of its own
+# choice, which on Linux can be several GB of CUDA libraries. Any arguments of `pip install` will
+# do. Where the default package index has no CPU build, name the index that has one:
+#   make test TORCH="torch --index-url URL"
+TORCH ?= torch==2.13.0
+
+BIN := $(VENV)/bin
+export TORCH
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types docs clean distclean FORCE
+
+help:
+	@sed -n '3,10s/^# *//p' Makefile
+
+demo: $(VENV)/.installed-plot
+	$(BIN)/python -u examples/demo.py
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+# From nothing each time, which takes seconds, so that no page of a removed name lives on.
+docs: $(VENV)/.installed-docs
+	rm -rf docs/_build docs/_generated
+	$(BIN)/python -m sphinx -W --keep-going -b html $(if $(GALLERY),-D plot_gallery=1) docs docs/_build/html
+
+clean:
+	rm -rf demo_output docs/_build docs/_generated docs/auto_examples docs/sg_execution_times.rst
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .skdcec_cache build dist
+	find . -name .venv\* -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
+
+# --- set-up ---
+
+# One stamp per extra of pyproject.toml: the demo does not wait for the documentation's packages.
+$(VENV)/.installed-%: pyproject.toml $(VENV)/.torch
+	$(BIN)/python -m pip install --editable ".[$*]"
+	@touch $@
+
+# Runs every time but writes only when TORCH is new, so the stamps above stay valid otherwise. An
+# environment that cannot start Python 3.11 with pip (interrupted, or its interpreter is gone) is
+# made again.
+CHECK_PYTHON := import sys; sys.exit(sys.version_info < (3, 11))
+$(VENV)/.torch: FORCE
+	@$(BIN)/python -c 'import pip; $(CHECK_PYTHON)' 2>/dev/null || { \
+	  command -v $(PYTHON) >/dev/null || \
+	    { echo "$(PYTHON) was not found: name a Python 3.11 or newer, as in: make PYTHON=python3.12 ..." >&2; exit 1; }; \
+	  $(PYTHON) -c '$(CHECK_PYTHON)' || \
+	    { echo "skdcec needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1):" \
+	           "name another one, as in: make PYTHON=python3.12 ..." >&2; exit 1; }; \
+	  $(PYTHON) -m venv --clear $(VENV); \
+	}
+	@test "$$(cat $@ 2>/dev/null)" = "$$TORCH" || { \
+	  set -f; echo "Installing $$TORCH into $(VENV)"; \
+	  $(BIN)/python -m pip install $$TORCH && printf '%s\n' "$$TORCH" > $@; \
+	}
