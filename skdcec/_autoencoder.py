@@ -363,9 +363,7 @@ class ConvAutoencoder(_BaseAutoencoder):
         return restore_layout(self._decode(Z), self._layout)
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
-        images, shape, layout = validate_images(
-            self, X, reset=reset, image_shape=self.image_shape
-        )
+        images, shape, layout = validate_images(self, X, reset=reset, image_shape=self.image_shape)
         if reset:
             self.image_shape_, self._layout = shape, layout
         return images

@@ -45,9 +45,7 @@ def validate_images(
     X = _as_stack(X)
     if getattr(X, "ndim", 2) <= 2:
         rows = validate_data(estimator, X, reset=reset, order="C")
-        shape = (
-            resolve_image_shape(image_shape, rows.shape[1]) if reset else estimator.image_shape_
-        )
+        shape = resolve_image_shape(image_shape, rows.shape[1]) if reset else estimator.image_shape_
         return rows.reshape(len(rows), *shape), shape, "rows"
 
     name = type(estimator).__name__
@@ -173,9 +171,7 @@ def _as_triple(image_shape: tuple[int, ...] | None) -> ImageShape | None:
     return (shape[0], shape[1], shape[2] if len(shape) == 3 else 1)
 
 
-def _to_channels_last(
-    X: np.ndarray, data_format: str, *, known: bool
-) -> tuple[np.ndarray, Layout]:
+def _to_channels_last(X: np.ndarray, data_format: str, *, known: bool) -> tuple[np.ndarray, Layout]:
     """Return a channels-last view; unless the shape is `known`, doubt an unlikely order."""
     if X.ndim == 3:
         return X[..., np.newaxis], "gray"

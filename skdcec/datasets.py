@@ -117,7 +117,8 @@ def load_images(
     resize : {"pad", "crop", "stretch"}, default="pad"
         How other proportions are brought to `size`. "pad" keeps the whole picture and fills the
         bars with the mean colour of the picture's own border, since bars of a fixed colour would
-        be a strong edge that all pictures of one format share. "crop" keeps the largest centred part, "stretch" ignores the proportions.
+        be a strong edge that all pictures of one format share. "crop" keeps the largest centred
+        part, "stretch" ignores the proportions.
 
     metadata : str or path-like, default=None
         A table with a row per file, or "folders" to use the names of the folders: column

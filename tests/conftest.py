@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
+
 
 @pytest.fixture(scope="session")
 def shared_data():
@@ -34,3 +36,46 @@ def untouched_global_rng():
     after = _global_random_states()
     changed = [name for name in before if before[name] != after[name]]
     assert not changed, f"the global random state of {', '.join(changed)} was changed"
+
+
+@pytest.fixture(scope="session")
+def kinds():
+    """Which of three kinds each of the `images` is."""
+    return np.tile([0, 1, 2], 20)
+
+
+@pytest.fixture(scope="session")
+def images(kinds):
+    """Sixty small colour images of three kinds that nothing should confuse, read-only."""
+    pixels = np.random.default_rng(0).integers(0, 60, size=(60, 8, 8, 3), dtype=np.uint8)
+    pixels[kinds == 0, :3, :, 0] += 180
+    pixels[kinds == 1, :, 5:, 1] += 180
+    pixels[kinds == 2, 3:6, 2:5] += 150
+    # Black and white, so that the range is known to be that of bytes.
+    pixels[0, 7, 7], pixels[0, 0, 0] = 0, 255
+    pixels.setflags(write=False)
+    return pixels
+
+
+@pytest.fixture
+def model():
+    """A small clusterer of images, to be fitted in a fraction of a second."""
+    return DeepConvEmbeddingClustering(
+        3,
+        encoder=ConvAutoencoder(4, filters=(4, 8), max_epochs=2),
+        max_epochs=2,
+        n_init=2,
+        random_state=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def fitted(images):
+    """`model`, fitted on `images`; only to be read."""
+    return DeepConvEmbeddingClustering(
+        3,
+        encoder=ConvAutoencoder(4, filters=(4, 8), max_epochs=2),
+        max_epochs=2,
+        n_init=2,
+        random_state=0,
+    ).fit(images)
