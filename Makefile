@@ -49,7 +49,7 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html $(if $(GALLERY),-D plot_gallery=1) docs docs/_build/html
 
 clean:
-	rm -rf demo_output docs/_build docs/_generated docs/auto_examples docs/sg_execution_times.rst
+	rm -rf demo_output docs/_build docs/_generated docs/auto_examples
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .skdcec_cache build dist
 	find . -name .venv\* -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

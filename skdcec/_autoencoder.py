@@ -26,6 +26,7 @@ from skdcec._images import (
     root_mean_square,
     validate_images,
     validate_rows,
+    warn_of_other_range,
 )
 from skdcec._modules import (
     ACTIVATIONS,
@@ -205,8 +206,9 @@ class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return _persistence.load(cls, path)
 
     def _batches(self, X: Any) -> Batches:
-        device = next(self.module_.parameters()).device
-        return Batches(self._validate(X, reset=False), self.scale_, device)
+        array = self._validate(X, reset=False)
+        warn_of_other_range(array, self.scale_)
+        return Batches(array, self.scale_, next(self.module_.parameters()).device)
 
     def _decode(self, Z: Any) -> np.ndarray:
         """Decode embeddings into values in the units of X, channels last."""
@@ -285,7 +287,7 @@ class ConvAutoencoder(_BaseAutoencoder):
         Where training ran.
     n_features_in_ : int
         Values per image.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of `X`, where it had any.
 
     See Also
@@ -429,7 +431,7 @@ class DenseAutoencoder(_BaseAutoencoder):
         Where training ran.
     n_features_in_ : int
         Values per vector.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of `X`, where it had any.
 
     See Also

@@ -30,7 +30,12 @@ from skdcec._autoencoder import ConvAutoencoder, DenseAutoencoder, decode_embedd
 from skdcec._batches import Batches, map_batches, plan_batches
 from skdcec._device import cpu_state, make_generator, resolve_device
 from skdcec._functional import student_t_assignment
-from skdcec._images import restore_layout, validate_images, validate_rows
+from skdcec._images import (
+    restore_layout,
+    validate_images,
+    validate_rows,
+    warn_of_other_range,
+)
 from skdcec._memory import fit_encoder
 from skdcec._modules import ClusteringModule, normalize_embedding
 from skdcec._training import (
@@ -51,9 +56,11 @@ def _can_decode(model: Any) -> bool:
     """Whether `model` has, or after fit will have, a decoder that fits its embedding."""
     if not model.reconstruction_weight > 0:
         return False
-    if hasattr(model, "module_"):
-        return hasattr(model.module_, "decode")
-    return model.encoder is None or hasattr(model.encoder, "inverse_transform")
+    encoder = getattr(model, "encoder_", model.encoder)
+    # An encoder's own term takes the place of the reconstruction: the decoder stays behind.
+    return encoder is None or (
+        hasattr(encoder, "inverse_transform") and not hasattr(encoder, "joint_loss")
+    )
 
 
 class _BaseEmbeddingClustering(
@@ -133,7 +140,7 @@ class _BaseEmbeddingClustering(
                 f"{n_found} of n_clusters={self.n_clusters} clusters have members; the others "
                 "died. Use fewer clusters, or a smaller gamma.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return self
 
@@ -444,6 +451,7 @@ class _BaseEmbeddingClustering(
     def _batches(self, X: Any) -> Batches:
         check_is_fitted(self)
         array = self._as_encoder_takes(self._validate(X, reset=False))
+        warn_of_other_range(array, self.scale_)
         return Batches(array, self.scale_, next(self.module_.parameters()).device)
 
     def _as_encoder_takes(self, array: np.ndarray) -> np.ndarray:
@@ -542,7 +550,8 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         The refined network.
     history_ : dict of list of float
         "loss", "reconstruction_loss", "clustering_loss", "label_change" (share of labels
-        changed by the epoch) and "lr", one value per epoch of the joint phase.
+        that differ between the last two refreshes) and "lr", one value per epoch of the
+        joint phase.
     n_iter_ : int
         Epochs of joint training.
     converged_ : bool
@@ -554,7 +563,7 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         Where training ran.
     n_features_in_ : int
         Values per image.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of `X`, where it had any.
 
     See Also
@@ -771,7 +780,7 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         Where training ran.
     n_features_in_ : int
         Values per sample.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of `X`, where it had any.
 
     See Also

@@ -1,6 +1,7 @@
 """What an image array is: shapes, channel order, dtype, and every error about them."""
 
 import math
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -8,6 +9,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_feature_names, check_array, validate_data
 
 ImageShape = tuple[int, int, int]
+# What pixel values usually reach: fractions, 8 bits, 16 bits.
+_PIXEL_RANGES = (1.0, 255.0, 65535.0)
+
 Layout = Literal["rows", "gray", "channels_last", "channels_first"]
 
 
@@ -131,10 +135,24 @@ def natural_scale(array: np.ndarray) -> float:
     and as floats up to 255 come out equal. Any other range is divided by its largest value.
     """
     largest = max(float(array.max()), -float(array.min()))
-    for full in (1.0, 255.0, 65535.0):
+    for full in _PIXEL_RANGES:
         if full / 2 < largest <= full:
             return full
     return largest or 1.0
+
+
+def warn_of_other_range(array: np.ndarray, scale: float) -> None:
+    """Warn of images in 0..255 given to a model of images in 0..1, and the like."""
+    if scale not in _PIXEL_RANGES:
+        return
+    found = natural_scale(array)
+    if found != scale and found in _PIXEL_RANGES:
+        warnings.warn(
+            f"X has values up to {found:g}, but the images seen in fit went up to {scale:g}: "
+            "give X in the same units.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def root_mean_square(array: np.ndarray) -> float:

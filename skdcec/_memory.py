@@ -1,5 +1,6 @@
 """How pretraining is shared: a cache of fitted encoders under keys of plain values."""
 
+import copy
 import hashlib
 import json
 import warnings
@@ -42,42 +43,54 @@ def fit_encoder(
     encoder : estimator
         Fitted.
     """
-    memory = check_memory(str(memory) if isinstance(memory, Path) else memory)
+    try:
+        memory = check_memory(str(memory) if isinstance(memory, Path) else memory)
+    except OSError as error:
+        _warn(f"The cache memory={str(memory)!r} cannot be used ({error}).")
+        return encoder.fit(X)
     location = getattr(memory, "location", None)
     if location is None:
         return encoder.fit(X)
     if not seeded:
-        warnings.warn(
+        _warn(
             "memory is of no use without a seed: set random_state of the clusterer or of its "
-            "encoder, so that fits can share one pretraining.",
-            UserWarning,
-            stacklevel=4,
+            "encoder, so that fits can share one pretraining."
         )
         return encoder.fit(X)
     try:
         key = pretraining_key(encoder, X, device)
     except TypeError as error:
-        warnings.warn(f"The pretraining is not cached: {error}", UserWarning, stacklevel=4)
+        _warn(f"The pretraining is not cached: {error}")
         return encoder.fit(X)
     try:
         cached = memory.cache(_fit, ignore=["encoder", "X"])
         if cached.check_call_in_cache(key, encoder, X):
-            return cached(key, encoder, X)
-        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        with FileLock(Path(location) / f"skdcec-{name}.lock"):
-            return cached(key, encoder, X)
+            fitted = cached(key, encoder, X)
+        else:
+            name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+            with FileLock(Path(location) / f"skdcec-{name}.lock"):
+                fitted = cached(key, encoder, X)
     except OSError as error:
-        warnings.warn(
-            f"The cache memory={str(location)!r} cannot be used ({error}); the pretraining is "
-            "computed without it.",
-            UserWarning,
-            stacklevel=4,
-        )
+        _warn(f"The cache memory={str(location)!r} cannot be used ({error}).")
         return encoder.fit(X)
+    return fitted.set_params(**_session(encoder))
 
 
 def _fit(key: str, encoder: BaseEstimator, X: np.ndarray) -> BaseEstimator:
-    return encoder.fit(X)
+    """Return a fitted encoder without what belongs to one session only."""
+    encoder.fit(X)
+    return copy.copy(encoder).set_params(**dict.fromkeys(_session(encoder)))
+
+
+def _session(encoder: BaseEstimator) -> dict[str, Any]:
+    """Return the parameters that say how a fit is watched, not what it computes."""
+    params = encoder.get_params(deep=False)
+    return {name: params[name] for name in ("callbacks", "verbose") if name in params}
+
+
+def _warn(message: str) -> None:
+    # The caller of the clusterer's fit, behind scikit-learn's wrapper of it.
+    warnings.warn(message, UserWarning, stacklevel=6)
 
 
 def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
@@ -130,7 +130,10 @@ class _Writer:
             return {"array": name}
         if isinstance(value, FrozenEstimator):
             return {"frozen": True}
-        if type(value) in _known_classes().values():
+        is_known = type(value) in _known_classes().values()
+        if name == "encoder" and not is_known:
+            return {"foreign": True}
+        if is_known:
             params = value.get_params(deep=False)
             kept = {k: self.value(v, f"{name}.{k}") for k, v in params.items() if k not in _SESSION}
             return {"class": type(value).__name__, "params": kept}
@@ -198,6 +201,8 @@ class _Reader:
             return self.tensors[content].numpy()
         if kind == "frozen":
             return FrozenEstimator(self.encoder_)
+        if kind == "foreign":
+            return clone(self.foreign_encoder)
         raise ValueError(f"unknown kind of value {kind!r}")
 
 

@@ -1,0 +1,606 @@
+"""The report page: its tables, its thumbnails, and what may never reach it as markup."""
+
+import base64
+import csv
+import errno
+import io
+import json
+import os
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from skdcec import report as report_module
+from skdcec.report import (
+    TABLE_COLUMNS,
+    cluster_summary,
+    image_table,
+    map_projection,
+    metadata_agreement,
+    read_names,
+    read_table,
+    report_from_estimator,
+    write_report,
+    write_table,
+)
+
+NASTY = [
+    "<script>alert(1)</script>.png",
+    "</script><img src=x onerror=alert(2)>.png",
+    "quote\" and 'quote' & ampersand.png",
+    "two\nlines\u2028three.png",
+    os.fsdecode(b"latin-\xe9.png"),
+    "{{data}} {{script}}.png",
+    "=cmd|' /C calc'!A0.png",
+]
+
+
+def coloured_images(n, side=24):
+    """Images of one colour each, all different, so that a picture tells which image it is."""
+    rng = np.random.default_rng(0)
+    colours = rng.permutation(7**3)[:n]
+    rgb = np.stack([colours // 49, colours // 7 % 7, colours % 7], axis=1) * 36 + 18
+    return np.broadcast_to(rgb[:, None, None, :], (n, side, side, 3)).astype(np.uint8), rgb
+
+
+def payload_of(path):
+    text = path.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return json.loads(found[1])
+
+
+def single_thumbnails(path):
+    text = path.read_text(encoding="utf-8")
+    chunks = re.findall(r'id="thumbnails-\d+">(.*?)</script>', text, re.DOTALL)
+    return [line for chunk in chunks for line in chunk.split("\n")]
+
+
+def decoded(line):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(line))).convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    images, rgb = coloured_images(300)
+    labels = np.arange(300) % 3
+    distances = np.random.default_rng(1).uniform(0.1, 4, (300, 3))
+    report = write_report(
+        folder / "page.html",
+        images,
+        labels,
+        paths=[f"folder/{i}.png" for i in range(300)],
+        distances=distances,
+        metadata={"school": ["north", "south", ""] * 100, "year": np.arange(300) + 1500},
+        history={"loss": [3.0, 2.0, float("nan")]},
+        map_coordinates=np.random.default_rng(2).normal(size=(300, 2)),
+        title="Squares & circles",
+    )
+    return SimpleNamespace(report=report, rgb=rgb, labels=labels, distances=distances)
+
+
+def test_table_columns_agree_with_their_definitions(page):
+    table, distances, labels = page.report.table, page.distances, page.labels
+    assert list(table) == [*TABLE_COLUMNS, "school", "year"]
+    q = 1 / (1 + distances**2)
+    q /= q.sum(axis=1, keepdims=True)
+    rows = np.arange(300)
+    np.testing.assert_allclose(table["confidence"], q[rows, labels], atol=1e-5)
+    np.testing.assert_allclose(table["distance"], distances[rows, labels], atol=1e-5)
+    q[rows, labels] = 0
+    np.testing.assert_array_equal(table["second_cluster"], q.argmax(axis=1))
+    margin = np.array(table["confidence"]) - q.max(axis=1)
+    np.testing.assert_allclose(table["margin"], margin, atol=1e-5)
+    assert min(table["x"] + table["y"]) >= 0
+    assert max(table["x"] + table["y"]) <= 1
+
+
+def test_flags_are_the_nearest_the_farthest_and_the_least_certain(page):
+    table = {key: np.array(values, dtype=object) for key, values in page.report.table.items()}
+    for cluster in range(3):
+        inside = table["cluster"] == cluster
+        flag, distance = table["flag"][inside], table["distance"][inside].astype(float)
+        margin = table["margin"][inside].astype(float)
+        assert [np.sum(flag == name) for name in ("typical", "odd", "borderline")] == [12, 6, 6]
+        assert distance[flag == "typical"].max() <= distance[flag != "typical"].min()
+        assert distance[flag == "odd"].min() >= distance[flag != "odd"].max()
+        rest = (flag == "borderline") | (flag == "")
+        assert margin[flag == "borderline"].max() <= margin[rest & (flag == "")].min()
+
+
+def test_small_clusters_share_out_their_images():
+    table = image_table(
+        [0] * 5 + [1], paths=list("abcdef"), distances=np.arange(12).reshape(6, 2) / 10
+    )
+    assert table["flag"] == ["typical", "typical", "typical", "borderline", "odd", "typical"]
+
+
+def test_probabilities_alone_order_the_images():
+    table = image_table([0, 0], paths=["a", "b"], probabilities=[[0.9, 0.1], [0.6, 0.4]])
+    assert table["confidence"] == [0.9, 0.6]
+    assert table["distance"][0] < table["distance"][1]
+    assert table["margin"] == [0.8, 0.2]
+
+
+def test_one_cluster_has_no_second():
+    table = image_table([0, 0], paths=["a", "b"], distances=[[1.0], [2.0]])
+    assert table["second_cluster"] == [None, None]
+    assert table["confidence"] == table["margin"] == [1.0, 1.0]
+
+
+def test_images_in_no_cluster_keep_their_nearest_one(tmp_path):
+    images, _ = coloured_images(12)
+    labels = np.array([0, 1, -1] * 4)
+    result = write_report(tmp_path / "page.html", images, labels)
+    assert result.summary["cluster"] == [0, 1, -1]
+    outside = labels == -1
+    assert np.isnan(np.array(result.table["confidence"])[outside]).all()
+    assert set(np.array(result.table["second_cluster"])[outside]) <= {0, 1}
+    assert not any(np.array(result.table["flag"])[outside])
+
+
+def test_metadata_never_hides_a_column_of_the_table():
+    table = image_table(
+        [0], paths=["a"], distances=[[1.0]], metadata={"file": ["other"], "school": [None]}
+    )
+    assert (table["file"], table["metadata_file"], table["school"]) == (["a"], ["other"], [""])
+
+
+def test_summary_counts_and_colours():
+    red, blue = np.zeros((2, 8, 8, 3), dtype=np.uint8)
+    red[...], blue[...] = (255, 0, 0), (0, 0, 255)
+    blue[:4] = 0
+    table = image_table(
+        [0, 0, 1],
+        paths=["a", "b", "c"],
+        distances=[[1, 2], [1, 2], [2, 1]],
+    )
+    summary = cluster_summary(
+        table, pixels=np.stack([red, red, blue]), cluster_names={1: {"name": "Blue", "note": "n"}}
+    )
+    assert summary["size"] == [2, 1]
+    assert summary["name"] == ["", "Blue"]
+    assert summary["palette"] == ["#ff0000 100%", "#000000 50% #0000ff 50%"]
+    assert summary["lightness"] == pytest.approx([53.2, 16.1], abs=0.1)
+    assert summary["contrast"] == pytest.approx([0, 16.1], abs=0.1)
+
+
+def test_summary_names_what_stands_out():
+    labels = np.repeat([0, 1], 50)
+    school = ["north"] * 40 + ["south"] * 60
+    table = image_table(
+        labels,
+        paths=[str(i) for i in range(100)],
+        distances=np.where(labels[:, None] == [0, 1], 1.0, 2.0),
+        metadata={"school": school, "year": np.arange(100)},
+    )
+    first, second = cluster_summary(table)["metadata"]
+    assert "school=north 40/50 lift 2.0" in first
+    assert "school=south 50/50 lift 1.7" in second
+
+
+def test_agreement_and_what_chance_gives():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 400)
+    same = metadata_agreement(labels, [f"v{label}" for label in labels])
+    assert same["nmi"] == 1
+    np.testing.assert_array_equal(np.array(same["counts"]), np.diag(np.bincount(labels)))
+    noise = metadata_agreement(labels, rng.integers(0, 100, 400).astype(str).tolist())
+    assert noise["kind"] == "number"
+    many = metadata_agreement(labels, [f"v{value}" for value in rng.integers(0, 100, 400)])
+    assert many["kind"] == "category"
+    assert many["nmi"] == pytest.approx(many["chance"], abs=0.03)
+    assert many["chance"] > 0.1
+    assert len(many["levels"]) == report_module.MAX_LEVELS + 1
+    assert np.sum(many["counts"]) == 400
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "levels"),
+    [
+        ([1500.0, None, float("nan"), 1500.0] * 5, "category", None),
+        ([f"id {i}" for i in range(20)], "text", None),
+        (["same"] * 20, "category", None),
+        ([str(i) for i in range(20)], "number", 8),
+        ([True, False] * 10, "category", 2),
+    ],
+)
+def test_columns_are_told_apart(values, kind, levels):
+    agreement = metadata_agreement(np.arange(20) % 2, values)
+    assert agreement["kind"] == kind
+    assert len(agreement.get("levels", [])) == (levels or 0)
+
+
+def test_numbers_are_cut_where_they_are_and_gaps_left_out():
+    values = [1500.0, 1600.0] * 20 + [float("nan")] * 4 + list(range(1700, 1720))
+    agreement = metadata_agreement(np.arange(64) % 2, values)
+    assert agreement["n_missing"] == 4
+    assert np.sum(agreement["counts"]) == 60
+    assert agreement["levels"][0] == "1500"
+    assert agreement["levels"][-1].endswith("1719")
+
+
+def test_dataframe_metadata():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"year": [1890.0, None], "school": pandas.array(["a", None])})
+    table = image_table([0, 0], paths=["a", "b"], distances=[[1.0], [1.0]], metadata=frame)
+    assert (table["year"], table["school"]) == (["1890", ""], ["a", ""])
+
+
+def test_every_thumbnail_belongs_to_its_path(page):
+    files, lines = payload_of(page.report.path)["files"], single_thumbnails(page.report.path)
+    assert len(lines) == 300
+    for i, (name, line) in enumerate(zip(files, lines, strict=True)):
+        assert name == f"folder/{i}.png"
+        np.testing.assert_allclose(decoded(line).mean(axis=(0, 1)), page.rgb[i], atol=6)
+
+
+def test_every_cell_of_the_sheets_belongs_to_its_path(page, monkeypatch, tmp_path):
+    text = page.report.path.read_text(encoding="utf-8")
+    sheet = decoded(re.search(r'id="sheet-0">(.*?)<', text)[1])
+    for i in range(300):
+        row, column = divmod(i, 64)
+        centre = sheet[32 * row + 8 : 32 * row + 24, 32 * column + 8 : 32 * column + 24]
+        np.testing.assert_allclose(centre.mean(axis=(0, 1)), page.rgb[i], atol=8)
+
+
+def test_sheets_continue_where_the_last_one_ended(monkeypatch):
+    monkeypatch.setattr(report_module, "CELLS_PER_SIDE", 4)
+    cells = np.broadcast_to(np.arange(40, dtype=np.uint8)[:, None, None, None] * 6, (40, 32, 32, 3))
+    sheets = report_module._encode_sheets(cells)
+    assert [decoded(base64.b64encode(sheet)).shape[:2] for sheet in sheets] == [
+        (128, 128),
+        (128, 128),
+        (64, 128),
+    ]
+    third = decoded(base64.b64encode(sheets[2]))
+    assert abs(int(third[16, 16, 0]) - 32 * 6) < 4
+
+
+def test_thumbnails_come_from_files_as_they_should_be_seen(tmp_path):
+    upright = np.zeros((40, 80, 3), dtype=np.uint8)
+    upright[:, :40] = 255
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(upright).save(tmp_path / "turned.jpg", exif=turned)
+    Image.fromarray(np.full((30, 30, 4), (255, 0, 0, 0), dtype=np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.full((30, 30), 60_000, dtype=np.uint16)).save(tmp_path / "deep.png")
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    paths = [tmp_path / name for name in ("turned.jpg", "a.png", "deep.png", "broken.jpg")]
+    with pytest.warns(UserWarning, match="1 of 4 images cannot be read"):
+        report = write_report(tmp_path / "page.html", paths, [0, 0, 1, 1])
+    turned, clear, deep, broken = map(decoded, single_thumbnails(report.path))
+    assert turned.shape == (80, 40, 3)
+    assert turned[10].mean() > 240 > 20 > turned[70].mean()
+    assert clear.min() > 250
+    assert deep.min() > 225
+    assert abs(int(broken.mean()) - 128) < 3
+
+
+@pytest.mark.parametrize("shape", [(20, 12, 12), (20, 12, 12, 1), (20, 12, 12, 3), (20, 12, 12, 4)])
+def test_pixels_of_any_kind(tmp_path, shape):
+    pixels = np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
+    before = pixels.copy()
+    report = write_report(tmp_path / "page.html", pixels, np.arange(20) % 2)
+    np.testing.assert_array_equal(pixels, before)
+    assert report.thumbnail_size == 12
+    assert decoded(single_thumbnails(report.path)[0]).std() > 20
+
+
+def test_the_page_keeps_to_its_budget(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (120, 64, 64, 3), dtype=np.uint8)
+    labels, space = np.arange(120) % 2, np.random.default_rng(0).normal(size=(120, 4))
+    shared = {"embedding": space, "map_coordinates": space[:, :2]}
+    sizes = []
+    for budget in (2_000_000, 600_000, 240_000):
+        report = write_report(tmp_path / "page.html", images, labels, max_bytes=budget, **shared)
+        assert report.n_bytes == report.path.stat().st_size <= budget
+        sizes.append((report.n_thumbnails, report.thumbnail_size, report.thumbnail_quality))
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == (120, 64, 80)
+    assert sizes[-1][0] < 120
+    with pytest.warns(UserWarning, match="more than max_bytes=50_000"):
+        report = write_report(tmp_path / "page.html", images, labels, max_bytes=50_000, **shared)
+    assert report.n_thumbnails == 0
+
+
+def test_when_not_all_thumbnails_fit_the_examples_have_them(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (400, 48, 48, 3), dtype=np.uint8)
+    space = np.random.default_rng(0).normal(size=(400, 2))
+    report = write_report(
+        tmp_path / "page.html",
+        images,
+        np.arange(400) % 2,
+        embedding=space,
+        map_coordinates=space,
+        max_bytes=700_000,
+    )
+    has = [bool(line) for line in single_thumbnails(report.path)]
+    assert has == [bool(flag) for flag in report.table["flag"]]
+
+
+def test_nothing_of_a_name_becomes_markup(tmp_path):
+    images, _ = coloured_images(len(NASTY))
+    report = write_report(
+        tmp_path / "page.html",
+        images,
+        np.zeros(len(NASTY), dtype=int),
+        paths=NASTY,
+        metadata={"<b>column</b>": [name[::-1] for name in NASTY]},
+        settings={"</script><b>": "</script><b>"},
+        cluster_names={0: "</script><b>bold</b>"},
+        title="</title><script>alert(3)</script> {{data}} \udce9",
+    )
+    raw = report.path.read_bytes()
+    text = raw.decode("utf-8")
+    assert "alert(1)</" not in text
+    assert "<script>alert" not in text
+    assert "<b>" not in text
+    assert "\u2028" not in text
+    assert "&lt;/title&gt;&lt;script&gt;alert(3)" in text
+    payload = payload_of(report.path)
+    assert payload["files"] == NASTY
+    assert sorted(payload["columns"][0]["texts"]) == sorted(name[::-1] for name in NASTY)
+    assert payload["clusters"][0]["name"] == "</script><b>bold</b>"
+
+
+def test_the_page_holds_no_address_and_forbids_every_request(page):
+    text = page.report.path.read_text(encoding="utf-8")
+    assert not re.search(r"(https?:)?//[a-z0-9-]+\.[a-z]", text, re.IGNORECASE)
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', text)[1]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+def test_viewer_files_are_safe_inside_the_page():
+    folder = report_module.importlib.resources.files("skdcec") / "_viewer"
+    script = (folder / "viewer.js").read_text(encoding="utf-8")
+    assert "</script" not in script
+    assert "innerHTML" not in script
+    assert "</style" not in (folder / "viewer.css").read_text(encoding="utf-8")
+
+
+def test_equal_input_gives_an_equal_page(tmp_path, untouched_global_rng):
+    images, _ = coloured_images(40)
+    labels = np.arange(40) % 2
+    first = write_report(tmp_path / "a.html", images, labels, random_state=3)
+    second = write_report(tmp_path / "b.html", images, labels, random_state=3)
+    assert first.path.read_bytes() == second.path.read_bytes()
+
+
+def test_table_round_trip(tmp_path):
+    values = ["-5", "-1.5e3", "plain", "'quoted", "'=quoted", "@x", "=1+1", 'a,b\n"c"']
+    write_table(tmp_path / "t.csv", {"file": values, "=n": list(range(8)), "x": [None] * 8})
+    table = read_table(tmp_path / "t.csv")
+    assert table == {"file": values, "=n": [str(i) for i in range(8)], "x": [""] * 8}
+    with open(tmp_path / "t.csv", encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    assert [row[0] for row in rows[1:]][:7] == [
+        "-5", "-1.5e3", "plain", "'quoted", "''=quoted", "'@x", "'=1+1",
+    ]  # fmt: skip
+
+
+def test_table_with_names_that_are_not_unicode(tmp_path):
+    write_table(tmp_path / "t.csv", {"file": [os.fsdecode(b"\xe9.jpg")]})
+    assert read_table(tmp_path / "t.csv") == {"file": ["\\udce9.jpg"]}
+
+
+def test_read_table_refuses_what_is_no_table(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1\n")
+    with pytest.raises(ValueError, match="rows differ in length"):
+        read_table(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="not a CSV table in UTF-8"):
+        read_table(tmp_path / "a.csv")
+
+
+def test_names_from_the_page_and_from_a_spreadsheet(tmp_path):
+    rows = [{"cluster": 0, "name": " Portraits ", "note": "dark\nground"}, {"cluster": 3}]
+    (tmp_path / "n.json").write_text(json.dumps({"title": "x", "clusters": rows}))
+    names = read_names(tmp_path / "n.json")
+    expected = {0: {"name": "Portraits", "note": "dark\nground"}, 3: {"name": "", "note": ""}}
+    assert names == expected
+    table = {"cluster": [0, 3], "name": ["Portraits", ""], "note": ["dark\nground", ""]}
+    write_table(tmp_path / "n.csv", table)
+    assert read_names(tmp_path / "n.csv") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"clusters": 3}', "no list of clusters"),
+        ('{"clusters": [', "not valid JSON"),
+        ('[{"name": "x"}]', "has the cluster None"),
+        ('[{"cluster": 1.5, "name": "x"}]', "has the cluster 1.5"),
+        ('[{"cluster": 1, "name": "x"}, {"cluster": "1"}]', "names cluster 1 twice"),
+        ('[{"cluster": 1, "name": 7}]', "must be text"),
+        (json.dumps([{"cluster": 1, "name": "x" * 201}]), "at most 200"),
+        ("name\nx\n", "has the cluster None"),
+    ],
+)
+def test_names_are_checked(tmp_path, text, message):
+    (tmp_path / "names").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_names(tmp_path / "names")
+
+
+def test_names_of_unknown_clusters_are_an_error(tmp_path):
+    images, _ = coloured_images(4)
+    with pytest.raises(ValueError, match="cluster 5, but the labels end at 1"):
+        write_report(tmp_path / "p.html", images, [0, 0, 1, 1], cluster_names={5: "x"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": [0, 1]}, "images has 4 rows, but there are 2 labels"),
+        ({"labels": [0.5] * 4}, "labels must be whole numbers"),
+        ({"labels": [-2] * 4}, "labels run from -2"),
+        ({"paths": ["a"]}, "paths has 1 rows"),
+        ({"embedding": np.zeros((3, 2))}, "embedding has 3 rows"),
+        ({"metric": "manhattan"}, "metric='manhattan'"),
+        ({"probabilities": np.ones((4, 1))}, "probabilities has 1 columns"),
+        ({"map_coordinates": np.zeros((4, 3))}, "map_coordinates has shape"),
+        ({"metadata": {"a": [1]}}, r"metadata\['a'\] has 1 rows"),
+        ({"images": np.zeros((4, 3, 8, 8), dtype=np.uint8)}, "images has shape"),
+    ],
+)
+def test_arguments_are_checked(tmp_path, options, message):
+    images, _ = coloured_images(4)
+    arguments = {"images": images, "labels": [0, 0, 1, 1]} | options
+    with pytest.raises(ValueError, match=message):
+        write_report(tmp_path / "p.html", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_page_that_cannot_be_written(tmp_path, monkeypatch):
+    images, _ = coloured_images(4)
+    labels = [0, 0, 1, 1]
+    with pytest.raises(IsADirectoryError, match="is a directory"):
+        write_report(tmp_path, images, labels)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        write_report(tmp_path / "none" / "p.html", images, labels)
+    (tmp_path / "p.html").write_text("before")
+
+    def full_disk(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="was not written: No space left") as caught:
+        write_report(tmp_path / "p.html", images, labels)
+    assert caught.value.errno == errno.ENOSPC
+    assert [path.name for path in tmp_path.iterdir()] == ["p.html"]
+    assert (tmp_path / "p.html").read_text() == "before"
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 6, 40])
+def test_map_of_few_images(n):
+    coordinates = map_projection(np.random.default_rng(0).normal(size=(n, 3)))
+    assert coordinates.shape == (n, 2)
+    assert coordinates.min() >= 0
+    assert coordinates.max() <= 1
+
+
+def test_map_of_equal_images():
+    np.testing.assert_array_equal(map_projection(np.ones((9, 3))), np.full((9, 2), 0.5))
+
+
+def test_map_of_many_images_puts_the_rest_among_their_neighbours(monkeypatch):
+    monkeypatch.setattr(report_module, "LANDMARKS", 60)
+    rng = np.random.default_rng(0)
+    labels = np.arange(150) % 3
+    embedding = rng.normal(size=(150, 5)) + 20 * np.eye(5)[labels]
+    coordinates = map_projection(embedding)
+    centres = np.stack([coordinates[labels == label].mean(axis=0) for label in range(3)])
+    nearest = np.linalg.norm(coordinates[:, None] - centres, axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(nearest, labels)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_wide_embeddings_keep_their_neighbours(metric):
+    rng = np.random.default_rng(0)
+    wide = (rng.normal(size=(90, 8)) @ rng.normal(size=(8, 200)) + 3).astype(np.float32)
+    compact = report_module._compact_embedding(wide, metric, 0)
+    assert compact.shape == (90, 64)
+    assert np.abs(compact).max() <= 1
+
+    def order(rows):
+        rows = rows - rows.mean(axis=0) if metric == "euclidean" else rows
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True) if metric == "cosine" else rows
+        return np.linalg.norm(rows[0] - rows, axis=1).argsort()[:20]
+
+    np.testing.assert_array_equal(order(compact), order(wide))
+
+
+def test_lab_of_known_colours():
+    lab = report_module._to_lab(np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 128, 0]]))
+    expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.2], [46.23, -51.7, 49.9]]
+    np.testing.assert_allclose(lab, expected, atol=0.05)
+
+
+class FakeEncoder:
+    metric_ = "cosine"
+    history_ = {"loss": [3.0, 2.0]}
+
+    def transform(self, X):
+        return np.asarray(X).reshape(len(X), -1)[:, :6] + 1.0
+
+    def get_params(self, deep=True):
+        return {"n_components": 6}
+
+
+class FakeClusterer:
+    data_format = "channels_last"
+    image_shape_ = (8, 8, 1)
+    history_ = {"loss": [1.0, 0.5]}
+
+    def __init__(self, X):
+        self.encoder_ = FakeEncoder()
+        self.labels_ = np.arange(len(X)) % 2
+        self.cluster_centers_ = np.array([[0.0, 0.0], [1.0, 1.0]])
+
+    def transform(self, X):
+        return np.tile(self.labels_[:, None], (1, 2)) + np.linspace(0, 0.3, len(X))[:, None]
+
+    def predict_proba(self, X):
+        return np.where(self.labels_[:, None] == [0, 1], 0.8, 0.2)
+
+    def get_params(self, deep=True):
+        return {"n_clusters": 2, "encoder": self.encoder_, "encoder__n_components": 6}
+
+
+def test_report_of_a_fitted_estimator(tmp_path):
+    X = np.random.default_rng(0).uniform(0, 1, (30, 64))
+    report = report_from_estimator(tmp_path / "p.html", FakeClusterer(X), X, title="Fake")
+    assert set(report.table["confidence"]) == {0.8}
+    assert report.table["distance"][29] == pytest.approx(0.3 * 2**0.5, abs=1e-5)
+    payload = payload_of(report.path)
+    assert payload["metric"] == "cosine"
+    assert payload["dimensions"] == 6
+    assert [section["title"] for section in payload["history"]] == ["Pretraining", "Joint training"]
+    settings = dict(payload["settings"])
+    assert settings["n_clusters"] == "2"
+    assert settings["encoder"] == "FakeEncoder"
+    assert settings["encoder__n_components"] == "6"
+    with pytest.raises(ValueError, match="X has 29 rows"):
+        report_from_estimator(tmp_path / "p.html", FakeClusterer(X), X[:-1])
+
+
+def test_progress_ends_where_it_should(tmp_path):
+    seen = []
+    images, _ = coloured_images(70)
+    write_report(
+        tmp_path / "p.html",
+        images,
+        np.zeros(70, dtype=int),
+        progress=lambda *step: seen.append(step),
+        n_jobs=2,
+    )
+    assert seen == [
+        ("reading", 64, 70),
+        ("reading", 70, 70),
+        ("map", 0, 1),
+        ("map", 1, 1),
+        ("encoding", 64, 70),
+        ("encoding", 70, 70),
+    ]
+
+
+def test_real_paintings(shared_data, tmp_path):
+    with open(shared_data / "paintings.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[::60]
+    report = write_report(
+        tmp_path / "p.html",
+        [shared_data / row["file"] for row in rows],
+        np.arange(len(rows)) % 3,
+        paths=[row["file"] for row in rows],
+        metadata={key: [row[key] for row in rows] for key in ("artist", "year_of_death")},
+    )
+    assert report.n_bytes < 25_000_000
+    for row, line in list(zip(rows, single_thumbnails(report.path), strict=True))[::10]:
+        original = np.asarray(Image.open(shared_data / row["file"]).convert("RGB"), dtype=float)
+        assert np.abs(decoded(line) - original).mean() < 8
