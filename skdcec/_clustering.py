@@ -19,6 +19,7 @@ from sklearn.base import (
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
+from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -51,6 +52,9 @@ from skdcec._training import (
 # Labels that held still are not believed before this many steps of joint training.
 _MIN_STEPS = 100
 
+# The least variance of an initial cluster in any direction, as a share of the embedding's.
+_COVARIANCE_SHARE = 0.02
+
 
 def _can_decode(model: Any) -> bool:
     """Whether `model` has, or after fit will have, a decoder that fits its embedding."""
@@ -74,7 +78,11 @@ class _BaseEmbeddingClustering(
         "gamma": [Interval(Real, 0, None, closed="left")],
         "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
         "alpha": [Interval(Real, 0, None, closed="neither")],
-        "init": [StrOptions({"k-means"}), "array-like", HasMethods(["fit_predict"])],
+        "init": [
+            StrOptions({"gaussian-mixture", "k-means"}),
+            "array-like",
+            HasMethods(["fit_predict"]),
+        ],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "update_interval": [
@@ -337,23 +345,7 @@ class _BaseEmbeddingClustering(
 
     def _initial_centers(self, embedding: np.ndarray, seed: int) -> np.ndarray:
         """Return starting centers of shape (n_clusters, n_components), dtype float32."""
-        if isinstance(self.init, str):
-            model = KMeans(self.n_clusters, n_init=self.n_init, random_state=seed)
-            labels = model.fit_predict(embedding)
-        elif hasattr(self.init, "fit_predict"):
-            model = clone(self.init)
-            params = model.get_params(deep=False)
-            given = {"n_clusters": self.n_clusters}
-            if params.get("random_state", 0) is None:
-                given["random_state"] = seed
-            model.set_params(**{k: v for k, v in given.items() if k in params})
-            labels = model.fit_predict(embedding)
-            if len(np.unique(labels[labels >= 0])) != self.n_clusters:
-                raise ValueError(
-                    f"init={self.init!r} found {len(np.unique(labels[labels >= 0]))} clusters "
-                    f"instead of n_clusters={self.n_clusters}."
-                )
-        else:
+        if not isinstance(self.init, str) and not hasattr(self.init, "fit_predict"):
             centers = check_array(self.init, dtype=np.float32, input_name="init", copy=True)
             if centers.shape != (self.n_clusters, embedding.shape[1]):
                 raise ValueError(
@@ -361,12 +353,44 @@ class _BaseEmbeddingClustering(
                     f"{(self.n_clusters, embedding.shape[1])}."
                 )
             return centers
-        # Means taken here, in one order: k-means adds up in the order its threads finish.
+        labels = self._initial_labels(embedding.astype(np.float64), seed)
         kinds = np.unique(labels[labels >= 0])
+        if len(kinds) != self.n_clusters and not isinstance(self.init, str):
+            raise ValueError(
+                f"init={self.init!r} found {len(kinds)} clusters instead of "
+                f"n_clusters={self.n_clusters}."
+            )
+        # Means taken here, in one order: k-means adds up in the order its threads finish.
         means = [embedding[labels == kind].mean(axis=0, dtype=np.float64) for kind in kinds]
         # Fewer distinct points than clusters leave centers without members; they repeat.
         means += [means[0]] * (self.n_clusters - len(means))
         return np.asarray(means, dtype=np.float32)
+
+    def _initial_labels(self, embedding: np.ndarray, seed: int) -> np.ndarray:
+        """Cluster the pretrained embedding, as a start for joint training."""
+        if self.n_clusters == 1:
+            return np.zeros(len(embedding), dtype=np.int64)
+        if self.init == "k-means":
+            model = KMeans(self.n_clusters, n_init=self.n_init, random_state=seed)
+        elif self.init == "gaussian-mixture":
+            # Each covariance is drawn towards a small sphere, without which clusters of few
+            # points would shrink onto them.
+            variance = embedding.var(axis=0).mean()
+            model = GaussianMixture(
+                self.n_clusters,
+                n_init=self.n_init,
+                max_iter=500,
+                reg_covar=max(_COVARIANCE_SHARE * variance, 1e-6),
+                random_state=seed,
+            )
+        else:
+            model = clone(self.init)
+            params = model.get_params(deep=False)
+            given = {"n_clusters": self.n_clusters, "n_components": self.n_clusters}
+            if params.get("random_state", 0) is None:
+                given["random_state"] = seed
+            model.set_params(**{k: v for k, v in given.items() if k in params})
+        return model.fit_predict(embedding)
 
     def _train(
         self, encoder_module: nn.Module, centers: np.ndarray, batches: Batches, seed: int
@@ -504,12 +528,14 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         without the decoder.
     alpha : float, default=1.0
         Degrees of freedom of the Student's t soft assignment.
-    init : "k-means", array of shape (n_clusters, n_components) or clusterer, \
-            default="k-means"
-        Where the centers start: k-means on the pretrained embedding, given points, or the
-        means of the clusters that an estimator with ``fit_predict`` finds in it.
-    n_init : int, default=20
-        Runs of k-means, of which the best is taken.
+    init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
+            clusterer, default="gaussian-mixture"
+        Where the centers start: the means of the clusters that a Gaussian mixture, k-means
+        (as in the papers) or an estimator with ``fit_predict`` finds in the pretrained
+        embedding, or given points. A mixture lets clusters be longer in one direction than
+        in another, as they are in an embedding that was only trained to reconstruct.
+    n_init : int, default=10
+        Runs of the mixture or of k-means, of which the best is taken.
     max_epochs : int, default=20
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"
@@ -613,8 +639,8 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         gamma: float = 0.1,
         reconstruction_weight: float = 1.0,
         alpha: float = 1.0,
-        init: Any = "k-means",
-        n_init: int = 20,
+        init: Any = "gaussian-mixture",
+        n_init: int = 10,
         max_epochs: int = 20,
         update_interval: str | int = "epoch",
         tol: float = 1e-3,
@@ -724,12 +750,14 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         without the decoder.
     alpha : float, default=1.0
         Degrees of freedom of the Student's t soft assignment.
-    init : "k-means", array of shape (n_clusters, n_components) or clusterer, \
-            default="k-means"
-        Where the centers start: k-means on the pretrained embedding, given points, or the
-        means of the clusters that an estimator with ``fit_predict`` finds in it.
-    n_init : int, default=20
-        Runs of k-means, of which the best is taken.
+    init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
+            clusterer, default="gaussian-mixture"
+        Where the centers start: the means of the clusters that a Gaussian mixture, k-means
+        (as in the papers) or an estimator with ``fit_predict`` finds in the pretrained
+        embedding, or given points. A mixture lets clusters be longer in one direction than
+        in another, as they are in an embedding that was only trained to reconstruct.
+    n_init : int, default=10
+        Runs of the mixture or of k-means, of which the best is taken.
     max_epochs : int, default=20
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"
@@ -817,8 +845,8 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         gamma: float = 1.0,
         reconstruction_weight: float = 0.0,
         alpha: float = 1.0,
-        init: Any = "k-means",
-        n_init: int = 20,
+        init: Any = "gaussian-mixture",
+        n_init: int = 10,
         max_epochs: int = 20,
         update_interval: str | int = "epoch",
         tol: float = 1e-3,

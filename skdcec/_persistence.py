@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from torch import nn
@@ -37,8 +37,9 @@ def save(estimator: BaseEstimator, path: Any) -> None:
             UserWarning,
             stacklevel=3,
         )
+    content = serialize(writer.tensors, metadata={"skdcec": json.dumps(header)})
     with _replacing(Path(path)) as temporary:
-        save_file(writer.tensors, temporary, metadata={"skdcec": json.dumps(header)})
+        temporary.write_bytes(content)
 
 
 def load(cls: type, path: Any, *, encoder: BaseEstimator | None = None) -> Any:
