@@ -37,6 +37,7 @@ from skdcec._modules import (
 from skdcec._training import (
     ReconstructionNet,
     Schedule,
+    check_finite,
     epoch_history,
     loader_for,
     train,
@@ -98,8 +99,9 @@ class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         scale = self._find_scale(array)
         module = self._new_module(generator)
         batch_size, n_passes = plan_batches(len(array), self.batch_size)
+        batches = Batches(array, scale, device)
         loader = loader_for(
-            Batches(array, scale, device),
+            batches,
             batch_size=batch_size,
             n_passes=n_passes,
             generator=generator,
@@ -117,6 +119,9 @@ class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         )
         train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
         self.module_ = net.module_.eval()
+        # The loss of a batch is from before its step: this is what the last step made.
+        with torch.no_grad():
+            check_finite(self.module_.decode(self.module_.encode(batches[:1])), self.lr)
         self.scale_ = scale
         self.history_ = epoch_history(net, {"loss": "train_loss"})
         self.n_iter_ = len(self.history_["loss"])
@@ -207,7 +212,8 @@ class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _batches(self, X: Any) -> Batches:
         array = self._validate(X, reset=False)
-        warn_of_other_range(array, self.scale_)
+        if array.ndim == 4:
+            warn_of_other_range(array, self.scale_)
         return Batches(array, self.scale_, next(self.module_.parameters()).device)
 
     def _decode(self, Z: Any) -> np.ndarray:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Values of one inference batch. A function of the image size alone, so that an image is
-# always embedded in the same company-independent way, and memory does not grow with n.
+# Values of one inference batch: its size depends on the images' size alone, never on n, and
+# memory does not grow with n.
 _INFERENCE_VALUES = 2**22
 
 # What "auto" means for a batch size: this many images, fewer where an epoch would have
@@ -82,7 +82,7 @@ class ShuffledLoader:
         batch_size: int,
         n_passes: int,
         generator: torch.Generator,
-        load: Callable[[np.ndarray], object],
+        load: Callable[[np.ndarray], tuple[Tensor, ...]],
     ):
         self.n_samples = n_samples
         self.n_passes = n_passes
@@ -93,7 +93,7 @@ class ShuffledLoader:
     def __len__(self) -> int:
         return self._n_batches * self.n_passes
 
-    def __iter__(self) -> Iterator[object]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for _ in range(self.n_passes):
             order = torch.randperm(self.n_samples, generator=self.generator)
             for index in order.tensor_split(self._n_batches):

@@ -43,6 +43,7 @@ from skdcec._training import (
     ClusteringNet,
     Schedule,
     TargetRefresh,
+    check_finite,
     epoch_history,
     loader_for,
     train,
@@ -62,8 +63,11 @@ def _can_decode(model: Any) -> bool:
         return False
     encoder = getattr(model, "encoder_", model.encoder)
     # An encoder's own term takes the place of the reconstruction: the decoder stays behind.
+    # And what was scaled to unit length is not what the decoder was trained on.
     return encoder is None or (
-        hasattr(encoder, "inverse_transform") and not hasattr(encoder, "joint_loss")
+        hasattr(encoder, "inverse_transform")
+        and not hasattr(encoder, "joint_loss")
+        and getattr(encoder, "metric_", "euclidean") == "euclidean"
     )
 
 
@@ -141,7 +145,10 @@ class _BaseEmbeddingClustering(
             centers = self._initial_centers(embedding.numpy(), init_seed)
             self._train(module, centers, batches, joint_seed)
             self.device_ = str(device)
-            self.labels_ = self._assign(batches).argmax(dim=1).numpy()
+            assignment = self._assign(batches)
+            # The loss of a batch is from before its step: this is what the last step made.
+            check_finite(assignment, self.lr)
+            self.labels_ = assignment.argmax(dim=1).numpy()
         n_found = len(np.unique(self.labels_))
         if n_found < self.n_clusters:
             warnings.warn(
@@ -281,6 +288,7 @@ class _BaseEmbeddingClustering(
         """
         return _persistence.load(cls, path, encoder=encoder)
 
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit_encoder(self, X: Any) -> BaseEstimator:
         """Pretrain the encoder alone, as `fit` would, and leave the clusterer as it is.
 
@@ -316,11 +324,12 @@ class _BaseEmbeddingClustering(
                 "random_state": seed,
                 "device": self.device,
                 "verbose": self.verbose,
-                **self._image_params(),
+                "image_shape": getattr(self, "image_shape_", None),
             }
-            for name, value in fill.items():
-                if name in params and (params[name] is None or name == "data_format"):
-                    encoder.set_params(**{name: value})
+            fill = {name: value for name, value in fill.items() if name in params}
+            encoder.set_params(**{k: v for k, v in fill.items() if params[k] is None})
+            if "data_format" in params:
+                encoder.set_params(data_format="channels_last")
             encoder = fit_encoder(
                 encoder,
                 self._as_encoder_is_given(array, params),
@@ -334,6 +343,11 @@ class _BaseEmbeddingClustering(
                 f"encoder={self.encoder!r} has no module_ with an encode method after fit, so it "
                 "cannot be trained together with the clusters: use ConvAutoencoder, "
                 "DenseAutoencoder or an estimator that follows their protocol."
+            )
+        metric = getattr(encoder, "metric_", "euclidean")
+        if metric not in ("euclidean", "cosine"):
+            raise ValueError(
+                f"The encoder's metric_ is {metric!r}; it must be 'euclidean' or 'cosine'."
             )
         n_features = getattr(encoder, "n_features_in_", self.n_features_in_)
         if n_features != self.n_features_in_:
@@ -467,7 +481,7 @@ class _BaseEmbeddingClustering(
     def _assign(self, batches: Batches) -> Tensor:
         """Return the soft assignment of every row, on the CPU."""
         embed = self._embedder(self.module_)
-        centers = torch.from_numpy(self.cluster_centers_).to(batches.device)
+        centers = torch.tensor(self.cluster_centers_, device=batches.device)
         return map_batches(
             lambda batch: student_t_assignment(embed(batch), centers, self.alpha), batches
         )
@@ -475,7 +489,8 @@ class _BaseEmbeddingClustering(
     def _batches(self, X: Any) -> Batches:
         check_is_fitted(self)
         array = self._as_encoder_takes(self._validate(X, reset=False))
-        warn_of_other_range(array, self.scale_)
+        if array.ndim == 4 and hasattr(self.encoder_, "scale_"):
+            warn_of_other_range(array, self.scale_)
         return Batches(array, self.scale_, next(self.module_.parameters()).device)
 
     def _as_encoder_takes(self, array: np.ndarray) -> np.ndarray:
@@ -502,8 +517,8 @@ class _BaseEmbeddingClustering(
 class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
     """Cluster images by deep convolutional embedded clustering (DCEC).
 
-    A convolutional autoencoder is pretrained on reconstruction, k-means places centers in
-    its embedding, and encoder, decoder and centers are then trained together on
+    A convolutional autoencoder is pretrained on reconstruction, a Gaussian mixture places
+    centers in its embedding, and encoder, decoder and centers are then trained together on
     ``reconstruction_weight * L_rec + gamma * L_clu``, where ``L_clu`` pulls each image
     towards a sharpened version of its own soft assignment.
 
@@ -521,7 +536,7 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         features for a square gray image, and any other for an image one pixel high.
     data_format : {"channels_last", "channels_first"}, default="channels_last"
         Order of the axes of a 4-D `X`. Rows of a 2-D `X` are always (H, W, C).
-    gamma : float, default=0.1
+    gamma : float, default=1.0
         Weight of the clustering loss, summed over clusters and averaged over images.
     reconstruction_weight : float, default=1.0
         Weight of the reconstruction loss, the mean over all values of a batch. 0 trains
@@ -536,7 +551,7 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         in another, as they are in an embedding that was only trained to reconstruct.
     n_init : int, default=10
         Runs of the mixture or of k-means, of which the best is taken.
-    max_epochs : int, default=20
+    max_epochs : int, default=30
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"
         How often the targets are recomputed on all images: after each epoch, or after so
@@ -636,12 +651,12 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         encoder: BaseEstimator | None = None,
         image_shape: tuple[int, ...] | None = None,
         data_format: str = "channels_last",
-        gamma: float = 0.1,
+        gamma: float = 1.0,
         reconstruction_weight: float = 1.0,
         alpha: float = 1.0,
         init: Any = "gaussian-mixture",
         n_init: int = 10,
-        max_epochs: int = 20,
+        max_epochs: int = 30,
         update_interval: str | int = "epoch",
         tol: float = 1e-3,
         lr: float = 1e-3,
@@ -708,29 +723,22 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
 
     def _own_or_encoder_shape(self) -> tuple[int, ...] | None:
         """Return the image shape that the user gave, here or in the encoder."""
-        if self.encoder is None:
-            return self.image_shape
-        encoder = getattr(self.encoder, "estimator", self.encoder)
-        if hasattr(encoder, "image_shape_"):
-            return encoder.image_shape_
-        own = encoder.get_params(deep=False).get("image_shape")
+        if isinstance(self.encoder, FrozenEstimator):
+            own = getattr(self.encoder.estimator, "image_shape_", None)
+        else:
+            own = getattr(self.encoder, "image_shape", None)
         return self.image_shape if own is None else own
 
-    def _image_params(self) -> dict[str, Any]:
-        return {"image_shape": self.image_shape_, "data_format": self.data_format}
-
     def _as_encoder_is_given(self, images: np.ndarray, params: dict[str, Any]) -> np.ndarray:
-        """Return the images as the user gave them, or rows for an encoder of vectors."""
-        if "image_shape" in params:
-            return restore_layout(images, self._layout)
-        return images.reshape(len(images), -1)
+        """Return (n, H, W, C) images, or rows for an encoder of vectors."""
+        return images if "image_shape" in params else images.reshape(len(images), -1)
 
 
 class DeepEmbeddingClustering(_BaseEmbeddingClustering):
     """Cluster vectors by deep embedded clustering (DEC, IDEC).
 
-    A dense autoencoder is pretrained on reconstruction, k-means places centers in its
-    embedding, and encoder and centers are then trained together on
+    A dense autoencoder is pretrained on reconstruction, a Gaussian mixture places centers in
+    its embedding, and encoder and centers are then trained together on
     ``reconstruction_weight * L_rec + gamma * L_clu``. The defaults are DEC, which leaves
     the decoder behind; ``gamma=0.1, reconstruction_weight=1.0`` is IDEC.
 
@@ -758,7 +766,7 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         in another, as they are in an embedding that was only trained to reconstruct.
     n_init : int, default=10
         Runs of the mixture or of k-means, of which the best is taken.
-    max_epochs : int, default=20
+    max_epochs : int, default=30
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"
         How often the targets are recomputed on all samples: after each epoch, or after so
@@ -847,7 +855,7 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         alpha: float = 1.0,
         init: Any = "gaussian-mixture",
         n_init: int = 10,
-        max_epochs: int = 20,
+        max_epochs: int = 30,
         update_interval: str | int = "epoch",
         tol: float = 1e-3,
         lr: float = 1e-3,
@@ -904,9 +912,6 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
         return validate_rows(self, X, reset=reset)
-
-    def _image_params(self) -> dict[str, Any]:
-        return {}
 
     def _as_encoder_is_given(self, rows: np.ndarray, params: dict[str, Any]) -> np.ndarray:
         return rows

@@ -19,7 +19,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        torch.empty(0, device=resolved).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         available = "'cpu' and 'cuda'" if torch.cuda.is_available() else "'cpu'"
         raise ValueError(

@@ -157,11 +157,15 @@ def warn_of_other_range(array: np.ndarray, scale: float) -> None:
 
 def root_mean_square(array: np.ndarray) -> float:
     """Return the number that brings the mean squared value of vectors to 1."""
+    # Divided by the largest value first: squares leave the range of floats long before values.
+    largest = max(float(array.max()), -float(array.min()))
+    if largest == 0:
+        return 1.0
     squares = sum(
-        float(np.square(block, dtype=np.float64).sum())
-        for block in np.array_split(array, max(1, array.nbytes // 2**26))
+        float(np.square(np.divide(block, largest, dtype=np.float64)).sum())
+        for block in np.array_split(array, max(1, array.size // 2**20))
     )
-    return math.sqrt(squares / array.size) or 1.0
+    return largest * math.sqrt(squares / array.size)
 
 
 def _as_stack(X: Any) -> Any:

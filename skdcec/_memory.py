@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_memory
 
 _FORMAT = 1
 
-# What a fitted encoder does not depend on; its data format is part of the data.
-_NOT_IN_KEY = {"verbose", "callbacks", "device", "data_format"}
+# What a fitted encoder does not depend on, or what the key holds in another form.
+_NOT_IN_KEY = {"verbose", "callbacks", "device"}
 
 
 def fit_encoder(
@@ -63,22 +63,42 @@ def fit_encoder(
         _warn(f"The pretraining is not cached: {error}")
         return encoder.fit(X)
     try:
-        cached = memory.cache(_fit, ignore=["encoder", "X"])
-        if cached.check_call_in_cache(key, encoder, X):
-            fitted = cached(key, encoder, X)
-        else:
-            name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-            with FileLock(Path(location) / f"skdcec-{name}.lock"):
-                fitted = cached(key, encoder, X)
+        fitted = _load_or_fit(memory, Path(location), key, encoder, X)
+    except _FitFailed as failure:
+        raise failure.error from None
     except OSError as error:
         _warn(f"The cache memory={str(location)!r} cannot be used ({error}).")
         return encoder.fit(X)
     return fitted.set_params(**_session(encoder))
 
 
+def _load_or_fit(
+    memory: Any, location: Path, key: str, encoder: BaseEstimator, X: np.ndarray
+) -> BaseEstimator:
+    cached = memory.cache(_fit, ignore=["encoder", "X"])
+    if cached.check_call_in_cache(key, encoder, X):
+        fitted = cached(key, encoder, X)
+        if hasattr(encoder, "module_"):
+            _warn(f"An entry of the cache memory={str(location)!r} was damaged and is replaced.")
+        return fitted
+    name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    with FileLock(location / f"skdcec-{name}.lock"):
+        return cached(key, encoder, X)
+
+
+class _FitFailed(Exception):
+    """Carries an error of the fit itself past those of the cache."""
+
+    def __init__(self, error: OSError):
+        self.error = error
+
+
 def _fit(key: str, encoder: BaseEstimator, X: np.ndarray) -> BaseEstimator:
     """Return a fitted encoder without what belongs to one session only."""
-    encoder.fit(X)
+    try:
+        encoder.fit(X)
+    except OSError as error:
+        raise _FitFailed(error) from error
     return copy.copy(encoder).set_params(**dict.fromkeys(_session(encoder)))
 
 
@@ -90,7 +110,7 @@ def _session(encoder: BaseEstimator) -> dict[str, Any]:
 
 def _warn(message: str) -> None:
     # The caller of the clusterer's fit, behind scikit-learn's wrapper of it.
-    warnings.warn(message, UserWarning, stacklevel=6)
+    warnings.warn(message, UserWarning, stacklevel=7)
 
 
 def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:

@@ -57,11 +57,12 @@ def load(cls: type, path: Any, *, encoder: BaseEstimator | None = None) -> Any:
                 f"{str(path)!r} holds a {node['class']}, not a {cls.__name__}: use "
                 f"{node['class']}.load."
             )
-    except (KeyError, TypeError) as error:
+        foreign = node["encoder_"].get("name") if "encoder_" in node else None
+    except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(path) from error
-    if "name" in node.get("encoder_", {}) and encoder is None:
+    if foreign is not None and encoder is None:
         raise ValueError(
-            f"{str(path)!r} was saved with an encoder of class {node['encoder_']['name']}, which "
+            f"{str(path)!r} was saved with an encoder of class {foreign}, which "
             "cannot be rebuilt from the file: pass a fitted one of the same architecture as "
             "encoder."
         )
@@ -69,6 +70,10 @@ def load(cls: type, path: Any, *, encoder: BaseEstimator | None = None) -> Any:
         return _Reader(tensors, encoder).estimator(node, "")
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise _damaged(path) from error
+
+
+class _CannotRebuild(Exception):
+    """A value is not made of plain values and of classes of skdcec."""
 
 
 class _Writer:
@@ -85,14 +90,12 @@ class _Writer:
             for name, value in vars(estimator).items()
             if name not in params and name not in ("encoder_", "module_")
         }
+        if "device_" in fitted:
+            fitted["device_"] = "cpu"
         node = {
             "class": type(estimator).__name__,
-            "params": {
-                name: self.value(value, prefix + name)
-                for name, value in params.items()
-                if name not in _SESSION
-            },
-            "fitted": {name: self.value(value, prefix + name) for name, value in fitted.items()},
+            "params": self.values(params, prefix),
+            "fitted": self.values(fitted, prefix),
         }
         self.module(estimator.module_, prefix + "module_.")
         if hasattr(estimator, "encoder_"):
@@ -110,6 +113,17 @@ class _Writer:
     def module(self, module: nn.Module, prefix: str) -> None:
         for name, tensor in module.state_dict().items():
             self.tensors[prefix + name] = tensor.detach().cpu().contiguous()
+
+    def values(self, values: dict[str, Any], prefix: str) -> dict[str, Any]:
+        """Return what can be rebuilt; the rest takes its default when it is loaded."""
+        kept = {}
+        for name, value in values.items():
+            try:
+                if name not in _SESSION:
+                    kept[name] = self.value(value, prefix + name)
+            except _CannotRebuild:
+                self.left_out.add(f"{prefix}{name}={value!r}")
+        return kept
 
     def value(self, value: Any, name: str) -> Any:
         if value is None or isinstance(value, (bool, int, float, str)):
@@ -136,10 +150,8 @@ class _Writer:
             return {"foreign": True}
         if is_known:
             params = value.get_params(deep=False)
-            kept = {k: self.value(v, f"{name}.{k}") for k, v in params.items() if k not in _SESSION}
-            return {"class": type(value).__name__, "params": kept}
-        self.left_out.add(f"{name}={value!r}")
-        return None
+            return {"class": type(value).__name__, "params": self.values(params, f"{name}.")}
+        raise _CannotRebuild
 
 
 class _Reader:

@@ -131,11 +131,7 @@ class EmbeddingNet(NeuralNet):
         return losses
 
     def on_batch_end(self, net: NeuralNet, *, loss: Tensor, **kwargs: Any) -> None:
-        if not math.isfinite(self.history[-1, "batches", -1, "train_loss"]):
-            raise ValueError(
-                "The training loss became NaN or infinite: lower the learning rate "
-                f"(lr={self.lr}), or look for extreme values in X."
-            )
+        check_finite(loss, self.lr)
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call the callbacks; skorch's early stopping ends the loop after all have run.
@@ -332,6 +328,8 @@ def train(net: EmbeddingNet, loader: ShuffledLoader, *, description: str, verbos
 
     Raises
     ------
+    ValueError
+        If the loss becomes NaN or infinite.
     KeyboardInterrupt
         On Ctrl-C, which skorch's own `fit` would swallow.
     """
@@ -348,6 +346,21 @@ def train(net: EmbeddingNet, loader: ShuffledLoader, *, description: str, verbos
     finally:
         if bar is not None:
             bar.close()
+
+
+def check_finite(result: Tensor, lr: float) -> None:
+    """Raise if training diverged, as seen in a loss or in what a trained network returns.
+
+    Raises
+    ------
+    ValueError
+        If `result` holds NaN or infinity.
+    """
+    if not result.isfinite().all():
+        raise ValueError(
+            "Training diverged, the loss became NaN or infinite: lower the learning rate "
+            f"(lr={lr}), or look for extreme values in X."
+        )
 
 
 def epoch_history(net: EmbeddingNet, names: Mapping[str, str]) -> dict[str, list[float]]:

@@ -164,7 +164,14 @@ def pretrained_embedding(model: Any, X: Any) -> np.ndarray:
     embedding : ndarray of shape (n_samples, n_components)
     """
     encoder = model.encoder_
-    return encoder.transform(np.asarray(X) if hasattr(encoder, "image_shape_") else _as_rows(X))
+    X = np.asarray(X)
+    if X.ndim == 4 and getattr(model, "data_format", "channels_last") == "channels_first":
+        X = X.transpose(0, 2, 3, 1)
+    # Rows are (H, W, C) for every encoder, whatever order it expects of 4-D arrays.
+    takes_images = hasattr(encoder, "image_shape_")
+    if takes_images and getattr(encoder, "data_format", "channels_last") == "channels_last":
+        return encoder.transform(X)
+    return encoder.transform(_as_rows(X))
 
 
 def _as_rows(X: Any) -> np.ndarray:

@@ -37,7 +37,6 @@ from sklearn.utils import check_array, check_random_state
 from skdcec._images import natural_scale
 
 __all__ = [
-    "TABLE_COLUMNS",
     "Report",
     "cluster_summary",
     "image_table",

@@ -10,6 +10,9 @@ import torch
 
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
 
+# PyTorch says most warnings once per process, which would hide them from all tests but one.
+torch.set_warn_always(True)
+
 
 @pytest.fixture(scope="session")
 def shared_data():

@@ -1,0 +1,124 @@
+"""The choice of the device, the source of randomness, and what leaves a GPU."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from torch import nn
+
+from skdcec import ConvAutoencoder
+from skdcec._device import cpu_state, make_generator, on_cpu, resolve_device
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def test_none_takes_a_gpu_where_there_is_one():
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert resolve_device(None).type == expected
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")], ids=repr)
+def test_a_device_is_taken_by_name_or_as_it_is(device):
+    assert resolve_device(device) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "", "cpu:x"])
+def test_a_device_that_is_not_there_is_an_error_that_names_what_is(device):
+    with pytest.raises(ValueError, match=rf"device='{device}' .*available: 'cpu'"):
+        resolve_device(device)
+
+
+@pytest.mark.parametrize("method", ["encoder", "clusterer"])
+def test_fit_names_a_device_that_is_not_there(method, model, images):
+    estimator = model if method == "clusterer" else clone(model.encoder)
+    with pytest.raises(ValueError, match=r"device='cuda:99' cannot be used here"):
+        estimator.set_params(device="cuda:99").fit(images)
+    assert not any(name.endswith("_") for name in vars(estimator))
+
+
+def test_where_training_ran_is_told(fitted):
+    assert fitted.device_ == fitted.encoder_.device_
+    assert torch.device(fitted.device_) == next(fitted.module_.parameters()).device
+
+
+def test_generators_with_one_seed_agree_and_leave_the_global_one_alone(untouched_global_rng):
+    first, again, other = (torch.rand(5, generator=make_generator(seed)) for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_what_is_on_the_cpu_is_not_copied():
+    module = nn.Linear(2, 3)
+    assert on_cpu(module) is module
+    empty = nn.Identity()
+    assert on_cpu(empty) is empty
+
+
+def test_the_state_to_be_pickled_is_of_the_cpu():
+    state = cpu_state({"module_": nn.Linear(2, 3), "device_": "cuda:0", "labels_": [1]})
+    assert state["device_"] == "cpu"
+    assert state["labels_"] == [1]
+
+
+@needs_gpu
+def test_fits_on_a_gpu_repeat_and_predict_their_labels(model, images):
+    first = clone(model).set_params(device="cuda").fit(images)
+    again = clone(model).set_params(device="cuda").fit(images)
+    assert first.device_.startswith("cuda")
+    np.testing.assert_array_equal(first.labels_, first.predict(images))
+    np.testing.assert_array_equal(first.labels_, again.labels_)
+    np.testing.assert_allclose(first.cluster_centers_, again.cluster_centers_, rtol=1e-4)
+
+
+@needs_gpu
+def test_a_gpu_gives_much_the_same_as_the_cpu(model, images):
+    on_gpu = clone(model).set_params(device="cuda").fit(images)
+    on_cpu = clone(model).set_params(device="cpu").fit(images)
+    np.testing.assert_array_equal(on_gpu.labels_, on_cpu.labels_)
+    np.testing.assert_allclose(on_gpu.transform(images), on_cpu.transform(images), atol=0.05)
+
+
+@needs_gpu
+@pytest.mark.parametrize("way", ["pickle", "save"])
+def test_what_was_fitted_on_a_gpu_loads_where_there_is_none(way, model, images, tmp_path):
+    model.set_params(device="cuda").fit(images)
+    path = tmp_path / "model"
+    if way == "pickle":
+        path.write_bytes(pickle.dumps(model))
+        load = "pickle.load(open(path, 'rb'))"
+    else:
+        model.save(path)
+        load = "DeepConvEmbeddingClustering.load(path)"
+    np.save(tmp_path / "images.npy", images)
+    code = f"""
+import pickle, numpy as np, torch
+from skdcec import DeepConvEmbeddingClustering
+path = {str(path)!r}
+assert not torch.cuda.is_available()
+model = {load}
+assert model.device_ == "cpu", model.device_
+print(*model.predict(np.load({str(tmp_path / "images.npy")!r})))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(np.array(result.stdout.split(), int), model.labels_)
+
+
+@needs_gpu
+def test_large_and_small_data_are_moved_to_the_gpu_alike(images):
+    encoder = ConvAutoencoder(4, filters=(4, 8), max_epochs=1, device="cuda", random_state=0)
+    encoder.fit(images)
+    # What lies on the GPU as a whole, and what is moved batch by batch.
+    resident = encoder.transform(images)
+    moved = encoder.transform(images.astype(np.float64))
+    np.testing.assert_allclose(resident, moved, rtol=1e-5, atol=1e-5)
