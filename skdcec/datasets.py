@@ -167,6 +167,7 @@ def load_images(
         With the attributes
 
         images : ndarray or memmap of shape (n_images, height, width, 3), dtype uint8
+            The pixels, read-only where they are memory-mapped.
         paths : ndarray of shape (n_images,), dtype object
             What identifies each image: its path relative to the source folder (of a pattern: the
             folder before its first wildcard; of a table: the table's; of an iterable: the common

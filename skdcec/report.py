@@ -83,7 +83,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 class Report:
     """What :func:`write_report` wrote.
 
-    Attributes
+    Parameters
     ----------
     path : Path
         The page.

@@ -1,0 +1,724 @@
+"""The command: whole runs over small folders, and what must not happen to a user's files."""
+
+import errno
+import json
+import os
+import pickle
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering, _cli, datasets, report
+from skdcec._cli import main
+from skdcec.datasets import load_images
+from skdcec.report import read_table
+
+FAST = ["--size", "16", "--epochs", "4", "--jobs", "1"]
+KINDS = {"gold": 30, "night": 20, "green": 12}
+
+
+def picture(kind, seed):
+    """A smooth image of one of three kinds."""
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(0, 60, 16) + rng.uniform(0, 20)
+    pixels = np.zeros((16, 16, 3)) + rng.uniform(0, 20, size=3)
+    if kind == "gold":
+        pixels += np.array([180, 140, 0]) + ramp[:, None, None]
+    elif kind == "night":
+        pixels += ramp[None, :, None] * np.array([0, 0.2, 1])
+    else:
+        pixels[:, 8:] += [0, 160, 200]
+        pixels += ramp[::-1, None, None] * 0.3
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def make_folder(path):
+    for kind, n in KINDS.items():
+        (path / kind).mkdir(parents=True)
+        for i in range(n):
+            picture(kind, len(kind) * 1000 + i).save(path / kind / f"{i}.png")
+    return path
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def user_cache(cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Sixty-two images in three sub-folders; only to be read."""
+    return make_folder(tmp_path_factory.mktemp("images") / "paintings")
+
+
+@pytest.fixture(scope="session")
+def clustered(folder, cache, tmp_path_factory):
+    """What `cluster` writes for `folder`; only to be read."""
+    out = tmp_path_factory.mktemp("runs") / "out"
+    arguments = ["cluster", folder, "-k", "3", "--out", out, "--cache", cache / "skdcec", *FAST]
+    assert main([*map(str, arguments), "--quiet"]) == 0
+    return out
+
+
+@pytest.fixture
+def out(clustered, tmp_path):
+    """A copy of `clustered` that may be changed."""
+    return Path(shutil.copytree(clustered, tmp_path / "out"))
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command; return its status and what it printed."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return SimpleNamespace(status=status, out=printed.out, err=printed.err)
+
+    return run
+
+
+def read_csv(text_or_path):
+    if isinstance(text_or_path, Path):
+        return read_table(text_or_path)
+    lines = [line.split(",") for line in text_or_path.splitlines()]
+    return {name: [line[i] for line in lines[1:]] for i, name in enumerate(lines[0])}
+
+
+# Help and arguments
+
+
+@pytest.mark.parametrize("command", ["cluster", "report", "assign", "similar"])
+def test_help_ends_with_four_examples(command, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([command, "--help"])
+    assert exit.value.code == 0
+    lines = capsys.readouterr().out.rstrip().splitlines()
+    examples = [line for line in lines if line.startswith(f"  skdcec {command} ")]
+    assert lines[-5] == "examples:"
+    assert lines[-4:] == examples
+    for line in examples:
+        _cli._parser().parse_args(shlex.split(re.split("[|>]", line)[0])[1:])
+
+
+@pytest.mark.parametrize("arguments", [[], ["paint"], ["cluster"], ["cluster", "x", "-k", "0"]])
+def test_wrong_arguments_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments)
+    assert exit.value.code == 2
+    assert "usage: skdcec" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["--version"])
+    assert exit.value.code == 0
+    assert capsys.readouterr().out.startswith("skdcec 0.")
+
+
+# cluster
+
+
+def test_cluster_writes_its_files_and_nothing_else(clustered):
+    expected = {*_cli.OWN_FILES} - {_cli.NAMES}
+    assert {path.name for path in clustered.iterdir()} == expected
+
+
+def test_labels_in_the_table_are_those_of_the_model(clustered, folder):
+    table = read_csv(clustered / "clusters.csv")
+    bunch = load_images(folder, 16, cache=None)
+    model = DeepConvEmbeddingClustering.load(clustered / "model.safetensors")
+    assert table["file"] == bunch.paths.tolist()
+    assert [int(label) for label in table["cluster"]] == model.predict(bunch.images).tolist()
+    np.testing.assert_array_equal(model.labels_, model.predict(bunch.images))
+    confidence = model.predict_proba(bunch.images).max(axis=1)
+    np.testing.assert_allclose(np.array(table["confidence"], float), confidence, rtol=1e-4)
+
+
+def test_clusters_are_numbered_by_size(clustered):
+    labels = [int(label) for label in read_csv(clustered / "clusters.csv")["cluster"]]
+    sizes = np.bincount(labels)
+    assert sorted(sizes, reverse=True) == sizes.tolist()
+    summary = read_csv(clustered / "cluster_summary.csv")
+    assert summary["cluster"] == ["0", "1", "2"]
+    assert [int(size) for size in summary["size"]] == sizes.tolist()
+
+
+def test_numbering_by_size_changes_names_of_clusters_only(fitted, images):
+    model = _cli._number_by_size(pickle.loads(pickle.dumps(fitted)))
+    sizes = np.bincount(model.labels_, minlength=3)
+    assert sorted(sizes, reverse=True) == sizes.tolist()
+    np.testing.assert_array_equal(model.predict(images), model.labels_)
+    pairs = {*zip(fitted.labels_.tolist(), model.labels_.tolist(), strict=True)}
+    assert len(pairs) == len({old for old, _ in pairs}) == len({new for _, new in pairs})
+
+
+def test_metadata_comes_from_the_folders(clustered):
+    table = read_csv(clustered / "clusters.csv")
+    assert table["folder"] == [path.split("/")[0] for path in table["file"]]
+
+
+def test_run_json_says_what_was_done(clustered, folder):
+    run = json.loads((clustered / "run.json").read_text())
+    assert run["state"] == "finished"
+    assert run["arguments"]["seed"] == 0
+    assert run["arguments"]["folder"] == str(folder)
+    assert run["n_images"] == 62
+    assert sum(run["cluster_sizes"]) == 62
+    assert run["epochs"] == {"pretraining": 4, "joint": 2}
+    assert {"skdcec", "torch", "numpy", "python"} <= set(run["versions"])
+    assert set(run["hashes"]) == {"images", "clusters", "model.safetensors"}
+
+
+def test_rerun_gives_the_same_files_without_decoding_or_pretraining(
+    clustered, out, folder, run, monkeypatch
+):
+    def fail(*args, **kwargs):
+        raise AssertionError("this was done before")
+
+    monkeypatch.setattr(datasets, "_decode_file", fail)
+    monkeypatch.setattr(ConvAutoencoder, "_fit", fail)
+    result = run("cluster", folder, "-k", 3, "--out", out, *FAST)
+    assert result.status == 0
+    for name in ("clusters.csv", "cluster_summary.csv", "data.npz", "data.json"):
+        assert (out / name).read_bytes() == (clustered / name).read_bytes()
+    hashes = [json.loads((path / "run.json").read_text())["hashes"] for path in (out, clustered)]
+    assert hashes[0] == hashes[1]
+
+
+def test_a_stopped_run_goes_on(folder, run, tmp_path, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    arguments = ["cluster", folder, "-k", 3, "--out", tmp_path / "out", "--seed", 5, *FAST]
+    arguments += ["--cache", tmp_path / "cache"]
+    with monkeypatch.context() as patch:
+        patch.setattr(DeepConvEmbeddingClustering, "_train", stop)
+        result = run(*arguments)
+    assert result.status == 130
+    assert result.err.splitlines()[-1].startswith("skdcec: Stopped.")
+    assert "Traceback" not in result.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["state"] == "unfinished"
+
+    def fail(*args, **kwargs):
+        raise AssertionError("this was done before")
+
+    monkeypatch.setattr(datasets, "_decode_file", fail)
+    monkeypatch.setattr(ConvAutoencoder, "_fit", fail)
+    assert run(*arguments).status == 0
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_stop_while_drawing_leaves_the_last_result(clustered, out, folder, run, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "write_report", stop)
+    assert run("cluster", folder, "-k", 2, "--out", out, *FAST).status == 130
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        path.name: path.read_bytes() for path in clustered.iterdir()
+    }
+
+
+def test_progress_and_plan_go_to_stderr(out, folder, tmp_path, run):
+    result = run("cluster", folder, "-k", 3, "--out", out, "--cache", tmp_path / "new", *FAST)
+    assert "62 images at 16 x 16 pixels into 3 clusters: 4 epochs" in result.err
+    assert "Loading: 100%" in result.err
+    assert "ConvAutoencoder: 100%" in result.err
+    assert "DeepConvEmbeddingClustering: 100%" in result.err
+    assert "Encoding: 100%" in result.err
+    first, *clusters, last = result.out.splitlines()
+    assert first == "62 images in 3 clusters"
+    assert len(clusters) == 3
+    assert last.endswith(str(out / "report.html"))
+
+
+def test_quiet_and_json(out, folder, run):
+    result = run("cluster", folder, "-k", 3, "--out", out, "--quiet", "--json", *FAST)
+    assert result.err == ""
+    content = json.loads(result.out)
+    assert content["n_images"] == 62
+    assert content["page"] == str(out / "report.html")
+    assert [row["cluster"] for row in content["clusters"]] == [0, 1, 2]
+
+
+def test_unusable_files_are_listed(tmp_path, run):
+    folder = make_folder(tmp_path / "images")
+    (folder / "empty.jpg").touch()
+    (folder / "notes.txt").write_text("no image")
+    whole = (folder / "gold" / "0.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    arguments = ["cluster", folder, "-k", 2, "--out", tmp_path / "out", *FAST]
+    result = run(*arguments, "--strict")
+    assert result.status == 1
+    assert "3 file(s) cannot be used" in result.err
+    result = run(*arguments)
+    assert result.status == 0
+    assert result.err.count("cannot be used") == 1
+    skipped = read_csv(tmp_path / "out" / "skipped.csv")
+    assert sorted(skipped["file"]) == ["cut.png", "empty.jpg", "notes.txt"]
+    assert all(skipped["reason"])
+
+
+def test_copies_are_reported(tmp_path, run):
+    folder = make_folder(tmp_path / "images")
+    shutil.copy(folder / "gold" / "3.png", folder / "copy.png")
+    result = run("cluster", folder, "-k", 2, "--out", tmp_path / "out", *FAST)
+    assert "1 of 63 images are exact copies of others" in result.err
+    copies = read_csv(tmp_path / "out" / "duplicates.csv")
+    assert copies == {"group": ["0", "0"], "file": ["copy.png", "gold/3.png"]}
+
+
+def test_hostile_names(tmp_path, run):
+    folder = make_folder(tmp_path / "images")
+    names = ["<script>alert(1).png", "two\nlines.png", "\x1b[31mred.png", '"quoted".png']
+    names += [os.fsdecode(b"latin-\xe9.png")]
+    for i, name in enumerate(names):
+        # A folder is also metadata, which is printed.
+        (folder / name).with_suffix("").mkdir()
+        picture("gold", i).save(folder / Path(name).stem / "picture.png")
+        (folder / name).write_text("no image")
+    result = run("cluster", folder, "-k", 2, "--out", tmp_path / "out", *FAST)
+    assert result.status == 0
+    assert "\x1b[31m" not in result.out + result.err
+    assert r"two\nlines" in result.err
+    assert "<script>alert" not in (tmp_path / "out" / "report.html").read_text()
+    assert len(read_csv(tmp_path / "out" / "clusters.csv")["file"]) == 67
+    assert run("report", tmp_path / "out").status == 0
+    assert run("assign", tmp_path / "out", folder).status == 0
+
+
+def test_out_inside_the_folder_is_not_read_the_next_time(tmp_path, run):
+    folder = make_folder(tmp_path / "images")
+    for _ in range(2):
+        assert run("cluster", folder, "-k", 2, "--out", folder / "out", *FAST).status == 0
+        assert read_csv(folder / "out" / "skipped.csv")["file"] == []
+
+
+def test_out_has_a_default_beside_the_folder(tmp_path, run):
+    folder = make_folder(tmp_path / "my.images")
+    assert run("cluster", folder, "--sample", 9, *FAST).status == 0
+    assert (tmp_path / "my.images-clusters" / "report.html").exists()
+    assert _cli._default_out(str(folder) + "/") == tmp_path / "my.images-clusters"
+    (tmp_path / "list.csv").touch()
+    assert _cli._default_out(str(tmp_path / "list.csv")) == tmp_path / "list-clusters"
+
+
+@pytest.mark.parametrize(("asked", "n", "chosen"), [(None, 100, 7), (None, 12, 2), (None, 1, 1)])
+def test_default_number_of_clusters(asked, n, chosen):
+    assert _cli._choose_clusters(asked, n) == chosen
+
+
+def test_metadata_from_a_table(tmp_path, folder, run):
+    table = tmp_path / "list.csv"
+    table.write_text("file,artist\n" + "".join(f"gold/{i}.png,A{i % 2}\n" for i in range(30)))
+    arguments = ["cluster", folder, "-k", 2, "--out", tmp_path / "out", *FAST]
+    result = run(*arguments, "--metadata", table)
+    assert "32 of 62 images have no row" in result.err
+    found = read_csv(tmp_path / "out" / "clusters.csv")
+    assert found["artist"][found["file"].index("gold/3.png")] == "A1"
+    result = run(*arguments, "--metadata", table, "--file-column", "picture")
+    assert result.status == 1
+    assert "picture" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["cluster", "nothing"], "nothing"),
+        (["cluster", "empty"], "No image found"),
+        (["cluster", "images", "-k", "99"], "-k 99"),
+        (["cluster", "images", "--device", "abacus"], "abacus"),
+        (["cluster", "images", "--out", "file"], "is a file"),
+        (["cluster", "images", "--out", "file/out"], "Not a directory"),
+        (["cluster", "images", "--metadata", "no.csv"], "no.csv"),
+        (["report", "empty"], "no finished result"),
+        (["assign", "empty", "images"], "model.safetensors"),
+        (["assign", "missing", "images"], "missing"),
+        (["assign", "file", "images"], "not a model"),
+        (["similar", "file", "x.png"], "not a model"),
+    ],
+)
+def test_errors_are_one_line_and_status_1(arguments, said, folder, tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.symlink(folder, "images")
+    os.mkdir("empty")
+    Path("file").write_text("text")
+    if "images" in arguments and "--out" not in arguments and arguments[0] == "cluster":
+        arguments = [*arguments, "--out", "out"]
+    result = run(*arguments, "--quiet")
+    assert result.status == 1
+    assert result.out == ""
+    assert result.err.startswith("skdcec: error: ")
+    assert said in result.err
+    assert result.err.count("\n") == 1
+
+
+# The folder OUT
+
+
+def test_a_folder_of_others_is_not_written_to(tmp_path, folder, run):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    arguments = ["cluster", folder, "-k", 2, "--out", out, *FAST]
+    result = run(*arguments)
+    assert result.status == 1
+    assert "--force" in result.err
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+    assert run(*arguments, "--force").status == 0
+    assert (out / "thesis.txt").read_text() == "years of work"
+
+
+def test_files_of_others_are_never_replaced(tmp_path, folder, run):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "clusters.csv").write_text("mine")
+    result = run("cluster", folder, "-k", 2, "--out", out, "--force", *FAST)
+    assert result.status == 1
+    assert "clusters.csv" in result.err
+    assert (out / "clusters.csv").read_text() == "mine"
+    for command in (["assign", out, folder], ["similar", out, folder / "gold" / "0.png"]):
+        result = run(*command, "--out", out / "clusters.csv")
+        assert result.status == 1
+        assert (out / "clusters.csv").read_text() == "mine"
+
+
+def test_a_nearly_full_disk_is_noticed_first(tmp_path, folder, run, monkeypatch):
+    usage = SimpleNamespace(free=10**6)
+    monkeypatch.setattr(_cli.shutil, "disk_usage", lambda path: usage)
+    result = run("cluster", folder, "--out", tmp_path / "out", *FAST)
+    assert result.status == 1
+    assert "1 MB left" in result.err
+
+
+def test_a_full_disk_leaves_the_last_result(clustered, out, run, monkeypatch):
+    def full(path, parts):
+        raise OSError(errno.ENOSPC, f"{path} was not written: No space left on device")
+
+    monkeypatch.setattr(report, "_replace_file", full)
+    result = run("report", out, "--title", "Another", "--quiet")
+    assert result.status == 1
+    assert "No space left" in result.err
+    for path in clustered.iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes()
+    assert len([*out.iterdir()]) == len([*clustered.iterdir()])
+
+
+def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path, folder, run):
+    (tmp_path / "file").touch()
+    arguments = ["cluster", folder, "-k", 2, "--out", tmp_path / "out", *FAST]
+    result = run(*arguments, "--cache", tmp_path / "file")
+    assert result.status == 0
+    assert "The cache cannot be used" in result.err
+
+
+# The plan
+
+
+def plan_of(minutes, seconds_per_step, n, monkeypatch, epochs=None):
+    monkeypatch.setattr(_cli, "_measure_step", lambda *args: seconds_per_step)
+    args = SimpleNamespace(minutes=minutes, epochs=epochs)
+    return _cli._choose_epochs(args, np.empty((n, 1)), 0.0)
+
+
+def test_the_plan_fits_into_the_minutes(monkeypatch):
+    fast = plan_of(10, 1e-3, 6_000, monkeypatch)
+    assert (fast.pretraining, fast.joint) == (50, 30)
+    slow = plan_of(10, 0.5, 6_000, monkeypatch)
+    assert 1 < slow.pretraining < 50
+    assert slow.joint == round(0.6 * slow.pretraining)
+    assert slow.training_seconds < 600 < plan_of(20, 0.5, 6_000, monkeypatch).training_seconds
+    asked = plan_of(10, 0.5, 6_000, monkeypatch, epochs=70)
+    assert (asked.pretraining, asked.joint) == (70, 42)
+
+
+def test_the_plan_is_never_too_short_to_learn(monkeypatch):
+    hurried = plan_of(0.01, 1.0, 300, monkeypatch)
+    assert hurried.pretraining * 17 >= _cli.MIN_STEPS
+    assert plan_of(0.01, 1.0, 100_000, monkeypatch).pretraining == 1
+
+
+def test_the_plan_is_kept_for_the_next_run(tmp_path, monkeypatch, images):
+    speeds = iter([0.5, 1e-6])
+    monkeypatch.setattr(_cli, "_measure_step", lambda *args: next(speeds))
+    args = SimpleNamespace(minutes=0.1, epochs=None, device=None, cache=str(tmp_path))
+    plan, digest = _cli._plan(args, images, 0.0)
+    again, same = _cli._plan(args, images, 3.0)
+    assert (again.pretraining, again.joint, same) == (plan.pretraining, plan.joint, digest)
+    other, _ = _cli._plan(SimpleNamespace(**{**vars(args), "minutes": 1}), images, 0.0)
+    assert other.pretraining > plan.pretraining
+
+
+@pytest.mark.parametrize("n", [3, 20, 60])
+def test_a_step_can_be_timed_on_few_images(n, images):
+    args = SimpleNamespace(device="cpu")
+    assert _cli._measure_step(args, images[:n], min(n, 16)) > 0
+
+
+# report
+
+
+def test_report_draws_the_same_again(clustered, out, run, monkeypatch):
+    monkeypatch.setattr(DeepConvEmbeddingClustering, "load", None)
+    for name in ("report.html", "clusters.csv", "cluster_summary.csv"):
+        (out / name).unlink()
+    result = run("report", out)
+    assert result.status == 0
+    for name in ("report.html", "clusters.csv", "cluster_summary.csv"):
+        assert (out / name).read_bytes() == (clustered / name).read_bytes()
+
+
+def test_names_are_read_back_and_stay(out, tmp_path, run, folder):
+    names = tmp_path / "cluster-names.json"
+    rows = [{"cluster": 1, "name": "Nocturnes", "note": "all at sea"}]
+    names.write_text(json.dumps({"format": "skdcec cluster names", "clusters": rows}))
+    result = run("report", out, "--names", names, "--json")
+    assert [row["name"] for row in json.loads(result.out)["clusters"]] == ["", "Nocturnes", ""]
+    assert "Nocturnes" in (out / "report.html").read_text()
+
+    (tmp_path / "more.csv").write_text("cluster,name\n0,Golden\n")
+    run("report", out, "--names", tmp_path / "more.csv")
+    result = run("cluster", folder, "-k", 3, "--out", out, *FAST)
+    assert result.status == 0
+    assert "Nocturnes" in result.out
+    summary = read_csv(out / "cluster_summary.csv")
+    assert summary["name"] == ["Golden", "Nocturnes", ""]
+    assert summary["note"] == ["", "all at sea", ""]
+    assigned = read_csv(run("assign", out, folder / "night").out)
+    assert {*zip(assigned["cluster"], assigned["name"], strict=True)} <= {
+        ("0", "Golden"),
+        ("1", "Nocturnes"),
+        ("2", ""),
+    }
+
+
+def test_names_of_other_clusters_are_not_used(out, tmp_path, run, folder):
+    (tmp_path / "names.csv").write_text("cluster,name\n0,Golden\n")
+    run("report", out, "--names", tmp_path / "names.csv")
+    result = run("cluster", folder, "-k", 2, "--out", out, *FAST)
+    assert "belong to other clusters" in result.err
+    assert read_csv(out / "cluster_summary.csv")["name"] == ["", ""]
+    assert "Golden" in (out / "names.json").read_text()
+
+
+def test_damaged_names_do_not_cost_a_training(out, folder, run):
+    (out / "names.json").write_text("{")
+    result = run("cluster", folder, "-k", 3, "--out", out, *FAST)
+    assert result.status == 0
+    assert "names are not used" in result.err
+    assert (out / "names.json").read_text() == "{"
+
+
+def test_images_that_moved_are_found_again(tmp_path, run):
+    folder = make_folder(tmp_path / "images")
+    run("cluster", folder, "-k", 2, "--out", tmp_path / "out", *FAST)
+    page = (tmp_path / "out" / "report.html").read_bytes()
+    folder.rename(tmp_path / "moved")
+    result = run("report", tmp_path / "out")
+    assert result.status == 0
+    assert "--images" in result.err
+    assert run("report", tmp_path / "out", "--images", tmp_path / "moved").status == 0
+    assert (tmp_path / "out" / "report.html").read_bytes() == page
+    assert "no longer" not in run("report", tmp_path / "out").err
+
+
+@pytest.mark.parametrize("damage", ["text", "other", "object"])
+def test_damaged_results_are_refused(out, run, damage):
+    arrays = dict(np.load(out / "data.npz"))
+    if damage == "text":
+        (out / "data.npz").write_text("text")
+    elif damage == "other":
+        np.savez(out / "data.npz", **{**arrays, "labels": arrays["labels"][:5]})
+    else:
+        np.savez(out / "data.npz", **{**arrays, "labels": np.array([{}] * 62)})
+    result = run("report", out)
+    assert result.status == 1
+    assert "damaged" in result.err
+
+
+# assign
+
+
+def test_assign_agrees_with_the_table(out, folder, run):
+    clusters = read_csv(out / "clusters.csv")
+    result = run("assign", out, folder)
+    assert result.status == 0
+    table = read_csv(result.out)
+    assert table["file"] == clusters["file"]
+    assert table["cluster"] == clusters["cluster"]
+    assert table["confidence"] == clusters["confidence"]
+    assert table["flag"].count("unlike") <= 2
+
+
+def test_assign_flags_what_is_unlike_any_cluster(clustered, tmp_path, run):
+    new = tmp_path / "new"
+    new.mkdir()
+    picture("gold", 77).save(new / "usual.png")
+    noise = np.random.default_rng(0).integers(0, 256, size=(16, 16, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(new / "noise.png")
+    stripes = np.repeat(np.tile([0, 255], 8), 48).reshape(16, 16, 3).astype(np.uint8)
+    Image.fromarray(stripes).save(new / "stripes.png")
+    result = run("assign", clustered / "model.safetensors", new, "--json")
+    rows = {row["file"]: row for row in json.loads(result.out)}
+    assert {name: row["flag"] for name, row in rows.items()} == {
+        "noise.png": "unlike",
+        "stripes.png": "unlike",
+        "usual.png": "",
+    }
+    assert rows["noise.png"]["unlikeness"] > 1 > rows["usual.png"]["unlikeness"]
+    assert "2 of 3 images are unlike any cluster" in result.err
+
+
+def test_assign_to_a_file(clustered, folder, tmp_path, run):
+    target = tmp_path / "new.csv"
+    result = run("assign", clustered, folder / "night", "--out", target)
+    assert len(read_csv(target)["cluster"]) == 20
+    assert result.out == f"20 rows: {target}\n"
+    assert "exists" in run("assign", clustered, folder, "--out", target).err
+    assert run("assign", clustered, folder, "--out", target, "--force").status == 0
+    assert len(read_csv(target)["cluster"]) == 62
+
+
+def test_a_model_made_in_python_can_assign(fitted, folder, tmp_path, run):
+    fitted.save(tmp_path / "model.safetensors")
+    result = run("assign", tmp_path / "model.safetensors", folder)
+    assert result.status == 0
+    assert "no limits" in result.err
+    assert set(read_csv(result.out)["flag"]) == {""}
+
+
+def test_models_of_other_kinds_are_refused(tmp_path, folder, run, images):
+    class Harm:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    header = {"format": 999, "estimator": {"class": "DeepConvEmbeddingClustering"}}
+    some = {"x": torch.zeros(1)}
+    save_file(some, tmp_path / "newer", metadata={"skdcec": json.dumps(header)})
+    save_file(some, tmp_path / "other")
+    torch.save(Harm(), tmp_path / "harmful")
+    (tmp_path / "pickle").write_bytes(pickle.dumps(Harm()))
+    encoder = ConvAutoencoder(2, filters=(2,), max_epochs=1, random_state=0).fit(images)
+    encoder.save(tmp_path / "encoder")
+    gray = DeepConvEmbeddingClustering(
+        2, encoder=ConvAutoencoder(2, filters=(2,), max_epochs=1), max_epochs=1, random_state=0
+    )
+    gray.fit(images[..., 0]).save(tmp_path / "gray")
+    said = {
+        "newer": "upgrade",
+        "other": "no skdcec model",
+        "harmful": "not a model",
+        "pickle": "not a model",
+        "encoder": "ConvAutoencoder",
+        "gray": "1 channel",
+    }
+    for name, text in said.items():
+        result = run("assign", tmp_path / name, folder)
+        assert result.status == 1
+        assert text in result.err
+    assert not (tmp_path / "harm").exists()
+
+
+# similar
+
+
+def test_similar_finds_a_copy_but_not_the_image_itself(out, folder, tmp_path, run):
+    query = tmp_path / "query.png"
+    shutil.copy(folder / "green" / "5.png", query)
+    result = run("similar", out, query, folder / "gold" / "1.png", "--top", 4)
+    table = read_csv(result.out)
+    assert table["image"] == [str(query)] * 4 + [str(folder / "gold" / "1.png")] * 4
+    assert table["rank"] == ["1", "2", "3", "4"] * 2
+    assert table["similar"][0] == "green/5.png"
+    assert float(table["distance"][0]) < 1e-3
+    assert "gold/1.png" not in table["similar"]
+    assert all(name.startswith("gold/") for name in table["similar"][4:])
+    distances = [float(distance) for distance in table["distance"]]
+    assert distances[:4] == sorted(distances[:4])
+
+
+def test_similar_in_another_folder_with_a_sheet(clustered, folder, tmp_path, run):
+    new = tmp_path / "new"
+    shutil.copytree(folder / "night", new)
+    target = tmp_path / "similar.csv"
+    query = folder / "night" / "7.png"
+    model = clustered / "model.safetensors"
+    result = run("similar", model, query, query, "--in", new, "--out", target, "--top", 3)
+    assert result.status == 0
+    table = read_csv(target)
+    assert table["similar"][0] == "7.png"
+    assert len(table["similar"]) == 3
+    with Image.open(tmp_path / "similar.jpg") as sheet:
+        width, height = sheet.size
+        assert sheet.format == "JPEG"
+        assert width > 4 * 144
+        assert height < 2 * 144
+        # The image asked about, then its copy.
+        left, right = sheet.crop((8, 8, 152, 152)), sheet.crop((168, 8, 312, 152))
+        assert np.abs(np.asarray(left, int) - np.asarray(right, int)).mean() < 3
+    result = run("similar", model, query, "--in", new, "--sheet", tmp_path / "sheet.png", "--json")
+    assert len(json.loads(result.out)) == 10
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.format == "PNG"
+
+
+def test_similar_protects_files_and_says_what_is_missing(clustered, folder, tmp_path, run):
+    query = tmp_path / "query.png"
+    shutil.copy(folder / "gold" / "0.png", query)
+    before = query.read_bytes()
+    assert "exists" in run("similar", clustered, query, "--sheet", query).err
+    assert "should end in" in run("similar", clustered, query, "--sheet", "sheet.txt").err
+    assert "--in FOLDER" in run("similar", clustered / "model.safetensors", query).err
+    assert "No image found" in run("similar", clustered, tmp_path / "missing.png").err
+    result = run("similar", clustered, query, tmp_path / "missing.png")
+    assert result.status == 0
+    assert "1 file(s) cannot be used" in result.err
+    assert query.read_bytes() == before
+
+
+# As a process
+
+
+def process(*arguments, cwd=None, **options):
+    environment = {**os.environ, "PYTHONPATH": str(Path(_cli.__file__).parents[1])}
+    command = [sys.executable, "-m", "skdcec", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=environment, **options
+    )
+
+
+def test_as_a_process(clustered, folder, tmp_path):
+    result = process("assign", clustered, folder / "gold", "--quiet", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert len(read_csv(result.stdout)["file"]) == 30
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_reader_that_has_seen_enough(clustered, folder, monkeypatch):
+    monkeypatch.setattr(
+        _cli, "_write_results", lambda *args: (_ for _ in ()).throw(BrokenPipeError)
+    )
+    closed = []
+    monkeypatch.setattr(_cli.os, "dup2", lambda *files: closed.append(files))
+    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1, raising=False)
+    assert main(["assign", str(clustered), str(folder)]) == 0
+    assert closed
