@@ -266,7 +266,7 @@ class ConvAutoencoder(_BaseAutoencoder):
     lr_schedule : {"onecycle", "cosine", "constant"}, default="onecycle"
         How the learning rate moves from step to step.
     batch_size : int or "auto", default="auto"
-        Images per step. "auto" is 256, less for few images.
+        Images per step. "auto" is a 64th of the images, at least 16 and at most 256.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
     callbacks : list of skorch callbacks, default=None
@@ -411,7 +411,7 @@ class DenseAutoencoder(_BaseAutoencoder):
     lr_schedule : {"onecycle", "cosine", "constant"}, default="onecycle"
         How the learning rate moves from step to step.
     batch_size : int or "auto", default="auto"
-        Vectors per step. "auto" is 256, less for few vectors.
+        Vectors per step. "auto" is a 64th of the vectors, at least 16 and at most 256.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
     callbacks : list of skorch callbacks, default=None

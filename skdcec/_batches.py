@@ -11,11 +11,13 @@ from torch import Tensor
 # memory does not grow with n.
 _INFERENCE_VALUES = 2**22
 
-# What "auto" means for a batch size: this many images, fewer where an epoch would have
-# fewer steps than this, and never a batch so small that its gradient is mostly noise.
+# What "auto" means for a batch size: so many steps per epoch, within bounds: larger batches
+# gain no speed, and the gradient of smaller ones is mostly noise. Where the smallest batch
+# leaves fewer steps than the minimum, an epoch passes over the data more than once.
+AUTO_STEPS_PER_EPOCH = 64
+MIN_AUTO_STEPS_PER_EPOCH = 16
 AUTO_BATCH_SIZE = 256
 MIN_AUTO_BATCH_SIZE = 16
-AUTO_STEPS_PER_EPOCH = 16
 
 
 class Batches:
@@ -120,7 +122,7 @@ def plan_batches(n_samples: int, batch_size: int | str) -> tuple[int, int]:
         return min(int(batch_size), n_samples), 1
     size = min(AUTO_BATCH_SIZE, max(MIN_AUTO_BATCH_SIZE, n_samples // AUTO_STEPS_PER_EPOCH))
     size = min(size, n_samples)
-    return size, math.ceil(AUTO_STEPS_PER_EPOCH / math.ceil(n_samples / size))
+    return size, math.ceil(MIN_AUTO_STEPS_PER_EPOCH / math.ceil(n_samples / size))
 
 
 def map_batches(

@@ -536,7 +536,7 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         features for a square gray image, and any other for an image one pixel high.
     data_format : {"channels_last", "channels_first"}, default="channels_last"
         Order of the axes of a 4-D `X`. Rows of a 2-D `X` are always (H, W, C).
-    gamma : float, default=1.0
+    gamma : float, default=0.1
         Weight of the clustering loss, summed over clusters and averaged over images.
     reconstruction_weight : float, default=1.0
         Weight of the reconstruction loss, the mean over all values of a batch. 0 trains
@@ -651,7 +651,7 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         encoder: BaseEstimator | None = None,
         image_shape: tuple[int, ...] | None = None,
         data_format: str = "channels_last",
-        gamma: float = 1.0,
+        gamma: float = 0.1,
         reconstruction_weight: float = 1.0,
         alpha: float = 1.0,
         init: Any = "gaussian-mixture",

@@ -309,7 +309,7 @@ def test_history_has_its_keys_and_one_float_per_epoch(images, rows):
 
 
 def test_defaults_are_dcec_dec_and_make_idec():
-    assert DeepConvEmbeddingClustering().gamma == 1.0
+    assert DeepConvEmbeddingClustering().gamma == 0.1
     assert DeepConvEmbeddingClustering().reconstruction_weight == 1.0
     assert DeepEmbeddingClustering().gamma == 1.0
     assert DeepEmbeddingClustering().reconstruction_weight == 0.0
