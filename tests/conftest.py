@@ -1,5 +1,11 @@
 """Fixtures that several test modules share."""
 
+import os
+
+# One thread for each test and what it starts: the nets are tiny, and threads that wait for busy
+# cores make them crawl. Has to be said before PyTorch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pickle
 import random
 from pathlib import Path

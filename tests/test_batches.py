@@ -104,7 +104,7 @@ def test_a_batch_size_that_is_set_is_obeyed(batch_size, expected):
     assert plan_batches(100, batch_size) == (expected, 1)
 
 
-@pytest.mark.parametrize("n_samples", [1, 2, 15, 17, 100, 200, 500, 1797, 4095, 4096, 10_000])
+@pytest.mark.parametrize("n_samples", [1, 2, 15, 17, 100, 200, 500, 1797, 10_000, 16_384, 10**6])
 def test_auto_takes_steps_enough_for_few_images_and_large_batches_for_many(n_samples):
     batch_size, n_passes = plan_batches(n_samples, "auto")
     n_steps = math.ceil(n_samples / batch_size) * n_passes
@@ -112,7 +112,9 @@ def test_auto_takes_steps_enough_for_few_images_and_large_batches_for_many(n_sam
     assert n_steps >= 16
     # No more passes than that takes.
     assert n_passes == 1 or math.ceil(n_samples / batch_size) * (n_passes - 1) < 16
-    if n_samples >= 4096:
+    if n_samples >= 1024:
+        assert n_steps >= 64
+    if n_samples >= 16_384:
         assert (batch_size, n_passes) == (256, 1)
 
 
