@@ -223,6 +223,7 @@ def test_memory_callbacks_and_verbosity_are_not_saved(model, images, tmp_path):
                 assert value is None, name
 
 
+@pytest.mark.filterwarnings("ignore:.* clusters have members")
 @pytest.mark.parametrize(
     ("params", "name"),
     [
