@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -404,7 +405,9 @@ class _BaseEmbeddingClustering(
             if params.get("random_state", 0) is None:
                 given["random_state"] = seed
             model.set_params(**{k: v for k, v in given.items() if k in params})
-        return model.fit_predict(embedding)
+        # A mixture refuses its k-means start under array API dispatch; these are NumPy arrays.
+        with config_context(array_api_dispatch=False):
+            return model.fit_predict(embedding)
 
     def _train(
         self, encoder_module: nn.Module, centers: np.ndarray, batches: Batches, seed: int
