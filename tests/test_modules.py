@@ -91,8 +91,21 @@ def test_embedding_and_output_are_linear(module):
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
 def test_every_activation_can_be_chosen(activation):
     module = conv(activation=activation)
-    assert any(type(layer) is ACTIVATIONS[activation] for layer in module.encoder)
-    assert any(type(layer) is ACTIVATIONS[activation] for layer in module.decoder)
+    kind = type(ACTIVATIONS[activation]())
+    assert any(type(layer) is kind for layer in module.encoder)
+    assert any(type(layer) is kind for layer in module.decoder)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_no_activation_changes_the_images_or_the_embedding(activation):
+    module = conv(activation=activation)
+    images = torch.randn(2, 1, 8, 8, generator=generator())
+    before = images.clone()
+    code = module.encode(images)
+    kept = code.detach().clone()
+    module.decode(code).sum().backward()
+    assert torch.equal(images, before)
+    assert torch.equal(code, kept)
 
 
 def test_dense_layers_have_the_widths_asked_for_and_mirror_them():
