@@ -161,7 +161,8 @@ class _ClusteringScorer:
         """Return the points to be judged, and the distance between them."""
         if self.reference is not None:
             return _as_rows(self.reference.transform(X)), self.metric or _metric_of(self.reference)
-        last = estimator
+        # A search stands for what it found.
+        estimator = last = getattr(estimator, "best_estimator_", estimator)
         if isinstance(estimator, Pipeline):
             last = estimator[-1]
             if len(estimator) > 1:
@@ -395,8 +396,8 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
     estimator : clusterer, or Pipeline that ends in one
         With a parameter `n_clusters`. One with ``fit_encoder``, as the clusterers of this
         library, is pretrained once for all candidates.
-    n_clusters : sequence of int, default=range(2, 11)
-        The numbers to compare.
+    n_clusters : sequence of int, default=(2, ..., 10)
+        The numbers to compare; a single one may stand by itself.
     n_runs : int, default=1
         Trainings of each k that is trained. They share the pretraining and differ in all
         else that is random; the first has the seed of `estimator`. Scores are their means.
@@ -487,7 +488,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "estimator": [HasMethods("fit")],
-        "n_clusters": ["array-like"],
+        "n_clusters": ["array-like", Integral],
         "n_runs": [Interval(Integral, 1, None, closed="left")],
         "screen": [StrOptions({"plausible"}), None],
         "reference": [HasMethods("transform"), None],
@@ -502,7 +503,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
     def __init__(
         self,
         estimator: Any,
-        n_clusters: Sequence[int] = range(2, 11),
+        n_clusters: Sequence[int] | int = tuple(range(2, 11)),
         *,
         n_runs: int = 1,
         screen: str | None = "plausible",
@@ -724,12 +725,30 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         check_is_fitted(self)
         return self.best_estimator_.transform(X)
 
+    @available_if(_has("transform"))
+    def fit_transform(self, X: Any, y: None = None) -> Any:
+        """Search, and transform `X` by the best estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            What `estimator` takes.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        X_new : ndarray
+        """
+        return self.fit(X).transform(X)
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "best_estimator_")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         inner = get_tags(self.estimator)
+        tags.transformer_tags = inner.transformer_tags
         tags.input_tags.pairwise = inner.input_tags.pairwise
         tags.input_tags.allow_nan = inner.input_tags.allow_nan
         return tags
@@ -755,8 +774,8 @@ class _Run:
     error: str = ""
 
 
-def _check_candidates(n_clusters: Iterable[Any]) -> list[int]:
-    candidates = list(n_clusters)
+def _check_candidates(n_clusters: Iterable[Any] | int) -> list[int]:
+    candidates = [n_clusters] if isinstance(n_clusters, Integral) else list(n_clusters)
     if not candidates or not all(
         isinstance(k, Integral) and not isinstance(k, bool) and k >= 1 for k in candidates
     ):
@@ -987,9 +1006,9 @@ def _screen(
             screened[k] = labels
         bar.done(_SCREENING / 2 / len(candidates))
     sample = points[rows]
-    ks = [k for k in screened if k <= len(rows)]
+    ks = [k for k in screened if 1 < k < len(rows)]
     null = np.full((n_draws, len(screened)), np.nan)
-    null[:, : len(ks)] = gaussian_null(
+    null[:, np.isin(list(screened), ks)] = gaussian_null(
         sample,
         ks,
         metric=space.metric,
