@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -36,6 +36,7 @@ from sklearn.utils.validation import (
 )
 from tqdm import tqdm
 
+from skdcec._ace import pooled, space_weights
 from skdcec._memory import _plain, content_digest
 from skdcec._separation import (
     cluster_by_k_means,
@@ -47,9 +48,11 @@ from skdcec._separation import (
 )
 
 __all__ = [
+    "ModelComparison",
     "NClustersSearch",
     "TransductiveSplit",
     "calinski_harabasz_scorer",
+    "compare_models",
     "davies_bouldin_scorer",
     "make_calinski_harabasz_scorer",
     "make_davies_bouldin_scorer",
@@ -774,10 +777,10 @@ class _Run:
     error: str = ""
 
 
-def _check_candidates(n_clusters: Iterable[Any] | int) -> list[int]:
+def _check_candidates(n_clusters: Any) -> list[int]:
     candidates = [n_clusters] if isinstance(n_clusters, Integral) else list(n_clusters)
     if not candidates or not all(
-        isinstance(k, Integral) and not isinstance(k, bool) and k >= 1 for k in candidates
+        isinstance(k, (int, np.integer)) and not isinstance(k, bool) and k >= 1 for k in candidates
     ):
         raise ValueError(
             f"n_clusters={n_clusters!r} must be a list of integers from 1, such as range(2, 11)."
@@ -1114,3 +1117,109 @@ def _progress(verbose: Any) -> Iterator[_Bar]:
     total = _PRETRAINING + _SCREENING + _JOINT * _MAX_TRAINED
     with tqdm(total=total, desc="NClustersSearch", bar_format=form) as bar:
         yield _Bar(bar)
+
+
+# Models without a common space
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """How well the labels of several models do in each other's embeddings.
+
+    Attributes
+    ----------
+    scores : ndarray of shape (n_models, n_models)
+        Silhouette of the labels of each model (row) in the embedding of each (column). The
+        diagonal is what each model says of itself. NaN for labels without a silhouette.
+    gap_p_values : ndarray of shape (n_models,)
+        How likely there is as clear a gap in each embedding without groups.
+    pooled : ndarray of shape (n_models,)
+        Mean over all embeddings.
+    ace : ndarray of shape (n_models,)
+        Mean weighted by `weights`.
+    weights : ndarray of shape (n_models,)
+        How much adaptive clustering evaluation lets each embedding count.
+    """
+
+    scores: np.ndarray
+    gap_p_values: np.ndarray
+    pooled: np.ndarray
+    ace: np.ndarray
+    weights: np.ndarray
+
+
+def compare_models(
+    models: Sequence[Any], X: Any, *, sample_size: int | None = 3000, random_state: Any = 0
+) -> ModelComparison:
+    """Compare fitted models that have no pretrained embedding in common.
+
+    Each model's labels are judged in the embedding of every model. The result depends on which
+    models are listed: another list is another set of spaces. Where models do share their
+    pretraining, `NClustersSearch` and `silhouette_scorer` are the better judges.
+
+    Parameters
+    ----------
+    models : sequence of fitted clusterers
+        With ``predict`` and ``transform``.
+    X : array-like of shape (n_samples, ...)
+        What the models take.
+    sample_size : int, default=3000
+        Rows that are scored. None takes all; the cost grows with the square.
+    random_state : int, RandomState instance or None, default=0
+        Determines the sample, and the halves that are tested for gaps.
+
+    Returns
+    -------
+    comparison : ModelComparison
+
+    Raises
+    ------
+    ValueError
+        If there are no models.
+    TypeError
+        If a model has no ``predict`` or no ``transform``.
+
+    Notes
+    -----
+    Adaptive clustering evaluation (ACE) [1]_ leaves out spaces without gaps, groups the others
+    by how they rank the models, and weighs them within the best group. It needs more than five
+    spaces; with fewer they count the same. The test for gaps is the one of `NClustersSearch`.
+
+    References
+    ----------
+    .. [1] Wang & Ye, *Deep Clustering Evaluation: How to Validate Internal Clustering
+       Validation Measures*, arXiv 2403.14830.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import make_blobs
+    >>> from skdcec.model_selection import compare_models
+    >>> X, _ = make_blobs(200, centers=3, cluster_std=0.5, random_state=0)
+    >>> models = [KMeans(k, random_state=0).fit(X) for k in (2, 3, 5)]
+    >>> comparison = compare_models(models, X)
+    >>> comparison.scores.shape, comparison.pooled.shape
+    ((3, 3), (3,))
+    """
+    if not len(models):
+        raise ValueError("models is empty; at least one fitted model is needed.")
+    for model in models:
+        if not hasattr(model, "predict") or not hasattr(model, "transform"):
+            raise TypeError(f"{model!r} needs both predict and transform to be compared.")
+    seeds = check_random_state(random_state)
+    rows_seed = random_state if isinstance(random_state, Integral) else seeds
+    rows = _sample_rows(_num_samples(X), sample_size, rows_seed)
+    seed = int(seeds.randint(2**31 - 1))
+    labellings = [np.asarray(model.predict(X))[rows] for model in models]
+    scores = np.empty((len(models), len(models)))
+    p_values = np.empty(len(models))
+    for space, model in enumerate(models):
+        last = model[-1] if isinstance(model, Pipeline) else model
+        points = _as_rows(model.transform(X))[rows]
+        metric = _metric_of(getattr(last, "encoder_", None))
+        scores[:, space] = silhouettes(distance_matrix(points, metric), labellings).mean(axis=1)
+        n_found = len(np.unique(labellings[space]))
+        p_values[space] = gap_p_value(points, n_found, n_splits=_GAP_SPLITS, seed=seed)
+    weights = space_weights(scores, p_values)
+    filled = np.nan_to_num(scores, nan=np.nanmin(scores) if np.isfinite(scores).any() else np.nan)
+    return ModelComparison(scores, p_values, pooled(scores), filled @ weights, weights)
