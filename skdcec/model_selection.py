@@ -1048,7 +1048,8 @@ def _judge(search: NClustersSearch) -> tuple[str, str]:
     excess = np.nanmax(results["excess_silhouette"])
     good = _as_good(results["screened_difference"], results["screened_standard_error"]) & scored
     good |= results["trained"] & _as_good(results["difference"], results["standard_error"])
-    span = _span(numbers[good])
+    others = ", ".join(f"{k}" for k in numbers[good] if k != best)
+    others = f" (as good: {others})" if others else ""
     if not (excess >= _MIN_EXCESS and search.null_p_value_ <= _NULL_LEVEL):
         evidence = "none"
         text = (
@@ -1058,24 +1059,18 @@ def _judge(search: NClustersSearch) -> tuple[str, str]:
         )
     elif search.gap_p_value_ < _GAP_LEVEL:
         evidence = "separated groups"
-        others = f"; {span} are as good" if good.sum() > 1 else ""
         text = (
             f"Separated groups: k = {best}{others}. The silhouette is {excess:.2f} above that of "
             f"points without clusters, and there are gaps (p = {search.gap_p_value_:.2g})."
         )
     else:
         evidence = "structure"
-        others = f" ({span} are as good)" if good.sum() > 1 else ""
         text = (
             f"Structure, but no gap shown: the silhouette is {excess:.2f} above that of points "
             f"without clusters, and groups pass into each other (p = {search.gap_p_value_:.2g}). "
             f"k is a choice of resolution; k = {best} is the best of those tried{others}."
         )
     return evidence, text + _edge(numbers, best, len(np.unique(search.labels_)))
-
-
-def _span(numbers: np.ndarray) -> str:
-    return ", ".join(f"{k}" for k in numbers)
 
 
 def _edge(numbers: np.ndarray, best: int, n_found: int) -> str:
