@@ -61,10 +61,10 @@ def glyph(letter, rng, side=16):
     canvas = Image.new("L", (64, 64))
     font = ImageFont.load_default(44)
     ImageDraw.Draw(canvas).text((32, 32), letter, fill=255, font=font, anchor="mm")
-    scale = 1 / rng.uniform(0.85, 1.1)
-    angle = np.deg2rad(rng.uniform(-12, 12))
+    scale = 1 / rng.uniform(0.92, 1.06)
+    angle = np.deg2rad(rng.uniform(-6, 6))
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
-    dx, dy = rng.uniform(-4, 4, size=2)
+    dx, dy = rng.uniform(-2, 2, size=2)
     moved = canvas.transform(
         (64, 64),
         Image.Transform.AFFINE,
