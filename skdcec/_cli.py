@@ -303,7 +303,7 @@ def _choose_k(args: argparse.Namespace) -> None:
         )
     clock.lap("loading")
 
-    # Up to four numbers are trained, which costs about as much again as one training in all.
+    # Up to three numbers are trained, which costs about as much again as one training in all.
     half = argparse.Namespace(**vars(args) | {"minutes": args.minutes / 2})
     plan, digest = _plan(half, bunch.images, clock.elapsed)
     _note(args, f"{len(bunch.images)} images, {len(numbers)} numbers of clusters to compare.")

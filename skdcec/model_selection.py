@@ -364,7 +364,8 @@ davies_bouldin_scorer = make_davies_bouldin_scorer()
 # As good as the best are the k whose silhouettes, point by point, are not this many standard errors
 # lower on average.
 _STANDARD_ERRORS = 2
-_MAX_TRAINED = 4
+# With three, a search over nine numbers costs about twice as much as one fit.
+_MAX_TRAINED = 3
 _SCREEN_N_INIT = 10
 _NULL_N_INIT = 3
 # Below this much more than the null there are no clusters that anybody would see: deep
@@ -405,7 +406,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         Trainings of each k that is trained. They share the pretraining and differ in all
         else that is random; the first has the seed of `estimator`. Scores are their means.
     screen : {"plausible"} or None, default="plausible"
-        "plausible" trains the best of the plausible numbers, at most four; the others keep
+        "plausible" trains the best of the plausible numbers, at most three; the others keep
         their k-means labels. None trains all.
     reference : fitted transformer, default=None
         Its ``transform`` of `X` is the space in which labels are judged. None takes the
