@@ -2,16 +2,17 @@
 Search for the number of clusters
 =================================
 
-:class:`~skdcec.model_selection.NClustersSearch` compares many numbers of clusters for little more than the
-cost of one training, and says in words whether there are groups at all. What it does, and when not to
-believe it, is told in :ref:`choosing_k`.
+:class:`~skdcec.model_selection.NClustersSearch` compares many numbers of clusters for about twice
+the cost of one training, and says in words whether there are groups at all. What it does, and when
+not to believe it, is told in :ref:`choosing_k`.
 """
 
 # %%
 # The search
 # ----------
-# These images are of five digits; the search is not told. The embedding is trained once. Each number of
-# clusters is then screened by k-means in it, and only the plausible ones are trained further.
+# These images are of five digits; the search is not told. The embedding is trained once. Each
+# number of clusters is then screened by k-means in it, and only the plausible ones are trained
+# further.
 
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
@@ -28,9 +29,9 @@ search = NClustersSearch(
 print(search.verdict_)
 
 # %%
-# The line shows how well k-means does at each number, with two standard errors of the difference to the
-# best one. The dashed line is what points without any clusters reach. Plausible numbers are shaded, and
-# those that were trained have a diamond.
+# The line shows how well k-means does at each number, with two standard errors of the difference
+# to the best one. The dashed line is what points without any clusters reach. Plausible numbers are
+# shaded, and those that were trained have a diamond.
 
 NClustersSearchDisplay.from_estimator(search)
 plt.show()
