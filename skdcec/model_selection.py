@@ -797,26 +797,25 @@ def _check_candidates(n_clusters: Any) -> list[int]:
 
 
 def _run(estimator: Any, X: Any, k: int, run: int, memory: Any, key: str) -> _Run:
-    """Train one candidate, or take it from the cache."""
-    if key and memory.location is not None:
+    """Train one candidate, or take it from the cache; a failure is never kept there."""
+    try:
+        if not key or memory.location is None:
+            return _train(key, estimator, X, k, run)
         # Threads change the order of sums, and so the labels.
         key = f"{key} {torch.get_num_threads()}"
-        return memory.cache(_train, ignore=["estimator", "X", "k", "run"])(
-            key, estimator, X, k, run
-        )
-    return _train(key, estimator, X, k, run)
+        cached = memory.cache(_train, ignore=["estimator", "X", "k", "run"])
+        return cached(key, estimator, X, k, run)
+    except Exception as error:  # whatever it is, the other candidates go on
+        return _Run(k, run, error=f"{type(error).__name__}: {error}")
 
 
 def _train(key: str, estimator: Any, X: Any, k: int, run: int) -> _Run:
     start = time.perf_counter()
-    try:
-        estimator.fit(X)
-        labels = estimator.labels_ if hasattr(estimator, "labels_") else estimator.predict(X)
-        own = None
-        if hasattr(estimator, "encoder_"):
-            own = _Space(estimator.transform(X), _metric_of(estimator.encoder_))
-    except Exception as error:  # whatever it is, the other candidates go on
-        return _Run(k, run, error=f"{type(error).__name__}: {error}")
+    estimator.fit(X)
+    labels = estimator.labels_ if hasattr(estimator, "labels_") else estimator.predict(X)
+    own = None
+    if hasattr(estimator, "encoder_"):
+        own = _Space(estimator.transform(X), _metric_of(estimator.encoder_))
     return _Run(k, run, estimator, np.asarray(labels), own, time.perf_counter() - start)
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -220,10 +221,6 @@ def test_one_run_has_no_agreement(blobs):
 
 
 def test_X_is_neither_indexed_nor_copied_nor_changed(images):
-    class Watched(np.ndarray):
-        def __getitem__(self, item):
-            raise AssertionError("X was indexed")
-
     seen = []
 
     class Spy(KMeans):
@@ -310,19 +307,45 @@ def test_an_interrupted_search_goes_on_from_its_cache(images, tmp_path, monkeypa
     assert trained[7:] == [2, 3, 4]
 
 
-def test_the_pretraining_is_kept_in_memory(images, tmp_path):
-    search = NClustersSearch(small_model(), [2, 3], memory=str(tmp_path)).fit(images)
-    fits = []
+def test_a_training_that_failed_is_tried_again(blobs, tmp_path):
+    def search(reason):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return NClustersSearch(Flaky(str(reason)), [4, 5], screen=None, memory=tmp_path).fit(
+                blobs
+            )
 
-    class Watch(ConvAutoencoder):
-        def fit(self, X, y=None):
-            fits.append(1)
-            return super().fit(X)
+    reason = tmp_path / "reason"
+    reason.touch()
+    assert search(reason).results_["error"][0].startswith("OSError")
+    reason.unlink()
+    assert search(reason).results_["error"][0] == ""
 
-    plain = small_model(memory=str(tmp_path)).fit_encoder(images)
-    np.testing.assert_array_equal(
-        plain.transform(images), search.best_estimator_.encoder_.transform(images)
-    )
+
+class Flaky(ClusterMixin, BaseEstimator):
+    """Fails at four clusters while a file is there."""
+
+    def __init__(self, path, n_clusters=2, random_state=0):
+        self.path = path
+        self.n_clusters = n_clusters
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        if self.n_clusters == 4 and Path(self.path).exists():
+            raise OSError("busy")
+        self.labels_ = KMeans(self.n_clusters, n_init=1, random_state=0).fit_predict(X)
+        return self
+
+
+def test_the_pretraining_is_kept_in_memory(images, tmp_path, monkeypatch):
+    NClustersSearch(small_model(), [2, 3], memory=str(tmp_path)).fit(images)
+
+    def fit(self, X, y=None):
+        raise AssertionError("pretrained again")
+
+    monkeypatch.setattr(ConvAutoencoder, "fit", fit)
+    small_model(n_clusters=5, memory=str(tmp_path)).fit(images)
+    NClustersSearch(small_model(memory=tmp_path), [2, 3]).fit(images)
 
 
 def test_no_global_random_state_is_touched(images, untouched_global_rng):
