@@ -708,7 +708,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
 
         Returns
         -------
-        assignment : ndarray of shape (n_samples, best_n_clusters_)
+        assignment : ndarray of shape (n_samples, n_clusters)
         """
         check_is_fitted(self)
         return self.best_estimator_.predict_proba(X)
@@ -1121,7 +1121,7 @@ def _progress(verbose: Any) -> Iterator[_Bar]:
 class ModelComparison:
     """How well the labels of several models do in each other's embeddings.
 
-    Attributes
+    Parameters
     ----------
     scores : ndarray of shape (n_models, n_models)
         Silhouette of the labels of each model (row) in the embedding of each (column). The
