@@ -1053,9 +1053,9 @@ def _judge(search: NClustersSearch) -> tuple[str, str]:
     if not (excess >= _MIN_EXCESS and search.null_p_value_ <= _NULL_LEVEL):
         evidence = "none"
         text = (
-            "No evidence of clusters: points without any, of the same spread, are grouped as well "
-            f"as these (silhouette at most {excess:.3f} more). k = {best} is the best of those "
-            "tried, and means little."
+            "No evidence of clusters: points without any, of the same spread, are grouped about as "
+            f"well as these (silhouette at most {excess:.3f} more). k = {best} is the best of "
+            "those tried, and means little."
         )
     elif search.gap_p_value_ < _GAP_LEVEL:
         evidence = "separated groups"
