@@ -101,6 +101,8 @@ plt.show()
 # %%
 # What it cost
 # ------------
-# The first candidate learned the embedding for all of them.
+# The first candidate learned the embedding for all of them. A search made for this question trains
+# only the plausible candidates, and says whether there are clusters at all:
+# :class:`~skdcec.model_selection.NClustersSearch`.
 
 print("seconds per candidate:", search.cv_results_["mean_fit_time"].round(1))

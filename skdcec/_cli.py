@@ -48,7 +48,13 @@ CLUSTERS = "clusters.csv"
 SUMMARY = "cluster_summary.csv"
 SKIPPED = "skipped.csv"
 DUPLICATES = "duplicates.csv"
-OWN_FILES = (PAGE, CLUSTERS, SUMMARY, SKIPPED, DUPLICATES, RUN, MODEL, ARRAYS, TEXTS, NAMES)
+CHOICE_PAGE = "choose_k.html"
+CHOICE_TABLE = "choose_k.csv"
+CHOICE_PICTURE = "choose_k.png"
+OWN_FILES = (
+    *(PAGE, CLUSTERS, SUMMARY, SKIPPED, DUPLICATES, RUN, MODEL, ARRAYS, TEXTS, NAMES),
+    *(CHOICE_PAGE, CHOICE_TABLE, CHOICE_PICTURE),
+)
 STAGING = ".skdcec-unfinished"
 
 # Pretraining epochs that a plan may choose: far enough apart for two measurements of the same
@@ -275,6 +281,154 @@ def _kept_names(out: Path, found: _Found) -> dict[int, dict[str, str]]:
         f"--names {path} uses them all the same."
     )
     return {}
+
+
+# skdcec choose-k
+
+
+def _choose_k(args: argparse.Namespace) -> None:
+    from skdcec.model_selection import NClustersSearch
+
+    clock = _Clock()
+    out = Path(args.out) if args.out else _default_out(args.folder, "choose-k")
+    _claim(out, args)
+    _check_device(args.device)
+    bunch = _load(args, args.folder, _image_settings(args), **_source_options(args))
+    skipped = _without_own_files(bunch.skipped, args.folder, out)
+    _tell_skipped(skipped, args.strict)
+    numbers = [k for k in args.k if k < len(bunch.images)]
+    if not numbers:
+        raise ValueError(
+            f"--k {args.k[0]}..{args.k[-1]}: {len(bunch.images)} images are too few for that."
+        )
+    clock.lap("loading")
+
+    # Up to three numbers are trained, which costs about as much again as one training in all.
+    half = argparse.Namespace(**vars(args) | {"minutes": args.minutes / 2})
+    plan, digest = _plan(half, bunch.images, clock.elapsed)
+    _note(args, f"{len(bunch.images)} images, {len(numbers)} numbers of clusters to compare.")
+    search = NClustersSearch(
+        _new_model(args, numbers[0], plan).set_params(verbose=False),
+        numbers,
+        n_runs=args.runs,
+        screen=None if args.all else "plausible",
+        memory=_kept_pretraining(args),
+        random_state=args.seed,
+        verbose=not args.quiet,
+    ).fit(bunch.images)
+    clock.lap("search")
+    with _staged(out) as folder:
+        _draw_choice(args, search, bunch, folder)
+        _write_json(folder / RUN, _choice_record(args, search, plan, clock, digest))
+    _tell_choice(args, out, search)
+
+
+def _draw_choice(args: argparse.Namespace, search: Any, bunch: Bunch, folder: Path) -> None:
+    """Write the page, the picture and the table into a folder."""
+    from skdcec._choice_page import write_choice_page
+    from skdcec.report import write_table
+
+    results = search.results_
+    write_table(folder / CHOICE_TABLE, _choice_table(results))
+    picture = _choice_picture(search)
+    if picture is not None:
+        (folder / CHOICE_PICTURE).write_bytes(picture)
+    best = search.best_n_clusters_
+    shown = {int(k) for k in results["n_clusters"][results["plausible"]]} | {best}
+    write_choice_page(
+        folder / CHOICE_PAGE,
+        bunch.filenames.tolist(),
+        search.best_estimator_.encoder_.transform(bunch.images),
+        {k: _by_size(search.labels_of_[k]) for k in shown},
+        results,
+        best=best,
+        verdict=search.verdict_,
+        title=_title(args.folder),
+        picture=picture,
+        n_jobs=args.jobs,
+    )
+
+
+def _by_size(labels: np.ndarray) -> np.ndarray:
+    """Return labels of which 0 is the largest cluster."""
+    import numpy as np
+
+    _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.argsort(np.argsort(-sizes, kind="stable"))[codes]
+
+
+def _choice_picture(search: Any) -> bytes | None:
+    """Return a PNG, or None without matplotlib."""
+    from skdcec.inspection import NClustersSearchDisplay
+
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        _message("No picture is drawn: pip install 'skdcec[plot]' brings what it needs.")
+        return None
+    # A figure of its own, so that no window system is asked for.
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    display = NClustersSearchDisplay(search.results_, best_n_clusters=search.best_n_clusters_)
+    display.plot(figure.subplots())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def _choice_table(results: Mapping[str, np.ndarray]) -> dict[str, list]:
+    """Return the results as plain values, None for what is not known."""
+    return {
+        name: [
+            None if isinstance(value, float) and math.isnan(value) else value
+            for value in column.tolist()
+        ]
+        for name, column in results.items()
+    }
+
+
+def _choice_record(
+    args: argparse.Namespace, search: Any, plan: _Plan, clock: _Clock, digest: str
+) -> dict[str, Any]:
+    arguments = {name: value for name, value in vars(args).items() if name != "run"}
+    return {
+        "program": "skdcec",
+        "state": "finished",
+        "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "arguments": arguments | {"folder": os.path.abspath(args.folder)},
+        "epochs": {"pretraining": plan.pretraining, "joint": plan.joint},
+        "best_n_clusters": search.best_n_clusters_,
+        "evidence": search.evidence_,
+        "verdict": search.verdict_,
+        "seconds": {name: round(value, 1) for name, value in clock.laps.items()},
+        "versions": _versions(),
+        "hashes": {"images": digest},
+    }
+
+
+def _tell_choice(args: argparse.Namespace, out: Path, search: Any) -> None:
+    rows = _as_rows(_choice_table(search.results_))
+    if args.json:
+        _print_json(
+            {
+                "out": str(out),
+                "page": str(out / CHOICE_PAGE),
+                "best_n_clusters": search.best_n_clusters_,
+                "evidence": search.evidence_,
+                "verdict": search.verdict_,
+                "results": rows,
+            }
+        )
+        return
+    print(f"{'k':>4}  silhouette  above chance  plausible  trained")
+    for row in rows:
+        mark = "*" if row["n_clusters"] == search.best_n_clusters_ else " "
+        numbers = (row["silhouette"], row["excess_silhouette"])
+        first, second = ("-" if value is None else f"{value:.3f}" for value in numbers)
+        flags = ("yes" if row[name] else "" for name in ("plausible", "trained"))
+        line = f"{row['n_clusters']:>3}{mark}  {first:>10}  {second:>12}  {{:>9}}  {{:>7}}"
+        print(_plain(f"{line.format(*flags)}  {row['error']}").rstrip())
+    print("\n".join(textwrap.wrap(search.verdict_, 88)))
+    print(f"Page: {out / CHOICE_PAGE}")
 
 
 # skdcec assign
@@ -662,19 +816,28 @@ def _encoder(epochs: int) -> ConvAutoencoder:
 def _train(
     args: argparse.Namespace, images: np.ndarray, n_clusters: int, plan: _Plan
 ) -> DeepConvEmbeddingClustering:
+    return _number_by_size(_new_model(args, n_clusters, plan).fit(images))
+
+
+def _new_model(
+    args: argparse.Namespace, n_clusters: int, plan: _Plan
+) -> DeepConvEmbeddingClustering:
     from skdcec import DeepConvEmbeddingClustering
 
-    cache = _cache_folder(args)
-    model = DeepConvEmbeddingClustering(
+    return DeepConvEmbeddingClustering(
         n_clusters,
         encoder=_encoder(plan.pretraining),
         max_epochs=plan.joint,
-        memory=None if cache is None else str(cache / "pretraining"),
+        memory=_kept_pretraining(args),
         device=args.device,
         random_state=args.seed,
         verbose=not args.quiet,
     )
-    return _number_by_size(model.fit(images))
+
+
+def _kept_pretraining(args: argparse.Namespace) -> str | None:
+    cache = _cache_folder(args)
+    return None if cache is None else str(cache / "pretraining")
 
 
 def _number_by_size(model: DeepConvEmbeddingClustering) -> DeepConvEmbeddingClustering:
@@ -793,12 +956,12 @@ def _previous(out: Path) -> _Found | None:
     return None
 
 
-def _default_out(source: str) -> Path:
+def _default_out(source: str, kind: str = "clusters") -> Path:
     path = Path(os.path.abspath(source))
     if not path.exists():
         # A pattern; load_images will say if it is not.
-        return Path("skdcec-clusters")
-    return path.with_name(f"{path.stem if path.is_file() else path.name}-clusters")
+        return Path(f"skdcec-{kind}")
+    return path.with_name(f"{path.stem if path.is_file() else path.name}-{kind}")
 
 
 def _title(source: str) -> str:
@@ -1131,6 +1294,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_cluster(commands)
     _add_report(commands)
+    _add_choose_k(commands)
     _add_assign(commands)
     _add_similar(commands)
     return parser
@@ -1181,41 +1345,8 @@ def _add_cluster(commands: Any) -> None:
         f"{5 * DEFAULT_CLUSTERS} images)",
     )
     parser.add_argument("--out", metavar="OUT", help="folder to write (default: FOLDER-clusters)")
-    parser.add_argument(
-        "--minutes",
-        type=_positive_float,
-        default=10.0,
-        metavar="M",
-        help="time to plan for, from the first file to the page (default: 10)",
-    )
-    parser.add_argument(
-        "--epochs",
-        type=_positive_int,
-        metavar="E",
-        help="epochs of pretraining, in place of a plan; two fifths as many of clustering follow",
-    )
-    _add_source(parser)
-    parser.add_argument(
-        "--size",
-        type=_positive_int,
-        default=DEFAULT_SIZE,
-        metavar="PIXELS",
-        help=f"train on squares of this side (default: {DEFAULT_SIZE}); the page shows the files",
-    )
-    parser.add_argument(
-        "--resize",
-        choices=("pad", "crop", "stretch"),
-        default="pad",
-        help="how other proportions become square (default: pad, the whole picture with bars)",
-    )
-    parser.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="of all that is random (default: 0)"
-    )
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: the fastest)")
+    _add_training(parser, minutes=10.0)
     _add_page(parser)
-    parser.add_argument(
-        "--force", action="store_true", help="write into a folder that holds other files, too"
-    )
     _add_common(parser)
 
 
@@ -1245,6 +1376,42 @@ def _add_report(commands: Any) -> None:
     parser.add_argument("--title", metavar="TEXT", help="heading of the page")
     parser.add_argument("--images", metavar="FOLDER", help="where the images have moved to")
     _add_page(parser)
+    _add_common(parser)
+
+
+def _add_choose_k(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "choose-k",
+        _choose_k,
+        "Compare numbers of clusters, and say whether there are clusters at all.",
+        """
+        All numbers are compared in one embedding that is trained once; the plausible ones are
+        trained further. Writes a page with their clusters side by side, a table and a picture.
+        What is trained is kept in the cache, so a search that was stopped goes on.
+        """,
+        """
+        skdcec choose-k paintings
+        skdcec choose-k paintings --k 2..30 --out how-many
+        skdcec choose-k paintings --k 5,10,20 --all --runs 3
+        skdcec choose-k paintings --sample 1000 --json
+        """,
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="the images")
+    parser.add_argument(
+        "--k",
+        type=_numbers,
+        default=list(range(2, 13)),
+        metavar="K",
+        help="numbers of clusters: 2..12 (the default), or 4,7,10",
+    )
+    parser.add_argument("--out", metavar="OUT", help="folder to write (default: FOLDER-choose-k)")
+    parser.add_argument(
+        "--runs", type=_positive_int, default=1, metavar="N", help="trainings of each (default: 1)"
+    )
+    parser.add_argument("--all", action="store_true", help="train all, not only the plausible")
+    _add_training(parser, minutes=20.0)
+    parser.set_defaults(max_mb=25.0)
     _add_common(parser)
 
 
@@ -1339,6 +1506,43 @@ def _add_command(
     return parser
 
 
+def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
+    parser.add_argument(
+        "--minutes",
+        type=_positive_float,
+        default=minutes,
+        metavar="M",
+        help=f"time to plan for, from the first file to the page (default: {minutes:g})",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=_positive_int,
+        metavar="E",
+        help="epochs of pretraining, in place of a plan; two fifths as many of clustering follow",
+    )
+    _add_source(parser)
+    parser.add_argument(
+        "--size",
+        type=_positive_int,
+        default=DEFAULT_SIZE,
+        metavar="PIXELS",
+        help=f"train on squares of this side (default: {DEFAULT_SIZE}); the page shows the files",
+    )
+    parser.add_argument(
+        "--resize",
+        choices=("pad", "crop", "stretch"),
+        default="pad",
+        help="how other proportions become square (default: pad, the whole picture with bars)",
+    )
+    parser.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help="of all that is random (default: 0)"
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: the fastest)")
+    parser.add_argument(
+        "--force", action="store_true", help="write into a folder that holds other files, too"
+    )
+
+
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metadata",
@@ -1378,6 +1582,21 @@ def _positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return value
+
+
+def _numbers(text: str) -> list[int]:
+    """Read 2..12 or 4,7,10."""
+    try:
+        if ".." in text:
+            first, last = (int(part) for part in text.split(".."))
+            numbers = list(range(first, last + 1))
+        else:
+            numbers = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        numbers = []
+    if not numbers or numbers[0] < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither of the form 2..12 nor 4,7,10")
+    return numbers
 
 
 def _seed(text: str) -> int:

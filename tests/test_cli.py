@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering, _cli, datasets, report
+from skdcec._choice_page import write_choice_page
 from skdcec._cli import main
 from skdcec.datasets import load_images
 from skdcec.report import read_table
@@ -104,7 +105,7 @@ def read_csv(text_or_path):
 # Help and arguments
 
 
-@pytest.mark.parametrize("command", ["cluster", "report", "assign", "similar"])
+@pytest.mark.parametrize("command", ["cluster", "report", "choose-k", "assign", "similar"])
 def test_help_ends_with_four_examples(command, capsys):
     with pytest.raises(SystemExit) as exit:
         main([command, "--help"])
@@ -703,6 +704,102 @@ def process(*arguments, cwd=None, **options):
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, env=environment, **options
     )
+
+
+# Choosing k
+
+
+@pytest.fixture(scope="session")
+def compared(folder, cache, tmp_path_factory):
+    """What `choose-k` writes for `folder`; only to be read."""
+    out = tmp_path_factory.mktemp("compared") / "out"
+    arguments = ["choose-k", folder, "--k", "2..5", "--out", out, "--cache", cache / "skdcec"]
+    assert main([*map(str, arguments), *FAST, "--quiet"]) == 0
+    return out
+
+
+def test_choose_k_writes_page_table_picture_and_verdict(compared):
+    files = {path.name for path in compared.iterdir()}
+    assert files == {"choose_k.html", "choose_k.csv", "choose_k.png", "run.json"}
+    record = json.loads((compared / "run.json").read_text())
+    table = read_csv(compared / "choose_k.csv")
+    assert table["n_clusters"] == ["2", "3", "4", "5"]
+    assert str(record["best_n_clusters"]) in table["n_clusters"]
+    page = (compared / "choose_k.html").read_text()
+    assert record["verdict"].split(":")[0] in page
+    for k, plausible in zip(table["n_clusters"], table["plausible"], strict=True):
+        assert (f"<h3>k = {k}" in page) == (plausible == "True")
+    with Image.open(compared / "choose_k.png") as picture:
+        assert picture.width > 400
+
+
+def test_the_page_of_choose_k_needs_nothing_else(compared):
+    page = (compared / "choose_k.html").read_text()
+    assert len(page) < 1_000_000
+    assert "default-src 'none'" in page
+    assert "<script" not in page
+    assert set(re.findall(r'(?:src|href)="([^"]{5})', page)) == {"data:"}
+    assert not re.search(r"https?://", page)
+
+
+def test_choose_k_prints_the_table_and_goes_on_from_its_cache(
+    compared, folder, cache, tmp_path, run, monkeypatch
+):
+    fits = []
+    fit = DeepConvEmbeddingClustering.fit
+    monkeypatch.setattr(
+        DeepConvEmbeddingClustering, "fit", lambda self, X: (fits.append(1), fit(self, X))[1]
+    )
+    arguments = ["choose-k", folder, "--k", "2..5", "--cache", cache / "skdcec", *FAST]
+    done = run(*arguments, "--out", tmp_path / "again")
+    assert done.status == 0
+    assert not fits
+    assert [line.split()[0].rstrip("*") for line in done.out.splitlines()[1:5]] == list("2345")
+    assert "Page: " in done.out
+    shown = run(*arguments, "--out", tmp_path / "json", "--json", "--quiet")
+    result = json.loads(shown.out)
+    assert [row["n_clusters"] for row in result["results"]] == [2, 3, 4, 5]
+    assert result["verdict"] == json.loads((compared / "run.json").read_text())["verdict"]
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize("numbers", ["1..4", "5..2", "two", "3,x", "2..3..4", ""])
+def test_numbers_of_clusters_that_are_none_are_refused(numbers, folder, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["choose-k", str(folder), "--k", numbers])
+    assert exit.value.code == 2
+    assert "is neither of the form 2..12 nor 4,7,10" in capsys.readouterr().err
+
+
+def test_hostile_titles_are_text_on_the_page_of_choose_k(tmp_path, images):
+    files = [tmp_path / f"{i}.png" for i in range(6)]
+    for path, pixels in zip(files, images, strict=False):
+        Image.fromarray(pixels).save(path)
+    labels = {2: np.array([0, 0, 0, 0, 1, 1]), 3: np.array([0, 0, 0, 1, 2, 2])}
+    values = {
+        name: np.array([0.5, np.nan])
+        for name in ("silhouette", "standard_error", "excess_silhouette", "smallest_share")
+    }
+    flags = {name: np.array([True, False]) for name in ("plausible", "trained")}
+    numbers = {"n_clusters": np.array([2, 3]), "n_found": np.array([2, 3])}
+    results = {**values, **flags, **numbers, "error": np.array(["<b>", ""])}
+    write_choice_page(
+        tmp_path / "page.html",
+        files,
+        np.arange(12.0).reshape(6, 2),
+        labels,
+        results,
+        best=2,
+        verdict="<script>",
+        title="</title><script>alert(1)</script>",
+    )
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert "<b>" not in page
+    # Of four images in cluster 0, three stay and one leaves.
+    assert "0 splits into 0 (75%), 1 (25%)" in page
+    assert "1 stays together as 2 (100%)" in page
+    assert "nan" not in page
 
 
 def test_as_a_process(clustered, folder, tmp_path):

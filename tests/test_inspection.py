@@ -38,10 +38,11 @@ from skdcec.inspection import (
     ContingencyDisplay,
     EmbeddingDisplay,
     LossCurveDisplay,
+    NClustersSearchDisplay,
     ReconstructionDisplay,
     SilhouetteDisplay,
 )
-from skdcec.model_selection import TransductiveSplit
+from skdcec.model_selection import NClustersSearch, TransductiveSplit
 from skdcec.report import map_projection
 
 mpl.use("Agg")
@@ -149,6 +150,51 @@ def test_draws_into_a_part_of_a_figure(model, images):
     parts = plt.figure().subfigures(1, 2)
     display = EmbeddingDisplay.from_estimator(model, images, method="pca", ax=parts[0].subplots())
     assert display.figure_ is parts[0]
+
+
+# --- a search over the number of clusters ---
+
+
+@pytest.fixture(scope="module")
+def search(images):
+    return NClustersSearch(KMeans(n_init=1, random_state=0), range(1, 8)).fit(flat(images))
+
+
+def test_a_search_is_drawn_k_by_k(search):
+    display = NClustersSearchDisplay.from_estimator(search)
+    results = search.results_
+    line, _, _ = display.screened_line_
+    assert_array_equal(line.get_xdata(), range(1, 8))
+    assert_array_equal(line.get_ydata(), results["screened_silhouette"])
+    assert_array_equal(display.null_line_.get_ydata(), results["null_silhouette"])
+    trained = results["trained"]
+    points = display.trained_points_
+    assert_array_equal(
+        points.get_offsets(), np.c_[results["n_clusters"], results["silhouette"]][trained]
+    )
+    best = results["n_clusters"][trained][points.get_sizes().argmax()]
+    assert best == search.best_n_clusters_
+    bands = [band.get_x() + band.get_width() / 2 for band in display.plausible_bands_]
+    assert_allclose(bands, results["n_clusters"][results["plausible"]])
+    assert display.ax_.get_title(loc="left").replace("\n", " ") == search.verdict_
+    display.figure_.draw_without_rendering()
+
+
+def test_a_search_is_drawn_where_told(search):
+    figure = Figure()
+    ax = figure.subplots()
+    display = NClustersSearchDisplay.from_estimator(search, ax=ax)
+    assert display.ax_ is ax
+    assert plt.get_fignums() == []
+    assert NClustersSearchDisplay(search.results_).plot(ax).verdict is None
+
+
+def test_a_search_that_cannot_be_drawn_says_why(search, monkeypatch):
+    with pytest.raises(NotFittedError):
+        NClustersSearchDisplay.from_estimator(NClustersSearch(KMeans()))
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"NClustersSearchDisplay.*pip install 'skdcec\[plot\]'"):
+        NClustersSearchDisplay.from_estimator(search)
 
 
 # --- gallery ---
