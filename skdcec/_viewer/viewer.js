@@ -1133,7 +1133,7 @@ function showSimilar(i) {
 }
 
 function startSimilar() {
-  $("similar-hint").textContent = `The nearest by ${data.metric} distance in the same space as the map, whatever their cluster. Every image on this page opens its own list.`;
+  $("similar-hint").textContent = `The nearest by ${data.metric === "cosine" ? "cosine" : "Euclidean"} distance in the same space as the map, whatever their cluster. Every image on this page opens its own list.`;
   $("pick").addEventListener("input", () => {
     const exact = data.files.indexOf($("pick").value);
     if (exact >= 0) {
@@ -1241,7 +1241,7 @@ function curve({ name, values }) {
   const [width, height, left] = [280, 130, 46];
   const x = (i) => left + (i / Math.max(1, values.length - 1)) * (width - left - 6);
   const y = (value) => 12 + (1 - (value - low) / (high - low || 1)) * (height - 34);
-  const short = (value) => String(Number(value.toPrecision(3)));
+  const short = (value) => (value && Math.abs(value) < 1e-4 ? value.toExponential(1) : String(Number(value.toPrecision(3))));
   let path = "";
   values.forEach((value, i) => {
     if (value !== null) path += `${i && values[i - 1] !== null ? "L" : "M"}${x(i).toFixed(1)},${y(value).toFixed(1)}`;
