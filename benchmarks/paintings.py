@@ -231,24 +231,25 @@ class Judge:
             "pretrained": autoencoder(images, args, 0),
         }
         self.distances = {name: distances_in(space) for name, space in self.common.items()}
-        self.last = (None, {})
+        self.own = (None, None, {})
 
     def scores(self, method, seed, labels, space):
-        result = {"found": len(np.unique(labels)), "own": indices_in(space, labels)}
+        distances, accuracy = self.look_at(method, seed, space)
+        result = {"found": len(np.unique(labels)), "own": indices_in(space, labels, distances)}
         for name, common in self.common.items():
             result[name] = indices_in(common, labels, self.distances[name])
         result["NMI"] = {
             name: float(normalized_mutual_info_score(target, labels))
             for name, target in self.targets.items()
         }
-        result["accuracy"] = self.accuracy(method, seed, space)
+        result["accuracy"] = accuracy
         return result
 
-    def accuracy(self, method, seed, space):
-        """Return how often 10 neighbours in a space name artist, style and period."""
+    def look_at(self, method, seed, space):
+        """Return distances within a space, and how often 10 neighbours in it name each target."""
         key = (method, seed, space.shape[1])
-        # The spaces of these do not depend on the number of clusters.
-        if self.last[0] != key or method in MODELS:
+        # Only the spaces of trained models depend on more than that.
+        if self.own[0] != key or method in MODELS:
             distances = distances_in(space)
             vote = KNeighborsClassifier(N_NEIGHBORS, weights="distance", metric="precomputed")
             folds = StratifiedKFold(3, shuffle=True, random_state=0)
@@ -256,8 +257,8 @@ class Judge:
                 name: float(cross_val_score(vote, distances, target, cv=folds).mean())
                 for name, target in self.targets.items()
             }
-            self.last = (key, accuracy)
-        return self.last[1]
+            self.own = (key, distances, accuracy)
+        return self.own[1:]
 
 
 def distances_in(space):
@@ -266,11 +267,9 @@ def distances_in(space):
     return distances
 
 
-def indices_in(space, labels, distances=None):
+def indices_in(space, labels, distances):
     if len(np.unique(labels)) < 2:
         return {"silhouette": None, "CH": None}
-    if distances is None:
-        distances = distances_in(space)
     return {
         "silhouette": float(silhouette_score(distances, labels, metric="precomputed")),
         "CH": float(calinski_harabasz_score(space.astype(np.float64), labels)),
