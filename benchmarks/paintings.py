@@ -272,7 +272,7 @@ def indices_in(space, labels, distances):
         return {"silhouette": None, "CH": None}
     return {
         "silhouette": float(silhouette_score(distances, labels, metric="precomputed")),
-        "CH": float(calinski_harabasz_score(space.astype(np.float64), labels)),
+        "CH": float(calinski_harabasz_score(space, labels)),
     }
 
 
