@@ -53,6 +53,26 @@ def _text(value):
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def append_line(path, line):
+    """Add a line of JSON, also where a run was stopped in the middle of the line before."""
+    with path.open("a+b") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 1))
+        cut_off = size and file.read(1) != b"\n"
+        file.write(b"\n" * cut_off + json.dumps(line).encode() + b"\n")
+
+
+def read_lines(path):
+    """Return the lines of a file of results, without one that was cut off while being written."""
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            print(f"Skipping a damaged line of {path.name}")
+    return lines
+
+
 class CountFits(Callback):
     """Adds a character to a file at the start of each training, in whichever process."""
 

@@ -15,7 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import HERE, Stopwatch, environment, print_table
+from _common import (
+    HERE,
+    Stopwatch,
+    append_line,
+    environment,
+    print_table,
+    read_lines,
+)
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
@@ -165,26 +172,6 @@ def spread(results, method, key, digits):
     values = [result[method][key] for result in results]
     deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
     return f"{np.mean(values):.{digits}f} ± {deviation:.{digits}f}"
-
-
-def append_line(path, line):
-    """Add a line of JSON, also where a run was stopped in the middle of the line before."""
-    with path.open("a+b") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 1))
-        cut_off = size and file.read(1) != b"\n"
-        file.write(b"\n" * cut_off + json.dumps(line).encode() + b"\n")
-
-
-def read_lines(path):
-    """Return the finished seeds; a line that was cut off while being written is left out."""
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            print(f"Skipping a damaged line of {path.name}")
-    return lines
 
 
 if __name__ == "__main__":

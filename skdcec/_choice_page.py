@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from skdcec._page import source_hash
+from skdcec._thumbnails import encode_webp
 from skdcec.datasets import ImageLoader
-from skdcec.report import _hash, _replace_file, _webp
+from skdcec.report import _replace_file
 
 _SIDE = 56
 _N_TYPICAL = 8
@@ -84,7 +86,9 @@ def write_choice_page(
         _splits(labels_of[a], labels_of[b]) for a, b in zip(numbers, numbers[1:], strict=False)
     )
     drawn = "" if picture is None else f'<img alt="Silhouettes" src="{_data_url(picture, "png")}">'
-    policy = f"default-src 'none'; style-src '{_hash(_STYLE)}'; img-src data:; base-uri 'none'"
+    policy = (
+        f"default-src 'none'; style-src '{source_hash(_STYLE)}'; img-src data:; base-uri 'none'"
+    )
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
@@ -130,9 +134,10 @@ def _gallery(
         size = int((labels == cluster).sum())
         strip = Image.fromarray(np.concatenate([cells[i] for i in members], axis=1))
         name = f"Cluster {cluster}: {size} images"
+        source = _data_url(encode_webp(strip, 50), "webp")
         rows.append(
             f'<figure><img alt="{name}" width="{strip.width}" height="{strip.height}" '
-            f'src="{_data_url(_webp(strip, 50), "webp")}"><figcaption>{name}</figcaption></figure>'
+            f'src="{source}"><figcaption>{name}</figcaption></figure>'
         )
     mark = ", the best of those tried" if is_best else ""
     return f"<section><h3>k = {k}{mark}</h3>{''.join(rows)}</section>"

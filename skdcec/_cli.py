@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import errno
 import hashlib
 import io
 import json
@@ -1020,6 +1021,13 @@ def _staged(out: Path) -> Iterator[Path]:
         for name in OWN_FILES:
             if (staging / name).exists():
                 os.replace(staging / name, out / name)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            f"No space left on the disk of {out}, so nothing there was changed: free some, or "
+            "choose another folder. What was pretrained is kept in the cache."
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -1518,7 +1526,7 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         "--epochs",
         type=_positive_int,
         metavar="E",
-        help="epochs of pretraining, in place of a plan; two fifths as many of clustering follow",
+        help="epochs of pretraining, in place of a plan; three fifths as many of clustering follow",
     )
     _add_source(parser)
     parser.add_argument(

@@ -52,6 +52,8 @@ def load(cls: type, path: Any, *, encoder: BaseEstimator | None = None) -> Any:
                 "that this version of skdcec reads: upgrade skdcec."
             )
         node = header["estimator"]
+        if node["class"] not in _known_classes():
+            raise _damaged(path)
         if node["class"] != cls.__name__:
             raise ValueError(
                 f"{str(path)!r} holds a {node['class']}, not a {cls.__name__}: use "

@@ -32,11 +32,9 @@ from sklearn.utils import Bunch, Tags
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from tqdm import tqdm
 
-__all__ = ["ImageLoader", "load_images"]
+from skdcec._pictures import FORMATS, to_rgb
 
-# Files may come from anyone, so only formats that Pillow decodes by itself: PostScript, for one,
-# would start another program.
-_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
+__all__ = ["ImageLoader", "load_images"]
 
 _FILE_COLUMNS = (
     *("file", "filename", "file_name", "filepath", "file_path", "path"),
@@ -246,7 +244,7 @@ def load_images(
     ]
     if not good:
         raise ValueError(
-            f"No image found in source={source!r}: looked for {', '.join(_FORMATS)} files"
+            f"No image found in source={source!r}: looked for {', '.join(FORMATS)} files"
             + (f"; {_summary(skipped)}" if skipped else ", and there are no files at all.")
         )
     if skipped and on_error == "raise":
@@ -891,7 +889,7 @@ def _decode(file: IO[bytes], settings: _Settings) -> np.ndarray:
         # A picture with broken EXIF data is still a picture.
         with suppress(Exception):
             ImageOps.exif_transpose(image, in_place=True)
-        return _resize(_to_rgb(image), settings.shape[:2], settings.resize)
+        return _resize(to_rgb(image), settings.shape[:2], settings.resize)
     except _Unusable:
         raise
     except Exception as error:
@@ -901,7 +899,7 @@ def _decode(file: IO[bytes], settings: _Settings) -> np.ndarray:
 
 def _opener(prefix: bytes) -> Callable[[IO[bytes], str], Image.Image]:
     Image.init()
-    for name in _FORMATS:
+    for name in FORMATS:
         factory, accept = Image.OPEN.get(name, (None, None))
         accepted = factory is not None and accept is not None and accept(prefix)
         if isinstance(accepted, str):
@@ -910,28 +908,6 @@ def _opener(prefix: bytes) -> Callable[[IO[bytes], str], Image.Image]:
         if accepted:
             return cast(Callable, factory)
     raise _Unusable("not an image of a known format")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to 8 bits, gray or RGB: gray images become RGB once they are small."""
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_8_bit(np.asarray(image), image.mode))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
-def _to_8_bit(values: np.ndarray, mode: str) -> np.ndarray:
-    ranges = (1.0, 255.0, 65535.0) if mode == "F" else (65535.0,)
-    values = np.where(np.isfinite(values), values, 0).astype(np.float32)
-    low, high = min(values.min(), 0.0), values.max()
-    if low < 0 or high > ranges[-1]:
-        low = values.min()
-    else:
-        high = next(limit for limit in ranges if high <= limit)
-    return np.round((values - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
 
 
 def _resize(image: Image.Image, size: tuple[int, int], resize: str) -> np.ndarray:

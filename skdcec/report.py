@@ -1,9 +1,7 @@
 """One self-contained HTML page to look at a clustering of images."""
 
-import base64
 import csv
 import hashlib
-import html
 import importlib.metadata
 import importlib.resources
 import io
@@ -14,14 +12,12 @@ import platform
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
-from PIL import Image, ImageOps
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.manifold import TSNE
@@ -34,7 +30,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_array, check_random_state
 
-from skdcec._images import natural_scale
+from skdcec._page import Page, packed
+from skdcec._thumbnails import CELL, Pictures, Progress, are_paths, encode_sheets
 
 __all__ = [
     "Report",
@@ -50,7 +47,6 @@ __all__ = [
 ]
 
 Table = dict[str, list]
-Progress = Callable[[str, int, int], None]
 
 TABLE_COLUMNS = (
     "file",
@@ -65,13 +61,6 @@ TABLE_COLUMNS = (
 )
 FLAGS = {"typical": 12, "odd": 6, "borderline": 6}
 
-CELL = 32
-CELLS_PER_SIDE = 64  # 2048 pixels: every browser decodes sheets of this size
-CHUNK = 256
-SIZES = (256, 192, 160, 128, 112, 96, 80, 64, 56, 48)
-QUALITIES = (50, 65, 80)
-WEBP_METHOD = 5  # 6 takes twice the time for 4 % fewer bytes
-SAMPLE = 200
 MAX_DIMENSIONS = 64
 LANDMARKS = 6_000
 MAX_LEVELS = 40
@@ -288,7 +277,7 @@ def write_report(
     rng = check_random_state(random_state)
     seed = rng.randint(2**31 - 1)
 
-    pictures = _Pictures(images, n_jobs, progress)
+    pictures = Pictures(images, n_jobs, progress)
     cells = pictures.cells()
     if embedding is None:
         embedding = _pixel_embedding(cells, seed)
@@ -311,7 +300,7 @@ def write_report(
     summary = cluster_summary(table, pixels=cells, cluster_names=cluster_names, random_state=seed)
     payload = _payload(table, summary, columns) | {
         "title": str(title),
-        "embedding": _packed(embedding, "f2"),
+        "embedding": packed(embedding, "f2"),
         "dimensions": embedding.shape[1],
         "metric": metric,
         "history": _history_sections(history),
@@ -319,7 +308,7 @@ def write_report(
         "versions": _versions(),
         "agreement": [_agreement_of(labels, column, seed) for column in columns],
     }
-    page = _Page(payload, _encode_sheets(cells))
+    page = Page(payload, encode_sheets(cells))
     flagged = np.flatnonzero(np.array(table["flag"], dtype=object) != "")
     thumbnails = pictures.thumbnails(flagged, max_bytes - page.n_bytes, rng)
     n_bytes = _replace_file(path, page.render(thumbnails))
@@ -808,17 +797,11 @@ def _check_matrix(name: str, values: Any, labels: np.ndarray) -> np.ndarray:
 
 def _image_names(paths: Any, images: Any, n: int) -> list[str]:
     if paths is None:
-        if not _are_paths(images):
+        if not are_paths(images):
             return [f"image {i}" for i in range(n)]
         paths = images
     _check_length("paths", paths, n)
     return [os.fsdecode(path).replace(os.sep, "/") for path in paths]
-
-
-def _are_paths(images: Any) -> bool:
-    return (not hasattr(images, "ndim") or images.ndim == 1) and isinstance(
-        images[0], (str, bytes, os.PathLike)
-    )
 
 
 def _unit_square(coordinates: Any, n: int) -> np.ndarray:
@@ -868,6 +851,9 @@ def _pixel_embedding(cells: np.ndarray, seed: int) -> np.ndarray:
     n, half = len(cells), CELL // 2
     pixels = cells.reshape(n, half, 2, half, 2, 3).mean(axis=(2, 4), dtype=np.float32)
     flat = pixels.reshape(n, -1) / 255
+    if np.ptp(flat, axis=0).max() == 0:
+        # One image, or copies of one, have no direction in which they differ.
+        return np.zeros((n, 1), dtype=np.float32)
     return PCA(min(32, *flat.shape), random_state=seed).fit_transform(flat)
 
 
@@ -1056,243 +1042,6 @@ def _agreement_of(labels: np.ndarray, column: _Column, random_state: Any) -> dic
     }
 
 
-# Thumbnails
-
-
-class _Thumbnails(NamedTuple):
-    size: int
-    quality: int
-    singles: list[bytes]  # WebP files, empty where an image has its cell of the map only
-
-
-class _Pictures:
-    """The images as PIL pictures, whether they are pixels or files."""
-
-    def __init__(self, images: Any, n_jobs: int | None, progress: Progress | None):
-        self.n = len(images)
-        self.n_jobs = n_jobs
-        self.progress = progress
-        self.largest = 8
-        self.images = images
-        self.factor = None
-        self.from_files = _are_paths(images)
-        if self.from_files:
-            return
-        if not hasattr(images, "ndim"):
-            self.images = images = np.asarray(images)
-        if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3, 4)):
-            raise ValueError(
-                f"images has shape {images.shape}; (n, H, W), (n, H, W, C) with C of 1, 3 or 4, or "
-                "a list of paths is needed."
-            )
-        if images.dtype != np.uint8:
-            self.factor = 255 / natural_scale(images)
-
-    def cells(self) -> np.ndarray:
-        """Return the centre square of every image at 32 pixels, and note the largest side."""
-        cells = np.full((self.n, CELL, CELL, 3), 128, dtype=np.uint8)
-        broken = []
-        for i, found in self._each("reading", range(self.n), self._cell):
-            if found is None:
-                broken.append(str(self.images[i]))
-            else:
-                cells[i], side = found
-                self.largest = max(self.largest, side)
-        if broken:
-            warnings.warn(
-                f"{len(broken)} of {self.n} images cannot be read and are shown as gray tiles, "
-                f"for example {broken[:3]}.",
-                stacklevel=3,
-            )
-        return cells
-
-    def thumbnails(self, flagged: np.ndarray, budget: int, rng: Any) -> _Thumbnails:
-        """Encode the largest thumbnails that fit, of all images or else of the flagged ones."""
-        for chosen in (np.arange(self.n), flagged):
-            for size, quality in self._settings(chosen, budget, rng):
-                singles = [b""] * self.n
-                for i, data in self._each(
-                    "encoding",
-                    chosen.tolist(),
-                    lambda i: self._single(i, size, quality),  # noqa: B023
-                ):
-                    singles[i] = data
-                if sum(_encoded_length(len(single)) for single in singles) <= budget:
-                    return _Thumbnails(size, quality, singles)
-        return _Thumbnails(0, 0, [b""] * self.n)
-
-    def _settings(self, chosen: np.ndarray, budget: int, rng: Any):
-        """Yield the settings expected to fit, the best first, judged by a random sample."""
-        sample = rng.permutation(chosen)[:SAMPLE].tolist()
-        sizes = sorted({min(size, self.largest) for size in SIZES}, reverse=True)
-        for size in sizes:
-            fitting = []
-            for quality in QUALITIES:
-                lengths = [
-                    _encoded_length(len(data))
-                    for _, data in self._each(
-                        None,
-                        sample,
-                        lambda i: self._single(i, size, quality),  # noqa: B023
-                    )
-                ]
-                margin = 3 * np.std(lengths) / math.sqrt(len(lengths)) if len(lengths) > 1 else 0
-                if (np.mean(lengths) + margin) * len(chosen) + (self.n - len(chosen)) > budget:
-                    break
-                fitting.append((size, quality))
-            yield from reversed(fitting)
-
-    def _each(self, stage: str | None, indices: Sequence[int], work: Callable):
-        """Yield (i, work(i)) in order; in threads, since Pillow releases the GIL."""
-        results = Parallel(
-            n_jobs=self.n_jobs, prefer="threads", batch_size=32, return_as="generator"
-        )(delayed(work)(i) for i in indices)
-        for done, (i, result) in enumerate(zip(indices, results, strict=True), start=1):
-            if stage and (done % 64 == 0 or done == len(indices)):
-                self.report(stage, done, len(indices))
-            yield i, result
-
-    def report(self, stage: str, done: int, total: int) -> None:
-        if self.progress:
-            self.progress(stage, done, total)
-
-    def _cell(self, i: int) -> tuple[np.ndarray, int] | None:
-        try:
-            picture, side = self._open(i, CELL)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            return None
-        return np.asarray(ImageOps.fit(picture, (CELL, CELL), Image.Resampling.BOX)), side
-
-    def _single(self, i: int, size: int, quality: int) -> bytes:
-        try:
-            picture, _ = self._open(i, size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            picture = Image.new("RGB", (8, 8), (128, 128, 128))
-        if max(picture.size) > size:
-            picture = ImageOps.contain(picture, (size, size), Image.Resampling.LANCZOS)
-        return _webp(picture, quality)
-
-    def _open(self, i: int, size: int) -> tuple[Image.Image, int]:
-        if not self.from_files:
-            pixels = np.asarray(self.images[i])
-            if self.factor is not None:
-                pixels = (pixels * self.factor).clip(0, 255).round().astype(np.uint8)
-            picture = Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
-            return _to_rgb(picture), max(picture.size)
-        with Image.open(self.images[i]) as picture:
-            side = max(picture.size)
-            picture.draft("RGB", (2 * size, 2 * size))
-            return _to_rgb(ImageOps.exif_transpose(picture)), side
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith(("I", "F")):
-        values = np.asarray(picture, dtype=np.float64)
-        values = 255 / natural_scale(values) * values
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if "A" in picture.mode or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture).convert("RGB")
-    return picture.convert("RGB")
-
-
-def _webp(picture: Image.Image, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=quality, method=WEBP_METHOD)
-    return buffer.getvalue()
-
-
-def _encoded_length(n_bytes: int) -> int:
-    return 4 * math.ceil(n_bytes / 3) + 1
-
-
-def _encode_sheets(cells: np.ndarray) -> list[bytes]:
-    """Put 64 by 64 cells into each sheet, row by row: image i is cell i % 4096 of its sheet."""
-    sheets = []
-    per_sheet = CELLS_PER_SIDE**2
-    for start in range(0, len(cells), per_sheet):
-        part = cells[start : start + per_sheet]
-        n_rows = math.ceil(len(part) / CELLS_PER_SIDE)
-        grid = np.zeros((n_rows * CELLS_PER_SIDE, CELL, CELL, 3), dtype=np.uint8)
-        grid[: len(part)] = part
-        grid = grid.reshape(n_rows, CELLS_PER_SIDE, CELL, CELL, 3).swapaxes(1, 2)
-        sheet = Image.fromarray(grid.reshape(n_rows * CELL, CELLS_PER_SIDE * CELL, 3))
-        sheets.append(_webp(sheet, QUALITIES[0]))
-    return sheets
-
-
-# The page
-
-
-class _Page:
-    """The page without its single thumbnails, whose size decides what these may need."""
-
-    def __init__(self, payload: dict, sheets: list[bytes]):
-        parts = importlib.resources.files("skdcec") / "_viewer"
-        template, style, script = (
-            (parts / name).read_text(encoding="utf-8").replace("\r\n", "\n")
-            for name in ("template.html", "viewer.css", "viewer.js")
-        )
-        policy = (
-            f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-            "img-src data: blob:; base-uri 'none'; form-action 'none'"
-        )
-        self.payload = payload
-        self.sheets = "".join(_data_element(f"sheet-{i}", [s]) for i, s in enumerate(sheets))
-        self.pieces = re.split(r"\{\{(\w+)\}\}", template)
-        self.values = {
-            "title": html.escape(payload["title"]),
-            "policy": policy,
-            "style": style,
-            "script": script,
-        }
-        # A thousand bytes more for the size and quality of thumbnails, known only later.
-        self.n_bytes = 1_000 + sum(map(len, self.render(_Thumbnails(0, 0, []))))
-        self.n_bytes += 60 * math.ceil(len(payload["files"]) / CHUNK)
-
-    def render(self, thumbnails: _Thumbnails) -> list[bytes]:
-        """Return the file in pieces."""
-        size, quality, singles = thumbnails
-        self.payload["thumbnails"] = {
-            "size": size,
-            "quality": quality,
-            "chunk": CHUNK,
-            "cell": CELL,
-            "per_side": CELLS_PER_SIDE,
-        }
-        chunks = (singles[start : start + CHUNK] for start in range(0, len(singles), CHUNK))
-        images = [_data_element(f"thumbnails-{i}", chunk) for i, chunk in enumerate(chunks)]
-        values = self.values | {
-            "data": _safe_json(self.payload),
-            "images": "".join([self.sheets, *images]),
-        }
-        pieces = self.pieces.copy()
-        pieces[1::2] = [values[name] for name in pieces[1::2]]
-        # Lone surrogates, from file names that are not UTF-8, have no other encoding.
-        return [piece.encode("utf-8", "xmlcharrefreplace") for piece in pieces]
-
-
-def _data_element(name: str, files: list[bytes]) -> str:
-    lines = "\n".join(base64.b64encode(file).decode() for file in files)
-    return f'<script type="text/plain" id="{name}">{lines}</script>\n'
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _safe_json(value: Any) -> str:
-    """Serialise for a script element: ASCII only, and nothing that ends or opens a tag."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _packed(values: Any, dtype: str) -> str:
-    """Return little-endian numbers as base64."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype=f"<{dtype}").tobytes()).decode()
-
-
 def _payload(table: Table, summary: Table, columns: list[_Column]) -> dict:
     labels = np.array(table["cluster"])
     second = [-1 if other is None else other for other in table["second_cluster"]]
@@ -1303,12 +1052,12 @@ def _payload(table: Table, summary: Table, columns: list[_Column]) -> dict:
     return {
         "id": identity,
         "files": table["file"],
-        "labels": _packed(labels, "i2"),
-        "second": _packed(second, "i2"),
-        "confidence": _packed(table["confidence"], "f4"),
-        "margin": _packed(table["margin"], "f4"),
-        "distance": _packed(table["distance"], "f4"),
-        "positions": _packed((coordinates.clip(0, 1) * 65535).round(), "u2"),
+        "labels": packed(labels, "i2"),
+        "second": packed(second, "i2"),
+        "confidence": packed(table["confidence"], "f4"),
+        "margin": packed(table["margin"], "f4"),
+        "distance": packed(table["distance"], "f4"),
+        "positions": packed((coordinates.clip(0, 1) * 65535).round(), "u2"),
         "columns": [_packed_column(column) for column in columns],
         "clusters": [
             _card(i, table, summary, labels, columns) for i in range(len(summary["cluster"]))
@@ -1319,15 +1068,15 @@ def _payload(table: Table, summary: Table, columns: list[_Column]) -> dict:
 
 def _packed_column(column: _Column) -> dict:
     texts, codes = np.unique(np.array(column.texts, dtype=object), return_inverse=True)
-    packed = {
+    entry = {
         "name": column.name,
         "kind": column.kind,
         "texts": texts.tolist(),
-        "codes": _packed(codes, "u4" if len(texts) > 65_535 else "u2"),
+        "codes": packed(codes, "u4" if len(texts) > 65_535 else "u2"),
     }
     if column.kind == "number":
-        packed |= {"levels": column.levels, "groups": _packed(column.codes, "i2")}
-    return packed
+        entry |= {"levels": column.levels, "groups": packed(column.codes, "i2")}
+    return entry
 
 
 def _card(

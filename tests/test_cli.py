@@ -423,6 +423,25 @@ def test_a_full_disk_leaves_the_last_result(clustered, out, run, monkeypatch):
     assert len([*out.iterdir()]) == len([*clustered.iterdir()])
 
 
+def test_a_full_disk_is_named(clustered, out, run, monkeypatch):
+    def full(*args, **kwargs):
+        # As NumPy meets it: without the name of a file.
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_cli._Found, "save", full)
+    result = run("report", out, "--title", "Another", "--quiet")
+    assert result.status == 1
+    assert f"No space left on the disk of {out}" in result.err
+    assert (out / "data.json").read_bytes() == (clustered / "data.json").read_bytes()
+
+
+def test_joint_epochs_are_as_the_help_says(run, folder, tmp_path):
+    result = run("cluster", folder, "--out", tmp_path / "out", *FAST, "--epochs", "5", "--json")
+    assert result.status == 0
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["epochs"]["pretraining"] == 5
+    assert "5 epochs of pretraining and 3 of clustering" in result.err
+
+
 def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path, folder, run):
     (tmp_path / "file").touch()
     arguments = ["cluster", folder, "-k", 2, "--out", tmp_path / "out", *FAST]

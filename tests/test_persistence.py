@@ -430,6 +430,8 @@ def set_at(*keys, value):
         set_at("estimator", "params", "init", value={}),
         set_at("estimator", "encoder_", value=None),
         set_at("estimator", "encoder_", value={}),
+        set_at("estimator", "class", value="os.system"),
+        set_at("estimator", "class", value=[]),
         set_at("estimator", "encoder_", "class", value="os.system"),
         set_at("estimator", "encoder_", "class", value="__version__"),
         set_at("estimator", "encoder_", "params", "filters", value="many"),

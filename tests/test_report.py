@@ -3,6 +3,7 @@
 import base64
 import csv
 import errno
+import importlib.resources
 import io
 import json
 import os
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from skdcec import _thumbnails
 from skdcec import report as report_module
+from skdcec.datasets import load_images
 from skdcec.report import (
     TABLE_COLUMNS,
     cluster_summary,
@@ -248,9 +251,9 @@ def test_every_cell_of_the_sheets_belongs_to_its_path(page, monkeypatch, tmp_pat
 
 
 def test_sheets_continue_where_the_last_one_ended(monkeypatch):
-    monkeypatch.setattr(report_module, "CELLS_PER_SIDE", 4)
+    monkeypatch.setattr(_thumbnails, "CELLS_PER_SIDE", 4)
     cells = np.broadcast_to(np.arange(40, dtype=np.uint8)[:, None, None, None] * 6, (40, 32, 32, 3))
-    sheets = report_module._encode_sheets(cells)
+    sheets = _thumbnails.encode_sheets(cells)
     assert [decoded(base64.b64encode(sheet)).shape[:2] for sheet in sheets] == [
         (128, 128),
         (128, 128),
@@ -278,6 +281,30 @@ def test_thumbnails_come_from_files_as_they_should_be_seen(tmp_path):
     assert clear.min() > 250
     assert deep.min() > 225
     assert abs(int(broken.mean()) - 128) < 3
+
+
+def test_pictures_are_shown_as_they_are_trained_on(tmp_path):
+    dark = np.linspace(0, 200, 900).reshape(30, 30)
+    Image.fromarray((dark * 1.2).astype(np.uint16)).save(tmp_path / "dark.png")
+    Image.fromarray(dark.astype(np.uint8)).save(tmp_path / "light.png")
+    paths = [tmp_path / "dark.png", tmp_path / "light.png"]
+    report = write_report(tmp_path / "page.html", paths, [0, 1])
+    trained_on = load_images(paths, size=30).images
+    for shown, pixels in zip(single_thumbnails(report.path), trained_on, strict=True):
+        assert abs(decoded(shown).mean() - pixels.mean()) < 4
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_one_image_and_copies_of_one(tmp_path, n):
+    images = np.full((n, 8, 8, 3), 90, dtype=np.uint8)
+    report = write_report(tmp_path / "page.html", images, np.zeros(n, dtype=int))
+    assert report.summary["size"] == [n]
+
+
+def test_only_picture_formats_without_programs_are_opened(tmp_path):
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "red.eps")
+    with pytest.warns(UserWarning, match="1 of 1 images cannot be read"):
+        write_report(tmp_path / "page.html", [tmp_path / "red.eps"], [0])
 
 
 @pytest.mark.parametrize("shape", [(20, 12, 12), (20, 12, 12, 1), (20, 12, 12, 3), (20, 12, 12, 4)])
@@ -357,7 +384,7 @@ def test_the_page_holds_no_address_and_forbids_every_request(page):
 
 
 def test_viewer_files_are_safe_inside_the_page():
-    folder = report_module.importlib.resources.files("skdcec") / "_viewer"
+    folder = importlib.resources.files("skdcec") / "_viewer"
     script = (folder / "viewer.js").read_text(encoding="utf-8")
     assert "</script" not in script
     assert "innerHTML" not in script

@@ -135,6 +135,31 @@ def use_dots(page):
     page.click("#mode button[data-value=dots]")
 
 
+def test_names_on_the_map_stand_where_their_cluster_is_densest(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    places = np.concatenate([rng.normal(0, 1, (60, 2)), rng.normal([9, 0], 1, (60, 2))])
+    labels = np.repeat([0, 1], 60)
+    # The most typical image of 1 lies amid 0, as may be where the map is not the refined space.
+    labels[0] = 1
+    distances = np.ones((120, 2))
+    distances[0] = 0
+    write_report(
+        tmp_path / "page.html",
+        np.zeros((120, 8, 8, 3), dtype=np.uint8),
+        labels,
+        embedding=places,
+        map_coordinates=places,
+        distances=distances,
+    )
+    page = browser[0].new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_selector("#table-body table")
+    assert page.evaluate("data.clusters[rankOfCluster.get(1)].typical[0]") == 0
+    (first, _), (second, _) = page.evaluate("[0, 1].map((c) => namePlaces[rankOfCluster.get(c)])")
+    page.close()
+    assert first < 0.3 < 0.7 < second
+
+
 def test_every_part_is_there(open_page):
     page = open_page()
     assert page.locator("article.cluster").count() == 3

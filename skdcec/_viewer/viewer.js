@@ -485,10 +485,11 @@ function scale() {
   return state.zoom * Math.min((screen2d.width * 0.93) / extent[0], (screen2d.height * 0.9) / extent[1]);
 }
 
-function toScreen(i) {
+function toScreen(i) { return pointToScreen(positions[2 * i], positions[2 * i + 1]); }
+
+function pointToScreen(x, y) {
   const factor = scale();
-  return [(positions[2 * i] - state.x) * factor + screen2d.width / 2,
-    (state.y - positions[2 * i + 1]) * factor + screen2d.height / 2];
+  return [(x - state.x) * factor + screen2d.width / 2, (state.y - y) * factor + screen2d.height / 2];
 }
 
 function toMap(x, y) {
@@ -662,6 +663,39 @@ function drawThumbnails() {
   return drawn;
 }
 
+const namePlaces = placesOfNames();
+
+// Where a cluster has many images and a large share of all: the mean of a scattered cluster, or its
+// most typical image, may lie in the midst of another one.
+function placesOfNames() {
+  const side = 20;
+  const cell = (value) => Math.min(side - 1, Math.floor(value * side));
+  const grid = () => Array.from({ length: side * side }, () => []);
+  const all = grid();
+  const own = data.clusters.map(grid);
+  for (let i = 0; i < N; i++) {
+    const place = cell(positions[2 * i]) + side * cell(positions[2 * i + 1]);
+    all[place].push(i);
+    own[rankOfCluster.get(labels[i])][place].push(i);
+  }
+  const around = (cells, place) => [-side, 0, side].flatMap((up) => [-1, 0, 1].flatMap((right) => {
+    const column = (place % side) + right;
+    return column < 0 || column >= side ? [] : cells[place + up + right] ?? [];
+  }));
+  return own.map((cells) => {
+    let members = [];
+    let most = 0;
+    cells.forEach((inside, place) => {
+      if (!inside.length) return;
+      const near = around(cells, place);
+      const weight = near.length ** 2 / around(all, place).length;
+      if (weight > most) [most, members] = [weight, near];
+    });
+    const mean = (axis) => members.reduce((sum, i) => sum + positions[2 * i + axis], 0) / members.length;
+    return [mean(0), mean(1)];
+  });
+}
+
 function drawClusterNames() {
   const style = getComputedStyle(document.documentElement);
   pen.font = `600 13px ${getComputedStyle(document.body).fontFamily}`;
@@ -671,8 +705,7 @@ function drawClusterNames() {
   const placed = [];
   data.clusters.forEach(({ cluster, typical }, rank) => {
     if (cluster === NONE || !typical.length || (state.only.size && !state.only.has(rank))) return;
-    // Where its typical images are: the mean of a scattered cluster may lie in another one.
-    const [x, y] = toScreen(typical[0]);
+    const [x, y] = pointToScreen(...namePlaces[rank]);
     const text = clusterName(cluster);
     const half = pen.measureText(text).width / 2 + 4;
     if (x < half || x > screen2d.width - half || y < 12 || y > screen2d.height - 12) return;
@@ -1133,7 +1166,7 @@ function showSimilar(i) {
 }
 
 function startSimilar() {
-  $("similar-hint").textContent = `The nearest by ${data.metric} distance in the same space as the map, whatever their cluster. Every image on this page opens its own list.`;
+  $("similar-hint").textContent = `The nearest by ${data.metric === "cosine" ? "cosine" : "Euclidean"} distance in the same space as the map, whatever their cluster. Every image on this page opens its own list.`;
   $("pick").addEventListener("input", () => {
     const exact = data.files.indexOf($("pick").value);
     if (exact >= 0) {
@@ -1241,7 +1274,7 @@ function curve({ name, values }) {
   const [width, height, left] = [280, 130, 46];
   const x = (i) => left + (i / Math.max(1, values.length - 1)) * (width - left - 6);
   const y = (value) => 12 + (1 - (value - low) / (high - low || 1)) * (height - 34);
-  const short = (value) => String(Number(value.toPrecision(3)));
+  const short = (value) => (value && Math.abs(value) < 1e-4 ? value.toExponential(1) : String(Number(value.toPrecision(3))));
   let path = "";
   values.forEach((value, i) => {
     if (value !== null) path += `${i && values[i - 1] !== null ? "L" : "M"}${x(i).toFixed(1)},${y(value).toFixed(1)}`;
