@@ -52,10 +52,8 @@ DUPLICATES = "duplicates.csv"
 CHOICE_PAGE = "choose_k.html"
 CHOICE_TABLE = "choose_k.csv"
 CHOICE_PICTURE = "choose_k.png"
-OWN_FILES = (
-    *(PAGE, CLUSTERS, SUMMARY, SKIPPED, DUPLICATES, RUN, MODEL, ARRAYS, TEXTS, NAMES),
-    *(CHOICE_PAGE, CHOICE_TABLE, CHOICE_PICTURE),
-)
+OWN_FILES = (PAGE, CLUSTERS, SUMMARY, SKIPPED, DUPLICATES, RUN, MODEL, ARRAYS, TEXTS, NAMES)
+CHOICE_FILES = (CHOICE_PAGE, CHOICE_TABLE, CHOICE_PICTURE)
 STAGING = ".skdcec-unfinished"
 
 # Pretraining epochs that a plan may choose: far enough apart for two measurements of the same
@@ -675,7 +673,7 @@ def _without_own_files(
     skipped: list[tuple[str, str]], source: str, out: Path
 ) -> list[tuple[str, str]]:
     """Leave out what an earlier run wrote, where OUT is inside the folder."""
-    own = {os.path.abspath(out / name) for name in OWN_FILES}
+    own = {os.path.abspath(out / name) for name in (*OWN_FILES, *CHOICE_FILES)}
     return [
         (name, reason)
         for name, reason in skipped
@@ -975,7 +973,7 @@ def _claim(out: Path, args: argparse.Namespace) -> None:
         raise ValueError(f"--out {out} is a file; a folder is needed.")
     found = {path.name for path in out.iterdir()} if out.exists() else set()
     if not _is_ours(out):
-        taken = sorted(found.intersection(OWN_FILES))
+        taken = sorted(found.intersection((*OWN_FILES, *CHOICE_FILES)))
         if taken:
             raise ValueError(
                 f"--out {out} holds {', '.join(taken)}, not written by skdcec: move it away, or "
@@ -1018,7 +1016,7 @@ def _staged(out: Path) -> Iterator[Path]:
     staging.mkdir()
     try:
         yield staging
-        for name in OWN_FILES:
+        for name in (*OWN_FILES, *CHOICE_FILES):
             if (staging / name).exists():
                 os.replace(staging / name, out / name)
     except OSError as error:

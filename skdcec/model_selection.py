@@ -364,7 +364,7 @@ davies_bouldin_scorer = make_davies_bouldin_scorer()
 # As good as the best are the k whose silhouettes, point by point, are not this many standard errors
 # lower on average.
 _STANDARD_ERRORS = 2
-# With three, a search over nine numbers costs about twice as much as one fit.
+# With three, a search over nine numbers costs less than two fits.
 _MAX_TRAINED = 3
 _SCREEN_N_INIT = 10
 _NULL_N_INIT = 3
