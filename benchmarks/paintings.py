@@ -469,8 +469,9 @@ def write_docs(folder, scores, times):
 def draw_curves(path, scores, times):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    panels = figure.subplots(1, 3)
+    n_panels = 3 if times else 2
+    figure = Figure(figsize=(3.7 * n_panels, 3.4), layout="constrained")
+    panels = figure.subplots(1, n_panels)
     curves = {
         "Silhouette in the pretrained space": ("pretrained", "silhouette"),
         "NMI of labels and style": ("NMI", "style"),
@@ -485,15 +486,20 @@ def draw_curves(path, scores, times):
             if points:
                 panel.plot(*zip(*points, strict=True), marker="o", markersize=3.5, label=method)
         panel.set(title=title, xlabel="number of clusters")
+    if times:
+        draw_times(panels[2], times)
     handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, fontsize=7.5)
+    figure.savefig(path, dpi=110)
+
+
+def draw_times(panel, times):
     for method in TIMES:
         points = sorted((n, line["seconds"]) for (m, n), line in times.items() if m == method)
         if points:
-            panels[2].loglog(*zip(*points, strict=True), marker="o", markersize=3.5, label=method)
-    panels[2].set(title="Seconds (two cores)", xlabel="number of images")
-    panels[2].legend(fontsize=7)
-    figure.legend(handles, names, loc="outside lower center", ncols=5, fontsize=7.5)
-    figure.savefig(path, dpi=110)
+            panel.loglog(*zip(*points, strict=True), marker="o", markersize=3.5, label=method)
+    panel.set(title="Seconds (two cores)", xlabel="number of images")
+    panel.legend(fontsize=7)
 
 
 def main():
