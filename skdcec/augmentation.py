@@ -251,7 +251,7 @@ class RandomResizedCrop(Augmentation):
         sides: Any = self.size
         if not isinstance(sides, (tuple, list)):
             sides = (sides, sides)
-        if len(sides) != 2 or not all(isinstance(n, Integral) and n >= 1 for n in sides):
+        if len(sides) != 2 or not all(isinstance(n, Integral) and int(n) >= 1 for n in sides):
             raise ValueError(f"size={self.size!r} must be a positive int, (height, width) or None.")
         return int(sides[0]), int(sides[1])
 

@@ -15,6 +15,7 @@ from sklearn.utils.estimator_checks import (
 )
 
 from skdcec import (
+    ContrastiveEncoder,
     ConvAutoencoder,
     DeepConvEmbeddingClustering,
     DeepEmbeddingClustering,
@@ -26,14 +27,17 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 conv = ConvAutoencoder(n_components=3, filters=(4, 8), max_epochs=2)
 dense = DenseAutoencoder(n_components=3, hidden_layer_sizes=(16,), max_epochs=2)
+contrastive = ContrastiveEncoder(n_components=3, filters=(4, 8), max_epochs=2)
 estimators = [
     conv,
     dense,
+    contrastive,
     *(
         cls(n_clusters=3, encoder=encoder, max_epochs=2)
         for cls in (DeepConvEmbeddingClustering, DeepEmbeddingClustering)
         for encoder in (conv, dense)
     ),
+    DeepConvEmbeddingClustering(n_clusters=3, encoder=contrastive, max_epochs=2),
     DeepEmbeddingClustering(n_clusters=3, encoder=dense, max_epochs=2, reconstruction_weight=1.0),
 ]
 

@@ -21,6 +21,7 @@ from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import Callback
 
 from skdcec import (
+    ContrastiveEncoder,
     ConvAutoencoder,
     DeepConvEmbeddingClustering,
     DeepEmbeddingClustering,
@@ -30,10 +31,13 @@ from skdcec.augmentation import Compose, RandomAffine, RandomFlip, digit_augment
 
 conv = ConvAutoencoder(4, filters=(4, 8), max_epochs=2, random_state=0)
 dense = DenseAutoencoder(4, hidden_layer_sizes=(16,), max_epochs=2, random_state=0)
+contrastive = ContrastiveEncoder(4, filters=(4, 8), max_epochs=2, random_state=0)
 settings = {"n_clusters": 3, "max_epochs": 2, "n_init": 2, "random_state": 0}
 ESTIMATORS = {
     "ConvAutoencoder": conv,
     "DenseAutoencoder": dense,
+    "ContrastiveEncoder": contrastive,
+    "contrastive": DeepConvEmbeddingClustering(encoder=contrastive, **settings),
     "DCEC": DeepConvEmbeddingClustering(encoder=conv, **settings),
     "DCEC of rows": DeepConvEmbeddingClustering(encoder=dense, **settings),
     "DEC": DeepEmbeddingClustering(encoder=dense, **settings),
