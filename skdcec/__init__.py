@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from skdcec._autoencoder import ConvAutoencoder, DenseAutoencoder
     from skdcec._clustering import DeepConvEmbeddingClustering, DeepEmbeddingClustering
+    from skdcec._contrastive import ContrastiveEncoder
 
 __all__ = [
+    "ContrastiveEncoder",
     "ConvAutoencoder",
     "DeepConvEmbeddingClustering",
     "DeepEmbeddingClustering",
@@ -16,6 +18,7 @@ __all__ = [
 __version__ = "0.1.0.dev0"
 
 _HOME = {
+    "ContrastiveEncoder": "_contrastive",
     "ConvAutoencoder": "_autoencoder",
     "DeepConvEmbeddingClustering": "_clustering",
     "DeepEmbeddingClustering": "_clustering",

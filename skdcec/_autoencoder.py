@@ -33,6 +33,7 @@ from skdcec._modules import (
     AutoencoderModule,
     ConvAutoencoderModule,
     DenseAutoencoderModule,
+    normalize_embedding,
 )
 from skdcec._training import (
     ReconstructionNet,
@@ -45,8 +46,8 @@ from skdcec._training import (
 )
 
 
-class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """What the two autoencoders share: everything but the network and the form of X.
+class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """What encoders share: everything but the network, its loss and the form of X.
 
     An encoder for the clusterers has ``fit``, ``transform``, ``module_``, ``metric_`` and
     ``history_``; batches reach its module as ``X / scale_``, images if it has
@@ -55,7 +56,6 @@ class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
         "augmentation": [callable, None],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -69,7 +69,7 @@ class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> Self:
-        """Train the autoencoder to reconstruct `X`.
+        """Train the encoder on `X`.
 
         Parameters
         ----------
@@ -106,27 +106,25 @@ class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             n_passes=n_passes,
             generator=generator,
         )
-        net = ReconstructionNet(
+        net = self._net_class(
             module,
             loss_names=(),
             schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
             generator=generator,
-            augmentation=self.augmentation,
             callbacks=self.callbacks,
             max_epochs=self.max_epochs,
             lr=self.lr,
             device=device,
+            **self._net_params(),
         )
         train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
         self.module_ = net.module_.eval()
-        # The loss of a batch is from before its step: this is what the last step made.
-        with torch.no_grad():
-            check_finite(self.module_.decode(self.module_.encode(batches[:1])), self.lr)
+        self._complete(batches)
         self.scale_ = scale
         self.history_ = epoch_history(net, {"loss": "train_loss"})
         self.n_iter_ = len(self.history_["loss"])
         self.device_ = str(device)
-        self.metric_ = "euclidean"
+        self.metric_ = self._metric
         self._n_features_out = int(self.n_components)
 
     def transform(self, X: Any) -> np.ndarray:
@@ -142,31 +140,11 @@ class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         embedding : ndarray of shape (n_samples, n_components), dtype float32
         """
         check_is_fitted(self)
-        return map_batches(self.module_.encode, self._batches(X)).numpy()
 
-    def score(self, X: Any, y: None = None) -> float:
-        """Return how well `X` is reconstructed; greater is better.
+        def embed(batch: torch.Tensor) -> torch.Tensor:
+            return normalize_embedding(self.module_.encode(batch), self.metric_)
 
-        Parameters
-        ----------
-        X : array-like
-            Images or vectors of the shape seen in `fit`.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        score : float
-            The negative mean squared error, with values divided by ``scale_``.
-        """
-        check_is_fitted(self)
-
-        def error(batch: torch.Tensor) -> torch.Tensor:
-            reconstruction = self.module_.decode(self.module_.encode(batch))
-            # One loss per batch, weighted by its rows: mean over all values of X.
-            return reconstruction_loss(reconstruction, batch).expand(len(batch))
-
-        return -float(map_batches(error, self._batches(X)).double().mean())
+        return map_batches(embed, self._batches(X)).numpy()
 
     def save(self, path: Any) -> None:
         """Write the fitted estimator to a file that holds no code.
@@ -216,11 +194,6 @@ class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             warn_of_other_range(array, self.scale_)
         return Batches(array, self.scale_, next(self.module_.parameters()).device)
 
-    def _decode(self, Z: Any) -> np.ndarray:
-        """Decode embeddings into values in the units of X, channels last."""
-        check_is_fitted(self)
-        return decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
 
@@ -231,6 +204,54 @@ class _BaseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def __getstate__(self) -> dict[str, Any]:
         return cpu_state(super().__getstate__())
+
+
+class _BaseAutoencoder(BaseEncoder):
+    """What the two autoencoders share: reconstruction, and how well it is done."""
+
+    _parameter_constraints: dict = {
+        **BaseEncoder._parameter_constraints,
+        "activation": [StrOptions(set(ACTIVATIONS))],
+    }
+    _net_class = ReconstructionNet
+    _metric = "euclidean"
+
+    def _net_params(self) -> dict[str, Any]:
+        return {"augmentation": self.augmentation}
+
+    def _complete(self, batches: Batches) -> None:
+        # The loss of a batch is from before its step: this is what the last step made.
+        with torch.no_grad():
+            check_finite(self.module_.decode(self.module_.encode(batches[:1])), self.lr)
+
+    def score(self, X: Any, y: None = None) -> float:
+        """Return how well `X` is reconstructed; greater is better.
+
+        Parameters
+        ----------
+        X : array-like
+            Images or vectors of the shape seen in `fit`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            The negative mean squared error, with values divided by ``scale_``.
+        """
+        check_is_fitted(self)
+
+        def error(batch: torch.Tensor) -> torch.Tensor:
+            reconstruction = self.module_.decode(self.module_.encode(batch))
+            # One loss per batch, weighted by its rows: mean over all values of X.
+            return reconstruction_loss(reconstruction, batch).expand(len(batch))
+
+        return -float(map_batches(error, self._batches(X)).double().mean())
+
+    def _decode(self, Z: Any) -> np.ndarray:
+        """Decode embeddings into values in the units of X, channels last."""
+        check_is_fitted(self)
+        return decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
 
 
 class ConvAutoencoder(_BaseAutoencoder):

@@ -458,7 +458,8 @@ class _BaseEmbeddingClustering(
             loss_names=loss_names,
             schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
             generator=generator,
-            augmentation=encoder_params.get("augmentation"),
+            # An encoder with its own term makes its views there; they may be of another size.
+            augmentation=None if joint_loss else encoder_params.get("augmentation"),
             callbacks=[("target_refresh", refresh), *(self.callbacks or ())],
             max_epochs=self.max_epochs,
             lr=self.lr,
@@ -614,6 +615,7 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
     --------
     DeepEmbeddingClustering : The same for vectors.
     ConvAutoencoder : The default encoder.
+    ContrastiveEncoder : An encoder for paintings and photographs.
 
     Notes
     -----

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+# Deviations and variances below this share are rounding errors.
+_TINY_SHARE = 1e-5
+
 
 def student_t_assignment(embedding: Tensor, centers: Tensor, alpha: float = 1.0) -> Tensor:
     """Soft assignment of points to clusters by a Student's t kernel.
@@ -86,3 +89,65 @@ def clustering_loss(assignment: Tensor, target: Tensor) -> Tensor:
 def reconstruction_loss(reconstruction: Tensor, batch: Tensor) -> Tensor:
     """Mean squared error over all values of a batch."""
     return torch.nn.functional.mse_loss(reconstruction, batch)
+
+
+def contrastive_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Normalised, temperature-scaled cross entropy of pairs (NT-Xent).
+
+    Each row shall find its partner among all other rows of both sets.
+
+    Parameters
+    ----------
+    first, second : tensors of shape (n_samples, n_components)
+        Two views of the same samples, of any length.
+    temperature : float
+        What cosine similarities are divided by.
+
+    Returns
+    -------
+    tensor of shape ()
+        0 for a single sample, whose partner has no rival.
+
+    References
+    ----------
+    Chen, Kornblith, Norouzi & Hinton, *A Simple Framework for Contrastive Learning of
+    Visual Representations*, ICML 2020, equation 1.
+    """
+    n = len(first)
+    rows = torch.nn.functional.normalize(torch.cat([first, second]))
+    # No row is its own partner or rival.
+    itself = torch.eye(2 * n, dtype=torch.bool, device=rows.device)
+    similarity = (rows @ rows.T / temperature).masked_fill(itself, -torch.inf)
+    partner = torch.arange(2 * n, device=rows.device).roll(n)
+    return torch.nn.functional.cross_entropy(similarity, partner)
+
+
+def whitening(mean: Tensor, covariance: Tensor, n_components: int) -> tuple[Tensor, Tensor]:
+    """Linear map to the leading principal components, uncorrelated and of variance 1.
+
+    Features are brought to variance 1 first, so that none counts for its unit.
+
+    Parameters
+    ----------
+    mean : tensor of shape (n_features,), dtype float64
+    covariance : tensor of shape (n_features, n_features), dtype float64
+    n_components : int
+
+    Returns
+    -------
+    weight : tensor of shape (n_components, n_features)
+    bias : tensor of shape (n_components,)
+        ``weight @ x + bias`` is white. What has next to no variance is mapped to 0.
+    """
+    deviation = covariance.diagonal().clamp_min(0).sqrt()
+    inverse = torch.where(deviation > _TINY_SHARE * mean.abs() + 1e-9, 1 / deviation, 0.0)
+    correlation = inverse[:, None] * covariance * inverse
+    variances, directions = torch.linalg.eigh(correlation)
+    n_kept = min(n_components, int((variances > _TINY_SHARE * variances[-1]).sum()))
+    variances, directions = variances.flip(0)[:n_kept], directions.flip(1)[:, :n_kept]
+    # A direction and its opposite serve alike; the choice shall not be left to the solver.
+    largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
+    rows = (directions * largest.sign() / variances.sqrt()).T * inverse
+    weight = torch.zeros(n_components, len(mean), dtype=rows.dtype)
+    weight[:n_kept] = rows
+    return weight, -weight @ mean

@@ -22,6 +22,16 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
 }
 
+# Channels that are normalised together, in layers whose number of channels it divides.
+_GROUP_SIZE = 8
+
+# Size of the vectors that the contrastive loss compares.
+_VIEW_COMPONENTS = 128
+
+_ALIGNMENT = 8
+
+_TINY_VARIANCE = 1e-6
+
 
 class AutoencoderModule(nn.Module):
     """An encoder and its mirror image: ``encode`` to the embedding, ``decode`` back."""
@@ -139,6 +149,78 @@ class DenseAutoencoderModule(AutoencoderModule):
             initialize_weights(self, generator)
 
 
+class ContrastiveModule(nn.Module):
+    """Convolutions whose statistics at every depth are the embedding of an image.
+
+    Strided 3x3 convolutions with group normalisation run over the image. What is read off is
+    mean and standard deviation, over space, of the pixels and of each layer: how a painting
+    is made shows at several depths. ``project`` leads on to where views are compared,
+    ``encode`` to the embedding, by a linear layer that `whiten` sets. As statistics do not
+    depend on the size of a map, neither do the weights, and views may be smaller than images.
+
+    Parameters
+    ----------
+    n_channels : int
+    n_components : int
+    filters : sequence of int
+        Output channels of each convolution.
+    generator : torch.Generator
+        Source of the initial weights; None leaves the module without values, for weights
+        to be loaded.
+    """
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_components: int,
+        filters: Sequence[int],
+        generator: torch.Generator | None,
+    ):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, bias=False, device="meta"),
+                _GroupNorm(_n_groups(n_out), n_out, device="meta"),
+                nn.ReLU(),
+            )
+            for n_in, n_out in itertools.pairwise([n_channels, *filters])
+        )
+        n_statistics = 2 * (n_channels + sum(filters))
+        # Rows that are aligned in memory are multiplied in one order, wherever they stand.
+        self.n_padding = -n_statistics % _ALIGNMENT
+        width = filters[-1]
+        self.head = nn.Sequential(
+            nn.Linear(width, width, device="meta"),
+            nn.ReLU(),
+            nn.Linear(width, min(width, _VIEW_COMPONENTS), device="meta"),
+        )
+        self.whitening = nn.Linear(n_statistics + self.n_padding, n_components, device="meta")
+        if generator is not None:
+            initialize_weights(self, generator)
+            use_channels_last(self)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Map views to the vectors that the contrastive loss compares."""
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x.mean(dim=(2, 3)))
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """Return mean and standard deviation of the pixels and of each layer's channels.
+
+        The rows end in zeros, up to a multiple of 8 values.
+        """
+        parts = [_mean_and_deviation(x)]
+        for layer in self.layers:
+            x = layer(x)
+            parts.append(_mean_and_deviation(x))
+        return nn.functional.pad(torch.cat(parts, dim=1), (0, self.n_padding))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Map a batch to embeddings of shape (n_samples, n_components)."""
+        return self.whitening(self.statistics(x))
+
+
 class ClusteringModule(nn.Module):
     """An encoder together with the cluster centers in its embedding.
 
@@ -180,6 +262,25 @@ def normalize_embedding(code: Tensor, metric: str) -> Tensor:
     return nn.functional.normalize(code) if metric == "cosine" else code
 
 
+class _GroupNorm(nn.GroupNorm):
+    """Group normalisation that takes a group of one value, which it maps to the bias."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
+def _n_groups(n_channels: int) -> int:
+    return n_channels // _GROUP_SIZE if n_channels % _GROUP_SIZE == 0 else 1
+
+
+def _mean_and_deviation(maps: Tensor) -> Tensor:
+    """Return both for each channel of (n, C, H, W) maps, as (n, 2 C)."""
+    # Along memory, sums are added up in one order, wherever in the batch an image stands.
+    variance, mean = torch.var_mean(maps.flatten(2).contiguous(), dim=2, correction=0)
+    # The root has no slope at 0, where a map is constant.
+    return torch.cat([mean, (variance + _TINY_VARIANCE).sqrt()], dim=1)
+
+
 def _halving(size: tuple[int, int], kernel: int) -> dict[str, Any]:
     """Convolution arguments that halve each axis, and leave an axis of length 1 alone."""
     kernels = tuple(kernel if length > 1 else 1 for length in size)
@@ -218,6 +319,9 @@ def initialize_weights(module: nn.Module, generator: torch.Generator) -> None:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.GroupNorm):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
 
 def use_channels_last(module: nn.Module) -> nn.Module:

@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
+from skdcec import augmentation
 from skdcec._modules import use_channels_last
 
 FORMAT = 1
@@ -153,6 +154,10 @@ class _Writer:
         if is_known:
             params = value.get_params(deep=False)
             return {"class": type(value).__name__, "params": self.values(params, f"{name}.")}
+        if type(value) in _augmentations().values():
+            # A composition without one of its parts is another one, so all is kept or nothing.
+            params = {k: self.value(v, name) for k, v in value.get_params(deep=False).items()}
+            return {"class": type(value).__name__, "params": params}
         raise _CannotRebuild
 
 
@@ -195,7 +200,7 @@ class _Reader:
         return use_channels_last(module).eval()
 
     def instance(self, node: dict[str, Any]) -> Any:
-        cls = _known_classes()[node["class"]]
+        cls = (_known_classes() | _augmentations())[node["class"]]
         return cls(**{name: self.value(value) for name, value in node["params"].items()})
 
     def value(self, value: Any) -> Any:
@@ -222,10 +227,16 @@ class _Reader:
 
 
 def _known_classes() -> dict[str, type]:
-    """Return the classes that a file may name."""
+    """Return the estimators that a file may name."""
     import skdcec
 
     return {name: getattr(skdcec, name) for name in skdcec.__all__ if name[0].isupper()}
+
+
+def _augmentations() -> dict[str, type]:
+    """Return the augmentations that a file may name."""
+    names = [name for name in augmentation.__all__ if name[0].isupper()]
+    return {name: getattr(augmentation, name) for name in names}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

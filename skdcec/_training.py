@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from skdcec._batches import Batches, ShuffledLoader
-from skdcec._functional import clustering_loss, reconstruction_loss, target_distribution
+from skdcec._functional import (
+    clustering_loss,
+    contrastive_loss,
+    reconstruction_loss,
+    target_distribution,
+)
 from skdcec._modules import ClusteringModule
 
 Augmentation = Callable[..., Tensor]
@@ -157,20 +162,7 @@ class EmbeddingNet(NeuralNet):
         """Apply the user's augmentation, and check that what comes back can be trained on."""
         if self.augmentation is None:
             return x
-        augmented = call_augmentation(self.augmentation, x, self.generator)
-        if not isinstance(augmented, Tensor) or augmented.shape != x.shape:
-            got = getattr(augmented, "shape", type(augmented).__name__)
-            raise ValueError(
-                f"augmentation={self.augmentation!r} must return a tensor of the shape of its "
-                f"input, {tuple(x.shape)}; got {got}."
-            )
-        if augmented.dtype != x.dtype or not torch.isfinite(augmented).all():
-            raise ValueError(
-                f"augmentation={self.augmentation!r} must return finite values of dtype "
-                f"{x.dtype}; got dtype {augmented.dtype}"
-                + ("." if augmented.dtype != x.dtype else " with NaN or infinity.")
-            )
-        return augmented
+        return augmented(self.augmentation, x, self.generator)
 
 
 class ReconstructionNet(EmbeddingNet):
@@ -179,6 +171,21 @@ class ReconstructionNet(EmbeddingNet):
     def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         x = self.augment(batch[0])
         return {"loss": reconstruction_loss(self.module_.decode(self.module_.encode(x)), x)}
+
+
+class ContrastiveNet(EmbeddingNet):
+    """Trains an encoder to tell two views of one image from those of all others."""
+
+    def __init__(self, module: nn.Module, *, temperature: float, **kwargs: Any):
+        self.temperature = temperature
+        super().__init__(module, **kwargs)
+
+    def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        assert self.augmentation is not None
+        loss = view_loss(
+            self.module_, batch[0], self.augmentation, self.temperature, self.generator
+        )
+        return {"loss": loss}
 
 
 class ClusteringNet(EmbeddingNet):
@@ -387,6 +394,57 @@ def call_augmentation(
     except (TypeError, ValueError):
         takes_generator = False
     return augmentation(batch, generator=generator) if takes_generator else augmentation(batch)
+
+
+def augmented(
+    augmentation: Augmentation, x: Tensor, generator: torch.Generator, *, any_size: bool = False
+) -> Tensor:
+    """Return the augmented batch, after a check that it can be trained on.
+
+    Raises
+    ------
+    ValueError
+        If the shape (with `any_size`, the number of images or channels) or the dtype is
+        another one, or a value is not finite.
+    """
+    result = call_augmentation(augmentation, x, generator)
+    n_kept = 2 if any_size else x.ndim
+    if (
+        not isinstance(result, Tensor)
+        or result.ndim != x.ndim
+        or result.shape[:n_kept] != x.shape[:n_kept]
+    ):
+        got = getattr(result, "shape", type(result).__name__)
+        kept = "number of images and channels" if any_size else "shape"
+        raise ValueError(
+            f"augmentation={augmentation!r} must return a tensor of the {kept} of its "
+            f"input, {tuple(x.shape)}; got {got}."
+        )
+    if result.dtype != x.dtype or not torch.isfinite(result).all():
+        raise ValueError(
+            f"augmentation={augmentation!r} must return finite values of dtype "
+            f"{x.dtype}; got dtype {result.dtype}"
+            + ("." if result.dtype != x.dtype else " with NaN or infinity.")
+        )
+    return result
+
+
+def view_loss(
+    module: Any,
+    x: Tensor,
+    augmentation: Augmentation,
+    temperature: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return the contrastive loss between two augmented views of a batch."""
+    views = [augmented(augmentation, x, generator, any_size=True) for _ in range(2)]
+    if views[0].shape == views[1].shape:
+        # One larger batch is faster. Statistics are of each image alone, so it is the same.
+        both = torch.cat(views).contiguous(memory_format=torch.channels_last)
+        first, second = module.project(both).chunk(2)
+    else:
+        first, second = (module.project(view) for view in views)
+    return contrastive_loss(first, second, temperature)
 
 
 def loader_for(

@@ -1,6 +1,7 @@
 """scikit-learn's own checks, on every estimator and every pairing of clusterer and encoder."""
 
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import (
     check_dataframe_column_names_consistency,
@@ -15,25 +16,34 @@ from sklearn.utils.estimator_checks import (
 )
 
 from skdcec import (
+    ContrastiveEncoder,
     ConvAutoencoder,
     DeepConvEmbeddingClustering,
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
+from skdcec.features import PretrainedFeatures
 
 # The checks feed constant and tiny data, on which clusters do die.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 conv = ConvAutoencoder(n_components=3, filters=(4, 8), max_epochs=2)
 dense = DenseAutoencoder(n_components=3, hidden_layer_sizes=(16,), max_epochs=2)
+contrastive = ContrastiveEncoder(n_components=3, filters=(4, 8), max_epochs=2)
+# A network without weights: joblib, by which the checks compare parameters, has another digest for
+# each copy of a tensor.
+pooling = torch.nn.AvgPool2d(2)
 estimators = [
+    PretrainedFeatures(pooling, size=4),
     conv,
     dense,
+    contrastive,
     *(
         cls(n_clusters=3, encoder=encoder, max_epochs=2)
         for cls in (DeepConvEmbeddingClustering, DeepEmbeddingClustering)
         for encoder in (conv, dense)
     ),
+    DeepConvEmbeddingClustering(n_clusters=3, encoder=contrastive, max_epochs=2),
     DeepEmbeddingClustering(n_clusters=3, encoder=dense, max_epochs=2, reconstruction_weight=1.0),
 ]
 

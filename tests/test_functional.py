@@ -8,9 +8,11 @@ from torch.testing import assert_close
 
 from skdcec._functional import (
     clustering_loss,
+    contrastive_loss,
     reconstruction_loss,
     student_t_assignment,
     target_distribution,
+    whitening,
 )
 
 
@@ -155,3 +157,65 @@ def test_reconstruction_loss_is_the_mean_over_all_values():
     reconstruction = batch.clone()
     reconstruction[0, 0, 0, 0] = 6.0
     assert reconstruction_loss(reconstruction, batch).item() == pytest.approx(36 / 120)
+
+
+# --- contrastive loss ---
+
+
+def test_contrastive_loss_of_a_hand_worked_batch():
+    # Views of length other than 1; cosines: partners 1 and 0, strangers 0, 1 and 0, 0.
+    first = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    second = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
+    e = math.exp(1 / 0.5)
+    rows = [
+        -math.log(e / (1 + e + e)),  # first[0]: stranger 0, partner 1, stranger 1
+        -math.log(1 / 3),  # first[1]: all at right angles
+        -math.log(e / (e + 1 + e)),  # second[0]: partner 1, stranger first[1] 0, second[1] 1
+        -math.log(1 / (e + 1 + e)),  # second[1]: partner 0, strangers 1 and 1
+    ]
+    assert contrastive_loss(first, second, 0.5).item() == pytest.approx(sum(rows) / 4)
+
+
+def test_contrastive_loss_of_a_single_pair_is_0_and_has_a_gradient_without_nan():
+    first = torch.tensor([[1.0, 2.0]], requires_grad=True)
+    loss = contrastive_loss(first, torch.tensor([[-1.0, 0.5]]), 0.1)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(first.grad, torch.zeros(1, 2))
+
+
+# --- whitening ---
+
+
+def moments(rows):
+    return rows.mean(dim=0), torch.cov(rows.T, correction=0)
+
+
+def test_whitened_rows_are_uncorrelated_with_variance_1_whatever_the_units():
+    generator = torch.Generator().manual_seed(0)
+    mixed = (
+        torch.randn(500, 6, generator=generator).double()
+        @ torch.randn(6, 6, generator=generator).double()
+    )
+    weight, bias = whitening(*moments(mixed), 4)
+    white = mixed @ weight.T + bias
+    mean, covariance = moments(white)
+    assert torch.allclose(mean, torch.zeros(4).double(), atol=1e-9)
+    assert torch.allclose(covariance, torch.eye(4).double(), atol=1e-9)
+    units = torch.tensor([1, 10, 0.1, 1e3, 5, 1e-2]).double()
+    weight, bias = whitening(*moments(mixed * units + 7), 4)
+    assert torch.allclose((mixed * units + 7) @ weight.T + bias, white, atol=1e-6)
+
+
+def test_directions_without_variance_are_0():
+    rows = torch.arange(10).double()[:, None] * torch.tensor([[1.0, -2.0, 0.0]]).double() + 3
+    weight, bias = whitening(*moments(rows), 5)
+    white = rows @ weight.T + bias
+    assert white.shape == (10, 5)
+    assert white[:, 0].var(correction=0).item() == pytest.approx(1)
+    assert (white[:, 1:] == 0).all()
+
+
+def test_constant_rows_are_whitened_to_0():
+    weight, bias = whitening(*moments(torch.full((4, 3), 2.5).double()), 2)
+    assert (torch.full((4, 3), 2.5).double() @ weight.T + bias == 0).all()

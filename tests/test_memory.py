@@ -19,6 +19,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from skorch.callbacks import Callback
 
 from skdcec import ConvAutoencoder, DenseAutoencoder
+from skdcec.augmentation import Compose, RandomAffine, RandomFlip
 from skdcec.model_selection import TransductiveSplit, silhouette_scorer
 
 
@@ -192,6 +193,13 @@ def test_fits_that_differ_in_the_pretraining_do_not_share_it(cached, images, n_f
 def test_parameters_within_an_augmentation_count(cached, images, n_fits):
     for strength, n in [(0.1, 1), (0.1, 1), (0.2, 2)]:
         cached.set_params(encoder__augmentation=Noise(strength)).fit(images)
+        assert n_fits() == n
+
+
+def test_parameters_of_composed_augmentations_count(cached, images, n_fits):
+    for shift, n in [(0.1, 1), (0.1, 1), (0.2, 2)]:
+        augmentation = Compose([RandomFlip(), RandomAffine(shift)])
+        cached.set_params(encoder__augmentation=augmentation).fit_encoder(images)
         assert n_fits() == n
 
 

@@ -21,18 +21,23 @@ from sklearn.frozen import FrozenEstimator
 from skorch.callbacks import Callback
 
 from skdcec import (
+    ContrastiveEncoder,
     ConvAutoencoder,
     DeepConvEmbeddingClustering,
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
+from skdcec.augmentation import Compose, RandomAffine, RandomFlip, digit_augmentation
 
 conv = ConvAutoencoder(4, filters=(4, 8), max_epochs=2, random_state=0)
 dense = DenseAutoencoder(4, hidden_layer_sizes=(16,), max_epochs=2, random_state=0)
+contrastive = ContrastiveEncoder(4, filters=(4, 8), max_epochs=2, random_state=0)
 settings = {"n_clusters": 3, "max_epochs": 2, "n_init": 2, "random_state": 0}
 ESTIMATORS = {
     "ConvAutoencoder": conv,
     "DenseAutoencoder": dense,
+    "ContrastiveEncoder": contrastive,
+    "contrastive": DeepConvEmbeddingClustering(encoder=contrastive, **settings),
     "DCEC": DeepConvEmbeddingClustering(encoder=conv, **settings),
     "DCEC of rows": DeepConvEmbeddingClustering(encoder=dense, **settings),
     "DEC": DeepEmbeddingClustering(encoder=dense, **settings),
@@ -524,3 +529,26 @@ def test_a_folder_that_is_not_there_is_an_error(fitted, tmp_path):
     with pytest.raises(Exception, match="(?i)no such file|nowhere"):
         fitted.save(tmp_path / "nowhere" / "model")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [digit_augmentation(), Compose((RandomFlip(0.3), RandomAffine(padding="border")))],
+    ids=["one", "composed"],
+)
+def test_augmentations_are_rebuilt(images, way, tmp_path, augmentation):
+    encoder = ConvAutoencoder(
+        2, filters=(4,), max_epochs=1, augmentation=augmentation, random_state=0
+    )
+    loaded = way(encoder.fit(images), tmp_path)
+    assert repr(loaded.augmentation) == repr(augmentation)
+    assert np.array_equal(clone(loaded).fit(images).transform(images), encoder.transform(images))
+
+
+def test_an_augmentation_with_foreign_parts_is_named_and_left_out(images, tmp_path):
+    augmentation = Compose([RandomFlip(), torch.nn.Identity()])
+    encoder = ConvAutoencoder(2, filters=(4,), max_epochs=1, augmentation=RandomFlip())
+    encoder.fit(images).set_params(augmentation=augmentation)
+    with pytest.warns(UserWarning, match="augmentation=Compose"):
+        encoder.save(tmp_path / "encoder.safetensors")
+    assert ConvAutoencoder.load(tmp_path / "encoder.safetensors").augmentation is None

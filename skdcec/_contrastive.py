@@ -1,0 +1,232 @@
+"""What an embedding of learned distances is: an encoder trained on views of images."""
+
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor
+
+from skdcec._autoencoder import BaseEncoder, check_widths
+from skdcec._batches import Batches, map_batches
+from skdcec._functional import whitening
+from skdcec._images import natural_scale, validate_images
+from skdcec._modules import ContrastiveModule
+from skdcec._training import ContrastiveNet, check_finite, view_loss
+from skdcec.augmentation import painting_augmentation
+
+# Side of the views of the default augmentation, as a share of the image's: little more than half
+# the pixels to train on.
+_VIEW_SHARE = 0.75
+
+
+class ContrastiveEncoder(BaseEncoder):
+    """Embed images by a network that learned which changes do not matter.
+
+    Two views of each image, random parts with changed colours, are to be recognised as
+    belonging together among the views of all other images of the batch. What is taken as the
+    embedding is mean and standard deviation, over space, of the pixels and of every layer,
+    brought to `n_components` uncorrelated values of equal variance, and to length 1. The
+    distance to use is the cosine distance; the Euclidean one ranks equally.
+
+    Parameters
+    ----------
+    n_components : int, default=64
+        Size of the embedding. Where images differ in fewer directions, the rest is 0.
+    filters : sequence of int, default=(32, 64, 128, 256, 256)
+        Output channels of the 3x3 convolutions. Each halves height and width.
+    temperature : float, default=0.2
+        What similarities of views are divided by. Smaller values look harder at the views
+        that are hardest to tell apart.
+    augmentation : callable, default=None
+        Makes a view of a batch, a float32 tensor of shape (n, C, H, W) with values divided
+        by ``scale_``; called twice, with the keyword `generator` (a torch.Generator) if it
+        takes that. Views may be smaller than images. None takes
+        :func:`skdcec.augmentation.painting_augmentation` with three quarters of each side.
+    image_shape : tuple (height, width) or (height, width, channels), default=None
+        Shape of the images that come as rows of a 2-D `X`. None takes a square number of
+        features for a square gray image, and any other for an image one pixel high.
+    data_format : {"channels_last", "channels_first"}, default="channels_last"
+        Order of the axes of a 4-D `X`. Rows of a 2-D `X` are always (H, W, C).
+    max_epochs : int, default=75
+        Passes over the data; with ``batch_size="auto"``, few images are passed several
+        times per epoch.
+    lr : float, default=3e-3
+        Learning rate of Adam at its highest.
+    lr_schedule : {"onecycle", "cosine", "constant"}, default="onecycle"
+        How the learning rate moves from step to step.
+    batch_size : int or "auto", default="auto"
+        Images per step, at least 2. "auto" is a 64th of the images, at least 16 and at
+        most 256.
+    device : str or torch.device, default=None
+        None uses CUDA where present, else the CPU.
+    callbacks : list of skorch callbacks, default=None
+        Called by skorch during training, such as ``skorch.callbacks.EarlyStopping``.
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, order and views.
+    verbose : int or bool, default=None
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The trained network, with ``encode``, and ``project`` for views.
+    image_shape_ : tuple (height, width, channels)
+    scale_ : float
+        What pixel values are divided by.
+    metric_ : str
+        "cosine", the distance that the embedding is made for.
+    history_ : dict of list of float
+        "loss" and "lr", one value per epoch.
+    n_iter_ : int
+        Epochs trained.
+    device_ : str
+        Where training ran.
+    n_features_in_ : int
+        Values per image.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of `X`, where it had any.
+
+    See Also
+    --------
+    DeepConvEmbeddingClustering : Clusters images, with this as its `encoder`.
+    ConvAutoencoder : An embedding trained to reconstruct the images.
+
+    References
+    ----------
+    Chen, Kornblith, Norouzi & Hinton, *A Simple Framework for Contrastive Learning of
+    Visual Representations*, ICML 2020.
+
+    Huang & Belongie, *Arbitrary Style Transfer in Real-time with Adaptive Instance
+    Normalization*, ICCV 2017, for mean and deviation of layers as style.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skdcec import ContrastiveEncoder
+    >>> images = load_digits().images[:100]
+    >>> encoder = ContrastiveEncoder(5, filters=(8, 16), max_epochs=2, random_state=0)
+    >>> encoder.fit_transform(images).shape
+    (100, 5)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseEncoder._parameter_constraints,
+        "filters": ["array-like"],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "image_shape": ["array-like", None],
+        "data_format": [StrOptions({"channels_last", "channels_first"})],
+        # A view can only be told from those of other images.
+        "batch_size": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
+    }
+    _net_class = ContrastiveNet
+    _metric = "cosine"
+
+    def __init__(
+        self,
+        n_components: int = 64,
+        *,
+        filters: Sequence[int] = (32, 64, 128, 256, 256),
+        temperature: float = 0.2,
+        augmentation: Any = None,
+        image_shape: tuple[int, ...] | None = None,
+        data_format: str = "channels_last",
+        max_epochs: int = 75,
+        lr: float = 3e-3,
+        lr_schedule: str = "onecycle",
+        batch_size: int | str = "auto",
+        device: Any = None,
+        callbacks: Sequence[Any] | None = None,
+        random_state: Any = None,
+        verbose: Any = None,
+    ):
+        self.n_components = n_components
+        self.filters = filters
+        self.temperature = temperature
+        self.augmentation = augmentation
+        self.image_shape = image_shape
+        self.data_format = data_format
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.batch_size = batch_size
+        self.device = device
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def joint_loss(self, module: Any, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the contrastive loss of a batch, for the joint phase of a clusterer.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            ``module_`` or a copy that is trained further.
+        batch : tensor of shape (n_samples, channels, height, width)
+            Images divided by ``scale_``.
+        generator : torch.Generator
+            Source of the views.
+
+        Returns
+        -------
+        tensor of shape ()
+        """
+        return view_loss(module, batch, self._views(), self.temperature, generator)
+
+    def _views(self) -> Any:
+        if self.augmentation is not None:
+            return self.augmentation
+        height, width = (math.ceil(_VIEW_SHARE * side) for side in self.image_shape_[:2])
+        return painting_augmentation((height, width))
+
+    def _net_params(self) -> dict[str, Any]:
+        return {"augmentation": self._views(), "temperature": self.temperature}
+
+    def _complete(self, batches: Batches) -> None:
+        """Set the last layer, which takes no part in the comparison of views."""
+        mean, covariance = _mean_and_covariance(self.module_, batches)
+        check_finite(covariance, self.lr)
+        weight, bias = whitening(mean, covariance, int(self.n_components))
+        with torch.no_grad():
+            self.module_.whitening.weight.copy_(weight)
+            self.module_.whitening.bias.copy_(bias)
+
+    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
+        images, shape, layout = validate_images(self, X, reset=reset, image_shape=self.image_shape)
+        if reset:
+            self.image_shape_, self._layout = shape, layout
+        return images
+
+    def _find_scale(self, images: np.ndarray) -> float:
+        return natural_scale(images)
+
+    def _new_module(self, generator: torch.Generator | None) -> ContrastiveModule:
+        return ContrastiveModule(
+            self.image_shape_[2],
+            self.n_components,
+            check_widths("filters", self.filters),
+            generator,
+        )
+
+
+def _mean_and_covariance(module: ContrastiveModule, batches: Batches) -> tuple[Tensor, Tensor]:
+    """Return mean and covariance of the statistics of all images, in memory of one batch."""
+    # Around the values of one image, so that the squares do not swallow small differences.
+    with torch.inference_mode():
+        origin = module.statistics(batches[:1]).cpu().double()
+    size = origin.shape[1]
+    total = torch.zeros(size, dtype=torch.float64)
+    squares = torch.zeros(size, size, dtype=torch.float64)
+
+    def add(batch: Tensor) -> Tensor:
+        rows = module.statistics(batch).cpu().double() - origin
+        total.add_(rows.sum(dim=0))
+        squares.addmm_(rows.T, rows)
+        return rows[:, :0]
+
+    map_batches(add, batches)
+    mean = total / len(batches)
+    return mean + origin[0], squares / len(batches) - torch.outer(mean, mean)
