@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from sklearn.utils import Bunch
 
-    from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
+    from skdcec import ContrastiveEncoder, ConvAutoencoder, DeepConvEmbeddingClustering
     from skdcec.report import Report
 
 DEFAULT_CLUSTERS = 7
@@ -57,9 +57,11 @@ CHOICE_FILES = (CHOICE_PAGE, CHOICE_TABLE, CHOICE_PICTURE)
 STAGING = ".skdcec-unfinished"
 
 # Pretraining epochs that a plan may choose: far enough apart for two measurements of the same
-# machine's speed to end at the same number. The last is the library's default.
-EPOCHS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50)
+# machine's speed to end at the same number. None is above the default of the encoder.
+EPOCHS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75)
 MIN_STEPS = 200
+# What a step with the clustering loss costs, and embedding a batch, in steps of pretraining.
+JOINT_COSTS = {"autoencoder": (1.1, 0.15), "contrastive": (1.9, 0.3)}
 
 UNLIKE_QUANTILE = 0.995
 UNLIKE_MIN_IMAGES = 50
@@ -501,7 +503,8 @@ def _unlikeness(model: DeepConvEmbeddingClustering, images: np.ndarray) -> list[
 def _strangeness(model: DeepConvEmbeddingClustering, images: np.ndarray) -> np.ndarray:
     """Return each image's distance to the nearest cluster and its reconstruction error.
 
-    Both in the pretrained space; distances in units of the spread within clusters.
+    Both in the pretrained space; distances in units of the spread within clusters. An encoder
+    that cannot decode has no error to tell.
     """
     import numpy as np
     from sklearn.metrics import euclidean_distances
@@ -513,8 +516,11 @@ def _strangeness(model: DeepConvEmbeddingClustering, images: np.ndarray) -> np.n
         distances = euclidean_distances(
             embedding @ model.unlike_whitening_, model.unlike_means_ @ model.unlike_whitening_
         )
-        errors = (model.encoder_.inverse_transform(embedding) - some) ** 2
-        strangeness.append(np.stack([distances.min(axis=1), errors.mean(axis=(1, 2, 3))], axis=1))
+        columns = [distances.min(axis=1)]
+        if hasattr(model.encoder_, "inverse_transform"):
+            errors = (model.encoder_.inverse_transform(embedding) - some) ** 2
+            columns.append(errors.mean(axis=(1, 2, 3)))
+        strangeness.append(np.stack(columns, axis=1))
     return np.concatenate(strangeness)
 
 
@@ -741,7 +747,9 @@ def _plan(args: argparse.Namespace, images: np.ndarray, elapsed: float) -> tuple
     digest = content_digest(images)
     cache = _cache_folder(args)
     # What the speed depends on, and what decides how much of it there is time for.
-    key = [digest, args.minutes, args.epochs, args.device, torch.get_num_threads(), N_COMPONENTS]
+    encoder = _encoder(args, 1).get_params()
+    key = [digest, args.minutes, args.epochs, args.device, torch.get_num_threads(), args.encoder]
+    key.append(encoder["n_components"])
     name = hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
     path = None if cache is None else cache / "plans" / f"{name}.json"
     if path is not None:
@@ -757,25 +765,27 @@ def _plan(args: argparse.Namespace, images: np.ndarray, elapsed: float) -> tuple
 
 
 def _choose_epochs(args: argparse.Namespace, images: np.ndarray, elapsed: float) -> _Plan:
-    from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
+    from skdcec import DeepConvEmbeddingClustering
     from skdcec._batches import plan_batches
 
     batch_size, n_passes = plan_batches(len(images), "auto")
     steps = math.ceil(len(images) / batch_size) * n_passes
     seconds_per_step = _measure_step(args, images, batch_size)
-    ratio = DeepConvEmbeddingClustering().max_epochs / ConvAutoencoder().max_epochs
+    most = type(_encoder(args, 1))().max_epochs
+    ratio = DeepConvEmbeddingClustering().max_epochs / most
+    joint_step, embedding_step = JOINT_COSTS[args.encoder]
 
     def joint(pretraining: int) -> int:
         return max(1, round(pretraining * ratio))
 
     def seconds(pretraining: int) -> float:
-        # Measured, in steps: a step with the clustering loss costs 1.1, embedding a batch .15.
-        joint_epoch = 1.1 * steps + 0.15 * steps / n_passes
+        joint_epoch = joint_step * steps + embedding_step * steps / n_passes
         in_steps = pretraining * steps + joint(pretraining) * joint_epoch
         return in_steps * seconds_per_step
 
     available = 60 * args.minutes - elapsed - _page_seconds(len(images))
-    worth_it = [epochs for epochs in EPOCHS if epochs * steps >= MIN_STEPS] or [EPOCHS[-1]]
+    epochs_to_choose = [epochs for epochs in EPOCHS if epochs <= most]
+    worth_it = [epochs for epochs in epochs_to_choose if epochs * steps >= MIN_STEPS] or [most]
     fitting = [epochs for epochs in worth_it if seconds(epochs) <= available]
     chosen = args.epochs or max(fitting, default=worth_it[0])
     return _Plan(chosen, joint(chosen), seconds_per_step, seconds(chosen))
@@ -794,7 +804,7 @@ def _measure_step(args: argparse.Namespace, images: np.ndarray, batch_size: int)
 
     some = images[: 6 * batch_size]
     epochs = math.ceil(7 * batch_size / len(some)) if len(some) < 6 * batch_size else 1
-    encoder = _encoder(epochs).set_params(
+    encoder = _encoder(args, epochs).set_params(
         batch_size=batch_size, device=args.device, callbacks=[Stopwatch()], random_state=0
     )
     encoder.fit(some)
@@ -806,9 +816,11 @@ def _page_seconds(n: int) -> float:
     return 5 + 0.006 * min(n, 6_000) + 0.012 * n
 
 
-def _encoder(epochs: int) -> ConvAutoencoder:
-    from skdcec import ConvAutoencoder
+def _encoder(args: argparse.Namespace, epochs: int) -> ConvAutoencoder | ContrastiveEncoder:
+    from skdcec import ContrastiveEncoder, ConvAutoencoder
 
+    if args.encoder == "contrastive":
+        return ContrastiveEncoder(max_epochs=epochs)
     return ConvAutoencoder(N_COMPONENTS, max_epochs=epochs)
 
 
@@ -825,7 +837,7 @@ def _new_model(
 
     return DeepConvEmbeddingClustering(
         n_clusters,
-        encoder=_encoder(plan.pretraining),
+        encoder=_encoder(args, plan.pretraining),
         max_epochs=plan.joint,
         memory=_kept_pretraining(args),
         device=args.device,
@@ -1065,6 +1077,7 @@ def _page_settings(
     return {
         "images": len(found.paths),
         "clusters": n_clusters,
+        "encoder": args.encoder,
         "size": f"{args.size} x {args.size} pixels ({args.resize})",
         "pretraining epochs": plan.pretraining,
         "joint epochs": found.n_joint_epochs,
@@ -1514,6 +1527,13 @@ def _add_command(
 
 def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     parser.add_argument(
+        "--encoder",
+        choices=tuple(JOINT_COSTS),
+        default="autoencoder",
+        help="what images are compared by: how they can be drawn again (default: autoencoder), or "
+        "what tells them from changed views of others (contrastive; for paintings and photographs)",
+    )
+    parser.add_argument(
         "--minutes",
         type=_positive_float,
         default=minutes,
@@ -1524,7 +1544,8 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         "--epochs",
         type=_positive_int,
         metavar="E",
-        help="epochs of pretraining, in place of a plan; three fifths as many of clustering follow",
+        help="epochs of pretraining, in place of a plan; three fifths as many of clustering follow "
+        "(two fifths with --encoder contrastive)",
     )
     _add_source(parser)
     parser.add_argument(

@@ -453,9 +453,9 @@ def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path, folder, run):
 # The plan
 
 
-def plan_of(minutes, seconds_per_step, n, monkeypatch, epochs=None):
+def plan_of(minutes, seconds_per_step, n, monkeypatch, epochs=None, encoder="autoencoder"):
     monkeypatch.setattr(_cli, "_measure_step", lambda *args: seconds_per_step)
-    args = SimpleNamespace(minutes=minutes, epochs=epochs)
+    args = SimpleNamespace(minutes=minutes, epochs=epochs, encoder=encoder)
     return _cli._choose_epochs(args, np.empty((n, 1)), 0.0)
 
 
@@ -470,6 +470,13 @@ def test_the_plan_fits_into_the_minutes(monkeypatch):
     assert (asked.pretraining, asked.joint) == (70, 42)
 
 
+def test_the_plan_knows_what_the_encoder_costs(monkeypatch):
+    fast = plan_of(10, 1e-3, 6_000, monkeypatch, encoder="contrastive")
+    assert (fast.pretraining, fast.joint) == (75, 30)
+    slow = plan_of(10, 0.1, 6_000, monkeypatch, encoder="contrastive")
+    assert slow.pretraining < plan_of(10, 0.1, 6_000, monkeypatch).pretraining
+
+
 def test_the_plan_is_never_too_short_to_learn(monkeypatch):
     hurried = plan_of(0.01, 1.0, 300, monkeypatch)
     assert hurried.pretraining * 17 >= _cli.MIN_STEPS
@@ -479,17 +486,22 @@ def test_the_plan_is_never_too_short_to_learn(monkeypatch):
 def test_the_plan_is_kept_for_the_next_run(tmp_path, monkeypatch, images):
     speeds = iter([0.5, 1e-6])
     monkeypatch.setattr(_cli, "_measure_step", lambda *args: next(speeds))
-    args = SimpleNamespace(minutes=0.1, epochs=None, device=None, cache=str(tmp_path))
+    options = {"epochs": None, "device": None, "encoder": "autoencoder"}
+    args = SimpleNamespace(minutes=0.1, cache=str(tmp_path), **options)
     plan, digest = _cli._plan(args, images, 0.0)
     again, same = _cli._plan(args, images, 3.0)
     assert (again.pretraining, again.joint, same) == (plan.pretraining, plan.joint, digest)
     other, _ = _cli._plan(SimpleNamespace(**{**vars(args), "minutes": 1}), images, 0.0)
     assert other.pretraining > plan.pretraining
+    # What one encoder was planned for is not what another one needs.
+    speeds = iter([0.01])
+    learned = SimpleNamespace(**{**vars(args), "encoder": "contrastive"})
+    assert not _cli._plan(learned, images, 0.0)[0].is_reused
 
 
 @pytest.mark.parametrize("n", [3, 20, 60])
 def test_a_step_can_be_timed_on_few_images(n, images):
-    args = SimpleNamespace(device="cpu")
+    args = SimpleNamespace(device="cpu", encoder="autoencoder")
     assert _cli._measure_step(args, images[:n], min(n, 16)) > 0
 
 
@@ -605,6 +617,19 @@ def test_assign_flags_what_is_unlike_any_cluster(clustered, tmp_path, run):
     }
     assert rows["noise.png"]["unlikeness"] > 1 > rows["usual.png"]["unlikeness"]
     assert "2 of 3 images are unlike any cluster" in result.err
+
+
+def test_all_commands_work_with_a_contrastive_encoder(folder, tmp_path, run):
+    out = tmp_path / "out"
+    arguments = ["cluster", folder, "-k", 3, "--out", out, "--encoder", "contrastive", *FAST]
+    assert run(*arguments, "--quiet").status == 0
+    clusters = read_csv(out / "clusters.csv")
+    assigned = run("assign", out, folder)
+    assert read_csv(assigned.out)["cluster"] == clusters["cluster"]
+    assert "" not in read_csv(assigned.out)["unlikeness"]
+    assert run("report", out).status == 0
+    near = read_csv(run("similar", out, folder / "gold" / "0.png", "--top", 2).out)
+    assert all(0 <= float(distance) <= 2 for distance in near["distance"])
 
 
 def test_assign_to_a_file(clustered, folder, tmp_path, run):
