@@ -10,12 +10,13 @@ both; each round gives one ratio.
 """
 
 import argparse
+import json
 import statistics
 import time
 
 import numpy as np
 import torch
-from _common import Stopwatch, print_table, write_results
+from _common import HERE, Stopwatch, environment, print_table, write_results
 from sklearn.frozen import FrozenEstimator
 from torch.nn.functional import mse_loss
 
@@ -166,6 +167,7 @@ def main():
     )
     parser.add_argument("--rounds", type=int, default=7, help="of each contender (default: 7)")
     parser.add_argument("--epochs", type=int, default=2, help="in each round (default: 2)")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=[*SETTINGS])
     parser.add_argument("--threads", type=int, help="of PyTorch (default: its own choice)")
     parser.add_argument("--quick", action="store_true", help="only see whether this runs")
     args = parser.parse_args()
@@ -174,8 +176,12 @@ def main():
     if args.quick:
         args.rounds, args.epochs = 2, 1
 
-    results, rows = {}, []
-    for setting, (shape, batch_size, n_full, n_quick) in SETTINGS.items():
+    # What is not measured again is kept as it is.
+    path = HERE / "results" / "throughput.json"
+    results = json.loads(path.read_text())["results"] if path.exists() and not args.quick else {}
+    rows = []
+    for setting in args.settings:
+        shape, batch_size, n_full, n_quick = SETTINGS[setting]
         n_images = n_quick if args.quick else n_full
         speeds = measure(shape, batch_size, n_images, args.epochs, args.rounds)
         for phase, speed in speeds.items():
@@ -183,6 +189,7 @@ def main():
             results[f"{setting}, {phase}"] = {
                 "images": n_images,
                 "epochs": args.epochs,
+                "load_average": environment()["load_average"],
                 "images_per_second": speed,
                 "ratios": ratios,
                 "median_ratio": statistics.median(ratios),
