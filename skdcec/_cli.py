@@ -60,6 +60,9 @@ STAGING = ".skdcec-unfinished"
 # machine's speed to end at the same number. None is above the default of the encoder.
 EPOCHS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75)
 MIN_STEPS = 200
+# Fewer images are compared by an autoencoder unless asked otherwise: a contrastive encoder learns
+# by telling images from each other, and was measured on thousands.
+CONTRASTIVE_MIN_IMAGES = 1000
 # What a step with the clustering loss costs, and embedding a batch, in steps of pretraining.
 JOINT_COSTS = {"autoencoder": (1.1, 0.15), "contrastive": (1.9, 0.3)}
 
@@ -119,6 +122,7 @@ def _cluster(args: argparse.Namespace) -> None:
     skipped = _without_own_files(bunch.skipped, args.folder, out)
     _tell_skipped(skipped, args.strict)
     _tell_duplicates(bunch, args)
+    args.encoder = _choose_encoder(args, len(bunch.images))
     n_clusters = _choose_clusters(args.clusters, len(bunch.images))
     clock.lap("loading")
 
@@ -154,8 +158,8 @@ def _tell_plan(
     _note(
         args,
         f"{n} images at {side} x {side} pixels into {n_clusters} clusters: {plan.pretraining} "
-        f"epochs of pretraining and {plan.joint} of clustering, then map and page, about "
-        f"{_duration(expected)} (until {end:%H:%M}){known}.",
+        f"epochs of pretraining ({args.encoder}) and {plan.joint} of clustering, then map and "
+        f"page, about {_duration(expected)} (until {end:%H:%M}){known}.",
     )
     if elapsed + expected > 1.2 * 60 * args.minutes and args.epochs is None:
         _message(
@@ -297,6 +301,7 @@ def _choose_k(args: argparse.Namespace) -> None:
     bunch = _load(args, args.folder, _image_settings(args), **_source_options(args))
     skipped = _without_own_files(bunch.skipped, args.folder, out)
     _tell_skipped(skipped, args.strict)
+    args.encoder = _choose_encoder(args, len(bunch.images))
     numbers = [k for k in args.k if k < len(bunch.images)]
     if not numbers:
         raise ValueError(
@@ -814,6 +819,12 @@ def _measure_step(args: argparse.Namespace, images: np.ndarray, batch_size: int)
 def _page_seconds(n: int) -> float:
     """Return what map, page and tables will take, as measured on two busy cores."""
     return 5 + 0.006 * min(n, 6_000) + 0.012 * n
+
+
+def _choose_encoder(args: argparse.Namespace, n_images: int) -> str:
+    if args.encoder != "auto":
+        return args.encoder
+    return "contrastive" if n_images >= CONTRASTIVE_MIN_IMAGES else "autoencoder"
 
 
 def _encoder(args: argparse.Namespace, epochs: int) -> ConvAutoencoder | ContrastiveEncoder:
@@ -1528,10 +1539,11 @@ def _add_command(
 def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     parser.add_argument(
         "--encoder",
-        choices=tuple(JOINT_COSTS),
-        default="autoencoder",
-        help="what images are compared by: how they can be drawn again (default: autoencoder), or "
-        "what tells them from changed views of others (contrastive; for paintings and photographs)",
+        choices=("auto", *JOINT_COSTS),
+        default="auto",
+        help="what images are compared by: how they can be drawn again (autoencoder), or what "
+        "tells them from changed views of others (contrastive; for paintings and photographs). "
+        f"auto, the default, is contrastive for {CONTRASTIVE_MIN_IMAGES} images or more",
     )
     parser.add_argument(
         "--minutes",

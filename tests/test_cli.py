@@ -439,7 +439,7 @@ def test_joint_epochs_are_as_the_help_says(run, folder, tmp_path):
     result = run("cluster", folder, "--out", tmp_path / "out", *FAST, "--epochs", "5", "--json")
     assert result.status == 0
     assert json.loads((tmp_path / "out" / "run.json").read_text())["epochs"]["pretraining"] == 5
-    assert "5 epochs of pretraining and 3 of clustering" in result.err
+    assert "5 epochs of pretraining (autoencoder) and 3 of clustering" in result.err
 
 
 def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path, folder, run):
@@ -468,6 +468,13 @@ def test_the_plan_fits_into_the_minutes(monkeypatch):
     assert slow.training_seconds < 600 < plan_of(20, 0.5, 6_000, monkeypatch).training_seconds
     asked = plan_of(10, 0.5, 6_000, monkeypatch, epochs=70)
     assert (asked.pretraining, asked.joint) == (70, 42)
+
+
+def test_auto_takes_a_contrastive_encoder_for_many_images():
+    auto, chosen = SimpleNamespace(encoder="auto"), SimpleNamespace(encoder="autoencoder")
+    assert _cli._choose_encoder(auto, 999) == "autoencoder"
+    assert _cli._choose_encoder(auto, 1000) == "contrastive"
+    assert _cli._choose_encoder(chosen, 10**6) == "autoencoder"
 
 
 def test_the_plan_knows_what_the_encoder_costs(monkeypatch):
