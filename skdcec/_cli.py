@@ -1454,7 +1454,9 @@ def _add_assign(commands: Any) -> None:
         """
         Writes a table with a row per image. Every image gets its nearest cluster; those with an
         unlikeness above 1 are flagged "unlike": they are farther from all clusters, or are
-        reproduced worse by the network, than 99 % of the images it was trained on.
+        reproduced worse by an autoencoder, than 99 % of the images it was trained on. With a
+        contrastive encoder, the default for many images, only the distance is known, and images
+        of another kind are often missed.
         """,
         """
         skdcec assign paintings-clusters new-scans
