@@ -25,8 +25,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import torch
-from _common import HERE, environment, print_table
-from clustering import append_line, read_lines
+from _common import HERE, append_line, environment, print_table, read_lines
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr

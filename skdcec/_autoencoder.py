@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from skdcec import _persistence
 from skdcec._batches import Batches, map_batches, plan_batches
-from skdcec._device import cpu_state, make_generator, resolve_device
+from skdcec._device import cpu_state, make_generator, resolve_device, resolve_precision
 from skdcec._functional import reconstruction_loss
 from skdcec._images import (
     natural_scale,
@@ -62,6 +62,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "lr_schedule": [StrOptions({"onecycle", "cosine", "constant"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "device": [str, torch.device, None],
+        "precision": [StrOptions({"float32", "bfloat16"}), None],
         "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose", None],
@@ -115,6 +116,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             max_epochs=self.max_epochs,
             lr=self.lr,
             device=device,
+            precision=resolve_precision(self.precision, device),
             **self._net_params(),
         )
         train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
@@ -290,6 +292,9 @@ class ConvAutoencoder(_BaseAutoencoder):
         Images per step. "auto" is a 64th of the images, at least 16 and at most 256.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
+    precision : {"float32", "bfloat16"}, default=None
+        What the network computes in while it trains; everything else is float32. None takes
+        bfloat16 where the processor has it, which trains up to twice as fast.
     callbacks : list of skorch callbacks, default=None
         Called by skorch during training, such as ``skorch.callbacks.EarlyStopping``.
     random_state : int, RandomState instance or None, default=None
@@ -357,6 +362,7 @@ class ConvAutoencoder(_BaseAutoencoder):
         lr_schedule: str = "onecycle",
         batch_size: int | str = "auto",
         device: Any = None,
+        precision: str | None = None,
         callbacks: Sequence[Any] | None = None,
         random_state: Any = None,
         verbose: Any = None,
@@ -372,6 +378,7 @@ class ConvAutoencoder(_BaseAutoencoder):
         self.lr_schedule = lr_schedule
         self.batch_size = batch_size
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
@@ -435,6 +442,9 @@ class DenseAutoencoder(_BaseAutoencoder):
         Vectors per step. "auto" is a 64th of the vectors, at least 16 and at most 256.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
+    precision : {"float32", "bfloat16"} or None, default="float32"
+        What the network computes in while it trains. None takes bfloat16 where the
+        processor has it; results then depend, in rare cases, on the units of `X`.
     callbacks : list of skorch callbacks, default=None
         Called by skorch during training.
     random_state : int, RandomState instance or None, default=None
@@ -498,6 +508,7 @@ class DenseAutoencoder(_BaseAutoencoder):
         lr_schedule: str = "onecycle",
         batch_size: int | str = "auto",
         device: Any = None,
+        precision: str | None = "float32",
         callbacks: Sequence[Any] | None = None,
         random_state: Any = None,
         verbose: Any = None,
@@ -511,6 +522,7 @@ class DenseAutoencoder(_BaseAutoencoder):
         self.lr_schedule = lr_schedule
         self.batch_size = batch_size
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from skdcec import _persistence
 from skdcec._autoencoder import ConvAutoencoder, DenseAutoencoder, decode_embedding
 from skdcec._batches import Batches, map_batches, plan_batches
-from skdcec._device import cpu_state, make_generator, resolve_device
+from skdcec._device import cpu_state, make_generator, resolve_device, resolve_precision
 from skdcec._functional import student_t_assignment
 from skdcec._images import (
     restore_layout,
@@ -100,6 +100,7 @@ class _BaseEmbeddingClustering(
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}), None],
         "memory": "no_validation",
         "device": [str, torch.device, None],
+        "precision": [StrOptions({"float32", "bfloat16"}), None],
         "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose", None],
@@ -324,6 +325,7 @@ class _BaseEmbeddingClustering(
             fill = {
                 "random_state": seed,
                 "device": self.device,
+                "precision": self.precision,
                 "verbose": self.verbose,
                 "image_shape": getattr(self, "image_shape_", None),
             }
@@ -331,11 +333,14 @@ class _BaseEmbeddingClustering(
             encoder.set_params(**{k: v for k, v in fill.items() if params[k] is None})
             if "data_format" in params:
                 encoder.set_params(data_format="channels_last")
+            device = resolve_device(encoder.get_params().get("device"))
+            precision = resolve_precision(encoder.get_params().get("precision"), device)
             encoder = fit_encoder(
                 encoder,
                 self._as_encoder_is_given(array, params),
                 memory=self.memory,
-                device=str(resolve_device(encoder.get_params().get("device"))),
+                # Either may be left to the machine.
+                device=f"{device} {precision}",
                 seeded=own_seed is not None or self.random_state is not None,
             )
         module = getattr(encoder, "module_", None)
@@ -464,6 +469,7 @@ class _BaseEmbeddingClustering(
             max_epochs=self.max_epochs,
             lr=self.lr,
             device=batches.device,
+            precision=resolve_precision(self.precision, batches.device),
         )
         train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
         trained = net.module_.eval()
@@ -533,8 +539,8 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
     encoder : estimator, default=None
         What is pretrained: None for ``ConvAutoencoder()``, or any estimator of the encoder
         protocol. A ``FrozenEstimator`` around a fitted one skips the pretraining and is
-        left as it is. Where its own `random_state`, `device`, `verbose` or `image_shape` is
-        None, it takes the value from here.
+        left as it is. Where its own `random_state`, `device`, `precision`, `verbose` or
+        `image_shape` is None, it takes the value from here.
     image_shape : tuple (height, width) or (height, width, channels), default=None
         Shape of the images that come as rows of a 2-D `X`. None takes a square number of
         features for a square gray image, and any other for an image one pixel high.
@@ -574,6 +580,9 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         the joint phase share one.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
+    precision : {"float32", "bfloat16"}, default=None
+        What the networks compute in while they train; everything else is float32. None takes
+        bfloat16 where the processor has it, which trains up to twice as fast.
     callbacks : list of skorch callbacks, default=None
         Called during the joint phase.
     random_state : int, RandomState instance or None, default=None
@@ -619,8 +628,8 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
 
     Notes
     -----
-    Results are equal for equal `random_state` on the same device, number of threads and
-    versions of the libraries.
+    Results are equal for equal `random_state` on the same device, in the same precision,
+    number of threads and versions of the libraries.
 
     References
     ----------
@@ -669,6 +678,7 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         batch_size: int | str | None = None,
         memory: Any = None,
         device: Any = None,
+        precision: str | None = None,
         callbacks: Sequence[Any] | None = None,
         random_state: Any = None,
         verbose: Any = None,
@@ -690,6 +700,7 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         self.batch_size = batch_size
         self.memory = memory
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
@@ -754,8 +765,8 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
     encoder : estimator, default=None
         What is pretrained: None for ``DenseAutoencoder()``, or any estimator of the encoder
         protocol. A ``FrozenEstimator`` around a fitted one skips the pretraining and is
-        left as it is. Where its own `random_state`, `device` or `verbose` is None, it takes
-        the value from here.
+        left as it is. Where its own `random_state`, `device`, `precision` or `verbose` is
+        None, it takes the value from here.
     gamma : float, default=1.0
         Weight of the clustering loss, summed over clusters and averaged over samples.
     reconstruction_weight : float, default=0.0
@@ -790,6 +801,9 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         the joint phase share one.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
+    precision : {"float32", "bfloat16"} or None, default="float32"
+        What the networks compute in while they train. None takes bfloat16 where the
+        processor has it; results then depend, in rare cases, on the units of `X`.
     callbacks : list of skorch callbacks, default=None
         Called during the joint phase.
     random_state : int, RandomState instance or None, default=None
@@ -868,6 +882,7 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         batch_size: int | str | None = None,
         memory: Any = None,
         device: Any = None,
+        precision: str | None = "float32",
         callbacks: Sequence[Any] | None = None,
         random_state: Any = None,
         verbose: Any = None,
@@ -887,6 +902,7 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         self.batch_size = batch_size
         self.memory = memory
         self.device = device
+        self.precision = precision
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose

@@ -29,6 +29,24 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     return resolved
 
 
+def resolve_precision(precision: str | None, device: torch.device) -> torch.dtype:
+    """Return the dtype to train in: the one asked for, else the fastest this processor has.
+
+    bfloat16 halves what is read and computed, but only where the processor multiplies it
+    natively: elsewhere it is emulated, slower than float32.
+    """
+    if precision is not None:
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    else:
+        native = False
+    return torch.bfloat16 if native else torch.float32
+
+
 def make_generator(seed: int) -> torch.Generator:
     """Return a CPU generator, the source of all randomness of one training."""
     return torch.Generator().manual_seed(seed)

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_memory
 _FORMAT = 1
 
 # What a fitted encoder does not depend on, or what the key holds in another form.
-_NOT_IN_KEY = {"verbose", "callbacks", "device"}
+_NOT_IN_KEY = {"verbose", "callbacks", "device", "precision"}
 
 
 def fit_encoder(
@@ -34,7 +34,7 @@ def fit_encoder(
     X : ndarray
     memory : None, str, path or joblib.Memory
     device : str
-        Where the encoder will be fitted, part of the key.
+        Where, and in what precision, the encoder will be fitted; part of the key.
     seeded : bool
         Whether the user fixed the seed; without, no two fits are equal.
 

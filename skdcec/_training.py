@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,8 +90,10 @@ class EmbeddingNet(NeuralNet):
         schedule: Schedule,
         generator: torch.Generator,
         augmentation: Augmentation | None = None,
+        precision: torch.dtype = torch.float32,
         **kwargs: Any,
     ):
+        self.precision = precision
         self.loss_names = loss_names
         self.schedule = schedule
         self.generator = generator
@@ -104,6 +107,12 @@ class EmbeddingNet(NeuralNet):
             verbose=0,
             **kwargs,
         )
+
+    def compute(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Apply a part of the network in the precision asked for; losses stay in float32."""
+        reduced = self.precision != torch.float32
+        with torch.autocast(x.device.type, self.precision, enabled=reduced):
+            return part(x).float()
 
     def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Return "loss", to be minimised, and every loss in `loss_names`."""
@@ -170,7 +179,8 @@ class ReconstructionNet(EmbeddingNet):
 
     def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         x = self.augment(batch[0])
-        return {"loss": reconstruction_loss(self.module_.decode(self.module_.encode(x)), x)}
+        code = self.compute(self.module_.encode, x)
+        return {"loss": reconstruction_loss(self.compute(self.module_.decode, code), x)}
 
 
 class ContrastiveNet(EmbeddingNet):
@@ -182,9 +192,8 @@ class ContrastiveNet(EmbeddingNet):
 
     def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         assert self.augmentation is not None
-        loss = view_loss(
-            self.module_, batch[0], self.augmentation, self.temperature, self.generator
-        )
+        project = partial(self.compute, self.module_.project)
+        loss = view_loss(project, batch[0], self.augmentation, self.temperature, self.generator)
         return {"loss": loss}
 
 
@@ -219,7 +228,7 @@ class ClusteringNet(EmbeddingNet):
     def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         clean, target = batch
         x = self.augment(clean)
-        code = self.module_.encoder.encode(x)
+        code = self.compute(self.module_.encoder.encode, x)
         assignment = self.module_.assign(self.module_.normalize(code))
         clustering = clustering_loss(assignment, target)
         loss = self.gamma * clustering
@@ -228,7 +237,7 @@ class ClusteringNet(EmbeddingNet):
             if self.joint_loss is not None:
                 term = self.joint_loss(self.module_.encoder, clean, self.generator)
             else:
-                term = reconstruction_loss(self.module_.encoder.decode(code), x)
+                term = reconstruction_loss(self.compute(self.module_.encoder.decode, code), x)
             losses["reconstruction_loss"] = term
             loss = loss + self.reconstruction_weight * term
         return {"loss": loss, **losses}
@@ -430,7 +439,7 @@ def augmented(
 
 
 def view_loss(
-    module: Any,
+    project: Callable[[Tensor], Tensor],
     x: Tensor,
     augmentation: Augmentation,
     temperature: float,
@@ -441,9 +450,9 @@ def view_loss(
     if views[0].shape == views[1].shape:
         # One larger batch is faster. Statistics are of each image alone, so it is the same.
         both = torch.cat(views).contiguous(memory_format=torch.channels_last)
-        first, second = module.project(both).chunk(2)
+        first, second = project(both).chunk(2)
     else:
-        first, second = (module.project(view) for view in views)
+        first, second = (project(view) for view in views)
     return contrastive_loss(first, second, temperature)
 
 

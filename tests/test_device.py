@@ -12,7 +12,7 @@ from sklearn.base import clone
 from torch import nn
 
 from skdcec import ConvAutoencoder
-from skdcec._device import cpu_state, make_generator, on_cpu, resolve_device
+from skdcec._device import cpu_state, make_generator, on_cpu, resolve_device, resolve_precision
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -44,6 +44,50 @@ def test_fit_names_a_device_that_is_not_there(method, model, images):
 def test_where_training_ran_is_told(fitted):
     assert fitted.device_ == fitted.encoder_.device_
     assert torch.device(fitted.device_) == next(fitted.module_.parameters()).device
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": False}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_a_processor_that_has_bfloat16_trains_in_it(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert resolve_precision(None, torch.device("cpu")) == expected
+
+
+def test_a_precision_that_was_asked_for_is_taken_on_any_processor():
+    for name, expected in {"float32": torch.float32, "bfloat16": torch.bfloat16}.items():
+        assert resolve_precision(name, torch.device("cpu")) == expected
+
+
+def test_a_reduced_precision_is_for_training_alone(model, images):
+    model.set_params(n_init=1)
+    exact = clone(model).set_params(precision="float32").fit(images)
+    reduced = clone(model).set_params(precision="bfloat16").fit(images)
+    assert reduced.encoder_.precision == "bfloat16"
+    for name, weight in reduced.module_.state_dict().items():
+        assert weight.dtype == torch.float32, name
+    for fitted in (exact, reduced):
+        code = fitted.transform(images)
+        assert code.dtype == np.float32
+        # Seven more bits than bfloat16 has: embedding was not computed in it.
+        rounded = torch.from_numpy(code).bfloat16().float().numpy()
+        assert (rounded != code).any()
+        np.testing.assert_array_equal(fitted.labels_, fitted.predict(images))
+    losses = [fitted.encoder_.history_["loss"] for fitted in (exact, reduced)]
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
+
+
+def test_the_precision_of_the_encoder_is_its_own(model, images):
+    model.set_params(precision="bfloat16", encoder__precision="float32", encoder__random_state=0)
+    exact = clone(model.encoder).set_params(precision="float32", random_state=0).fit(images)
+    assert model.fit(images).encoder_.history_["loss"] == exact.history_["loss"]
 
 
 def test_generators_with_one_seed_agree_and_leave_the_global_one_alone(untouched_global_rng):

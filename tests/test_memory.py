@@ -190,6 +190,14 @@ def test_fits_that_differ_in_the_pretraining_do_not_share_it(cached, images, n_f
     np.testing.assert_array_equal(cached.cluster_centers_, expected.cluster_centers_)
 
 
+@clusters_may_die
+def test_a_precision_left_to_the_machine_shares_with_the_one_it_takes(cached, images, n_fits):
+    cached.fit(images)
+    cached.set_params(precision="float32").fit(images)
+    cached.set_params(precision="bfloat16").fit(images)
+    assert n_fits() == 2
+
+
 def test_parameters_within_an_augmentation_count(cached, images, n_fits):
     for strength, n in [(0.1, 1), (0.1, 1), (0.2, 2)]:
         cached.set_params(encoder__augmentation=Noise(strength)).fit(images)
