@@ -109,7 +109,6 @@ def our_joint_training(encoder, centers, images, batch_size, epochs):
         batch_size=batch_size,
         callbacks=[watch],
         device="cpu",
-        precision="float32",
         random_state=0,
     )
     start = time.perf_counter()

@@ -62,7 +62,6 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "lr_schedule": [StrOptions({"onecycle", "cosine", "constant"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "device": [str, torch.device, None],
-        "precision": [StrOptions({"float32", "bfloat16"}), None],
         "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose", None],
@@ -116,8 +115,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             max_epochs=self.max_epochs,
             lr=self.lr,
             device=device,
-            precision=resolve_precision(self.precision, device),
-            **self._net_params(),
+            **self._net_params(device),
         )
         train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
         self.module_ = net.module_.eval()
@@ -214,12 +212,16 @@ class _BaseAutoencoder(BaseEncoder):
     _parameter_constraints: dict = {
         **BaseEncoder._parameter_constraints,
         "activation": [StrOptions(set(ACTIVATIONS))],
+        "precision": [StrOptions({"float32", "bfloat16"}), None],
     }
     _net_class = ReconstructionNet
     _metric = "euclidean"
 
-    def _net_params(self) -> dict[str, Any]:
-        return {"augmentation": self.augmentation}
+    def _net_params(self, device: torch.device) -> dict[str, Any]:
+        return {
+            "augmentation": self.augmentation,
+            "precision": resolve_precision(self.precision, device),
+        }
 
     def _complete(self, batches: Batches) -> None:
         # The loss of a batch is from before its step: this is what the last step made.

@@ -72,6 +72,11 @@ def _can_decode(model: Any) -> bool:
     )
 
 
+def _precision_of(encoder: Any, device: torch.device) -> torch.dtype:
+    """Return the dtype that the encoder's network trains in; float32 where it says nothing."""
+    return resolve_precision(getattr(encoder, "precision", "float32"), device)
+
+
 class _BaseEmbeddingClustering(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
 ):
@@ -100,7 +105,6 @@ class _BaseEmbeddingClustering(
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}), None],
         "memory": "no_validation",
         "device": [str, torch.device, None],
-        "precision": [StrOptions({"float32", "bfloat16"}), None],
         "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose", None],
@@ -325,7 +329,6 @@ class _BaseEmbeddingClustering(
             fill = {
                 "random_state": seed,
                 "device": self.device,
-                "precision": self.precision,
                 "verbose": self.verbose,
                 "image_shape": getattr(self, "image_shape_", None),
             }
@@ -334,7 +337,7 @@ class _BaseEmbeddingClustering(
             if "data_format" in params:
                 encoder.set_params(data_format="channels_last")
             device = resolve_device(encoder.get_params().get("device"))
-            precision = resolve_precision(encoder.get_params().get("precision"), device)
+            precision = _precision_of(encoder, device)
             encoder = fit_encoder(
                 encoder,
                 self._as_encoder_is_given(array, params),
@@ -469,7 +472,7 @@ class _BaseEmbeddingClustering(
             max_epochs=self.max_epochs,
             lr=self.lr,
             device=batches.device,
-            precision=resolve_precision(self.precision, batches.device),
+            precision=_precision_of(self.encoder_, batches.device),
         )
         train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
         trained = net.module_.eval()
@@ -539,8 +542,8 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
     encoder : estimator, default=None
         What is pretrained: None for ``ConvAutoencoder()``, or any estimator of the encoder
         protocol. A ``FrozenEstimator`` around a fitted one skips the pretraining and is
-        left as it is. Where its own `random_state`, `device`, `precision`, `verbose` or
-        `image_shape` is None, it takes the value from here.
+        left as it is. Where its own `random_state`, `device`, `verbose` or `image_shape` is
+        None, it takes the value from here. Joint training has its `precision`.
     image_shape : tuple (height, width) or (height, width, channels), default=None
         Shape of the images that come as rows of a 2-D `X`. None takes a square number of
         features for a square gray image, and any other for an image one pixel high.
@@ -580,9 +583,6 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         the joint phase share one.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
-    precision : {"float32", "bfloat16"}, default=None
-        What the networks compute in while they train; everything else is float32. None takes
-        bfloat16 where the processor has it, which trains up to twice as fast.
     callbacks : list of skorch callbacks, default=None
         Called during the joint phase.
     random_state : int, RandomState instance or None, default=None
@@ -678,7 +678,6 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         batch_size: int | str | None = None,
         memory: Any = None,
         device: Any = None,
-        precision: str | None = None,
         callbacks: Sequence[Any] | None = None,
         random_state: Any = None,
         verbose: Any = None,
@@ -700,7 +699,6 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         self.batch_size = batch_size
         self.memory = memory
         self.device = device
-        self.precision = precision
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
@@ -765,8 +763,8 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
     encoder : estimator, default=None
         What is pretrained: None for ``DenseAutoencoder()``, or any estimator of the encoder
         protocol. A ``FrozenEstimator`` around a fitted one skips the pretraining and is
-        left as it is. Where its own `random_state`, `device`, `precision` or `verbose` is
-        None, it takes the value from here.
+        left as it is. Where its own `random_state`, `device` or `verbose` is None, it takes
+        the value from here. Joint training has its `precision`.
     gamma : float, default=1.0
         Weight of the clustering loss, summed over clusters and averaged over samples.
     reconstruction_weight : float, default=0.0
@@ -801,9 +799,6 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         the joint phase share one.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
-    precision : {"float32", "bfloat16"} or None, default="float32"
-        What the networks compute in while they train. None takes bfloat16 where the
-        processor has it; results then depend, in rare cases, on the units of `X`.
     callbacks : list of skorch callbacks, default=None
         Called during the joint phase.
     random_state : int, RandomState instance or None, default=None
@@ -882,7 +877,6 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         batch_size: int | str | None = None,
         memory: Any = None,
         device: Any = None,
-        precision: str | None = "float32",
         callbacks: Sequence[Any] | None = None,
         random_state: Any = None,
         verbose: Any = None,
@@ -902,7 +896,6 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         self.batch_size = batch_size
         self.memory = memory
         self.device = device
-        self.precision = precision
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose

@@ -63,9 +63,6 @@ class ContrastiveEncoder(BaseEncoder):
         most 256.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
-    precision : {"float32", "bfloat16"}, default=None
-        What the network computes in while it trains; everything else is float32. None takes
-        bfloat16 where the processor has it, which trains up to twice as fast.
     callbacks : list of skorch callbacks, default=None
         Called by skorch during training, such as ``skorch.callbacks.EarlyStopping``.
     random_state : int, RandomState instance or None, default=None
@@ -142,7 +139,6 @@ class ContrastiveEncoder(BaseEncoder):
         lr_schedule: str = "onecycle",
         batch_size: int | str = "auto",
         device: Any = None,
-        precision: str | None = None,
         callbacks: Sequence[Any] | None = None,
         random_state: Any = None,
         verbose: Any = None,
@@ -158,7 +154,6 @@ class ContrastiveEncoder(BaseEncoder):
         self.lr_schedule = lr_schedule
         self.batch_size = batch_size
         self.device = device
-        self.precision = precision
         self.callbacks = callbacks
         self.random_state = random_state
         self.verbose = verbose
@@ -179,7 +174,7 @@ class ContrastiveEncoder(BaseEncoder):
         -------
         tensor of shape ()
         """
-        return view_loss(module.project, batch, self._views(), self.temperature, generator)
+        return view_loss(module, batch, self._views(), self.temperature, generator)
 
     def _views(self) -> Any:
         if self.augmentation is not None:
@@ -187,7 +182,7 @@ class ContrastiveEncoder(BaseEncoder):
         height, width = (math.ceil(_VIEW_SHARE * side) for side in self.image_shape_[:2])
         return painting_augmentation((height, width))
 
-    def _net_params(self) -> dict[str, Any]:
+    def _net_params(self, device: torch.device) -> dict[str, Any]:
         return {"augmentation": self._views(), "temperature": self.temperature}
 
     def _complete(self, batches: Batches) -> None:

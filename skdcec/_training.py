@@ -4,7 +4,6 @@ import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -192,8 +191,9 @@ class ContrastiveNet(EmbeddingNet):
 
     def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         assert self.augmentation is not None
-        project = partial(self.compute, self.module_.project)
-        loss = view_loss(project, batch[0], self.augmentation, self.temperature, self.generator)
+        loss = view_loss(
+            self.module_, batch[0], self.augmentation, self.temperature, self.generator
+        )
         return {"loss": loss}
 
 
@@ -439,7 +439,7 @@ def augmented(
 
 
 def view_loss(
-    project: Callable[[Tensor], Tensor],
+    module: Any,
     x: Tensor,
     augmentation: Augmentation,
     temperature: float,
@@ -450,9 +450,9 @@ def view_loss(
     if views[0].shape == views[1].shape:
         # One larger batch is faster. Statistics are of each image alone, so it is the same.
         both = torch.cat(views).contiguous(memory_format=torch.channels_last)
-        first, second = project(both).chunk(2)
+        first, second = module.project(both).chunk(2)
     else:
-        first, second = (project(view) for view in views)
+        first, second = (module.project(view) for view in views)
     return contrastive_loss(first, second, temperature)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from skdcec import ConvAutoencoder
@@ -67,9 +68,8 @@ def test_a_precision_that_was_asked_for_is_taken_on_any_processor():
 
 def test_a_reduced_precision_is_for_training_alone(model, images):
     model.set_params(n_init=1)
-    exact = clone(model).set_params(precision="float32").fit(images)
-    reduced = clone(model).set_params(precision="bfloat16").fit(images)
-    assert reduced.encoder_.precision == "bfloat16"
+    exact = clone(model).set_params(encoder__precision="float32").fit(images)
+    reduced = clone(model).set_params(encoder__precision="bfloat16").fit(images)
     for name, weight in reduced.module_.state_dict().items():
         assert weight.dtype == torch.float32, name
     for fitted in (exact, reduced):
@@ -84,10 +84,16 @@ def test_a_reduced_precision_is_for_training_alone(model, images):
     np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
 
 
-def test_the_precision_of_the_encoder_is_its_own(model, images):
-    model.set_params(precision="bfloat16", encoder__precision="float32", encoder__random_state=0)
-    exact = clone(model.encoder).set_params(precision="float32", random_state=0).fit(images)
-    assert model.fit(images).encoder_.history_["loss"] == exact.history_["loss"]
+def test_joint_training_has_the_precision_of_the_encoder(model, images):
+    encoder = clone(model.encoder).set_params(random_state=0, precision="float32")
+    frozen = FrozenEstimator(encoder.fit(images))
+    exact = clone(model).set_params(encoder=frozen).fit(images)
+    # The same pretrained network: only joint training can differ now.
+    frozen.estimator.set_params(precision="bfloat16")
+    reduced = clone(model).set_params(encoder=frozen).fit(images)
+    losses = [fitted.history_["reconstruction_loss"] for fitted in (exact, reduced)]
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
 
 
 def test_generators_with_one_seed_agree_and_leave_the_global_one_alone(untouched_global_rng):
