@@ -66,9 +66,6 @@ CONTRASTIVE_MIN_IMAGES = 1000
 # What a step with the clustering loss costs, and embedding a batch, in steps of pretraining.
 JOINT_COSTS = {"autoencoder": (1.1, 0.15), "contrastive": (1.9, 0.3)}
 
-UNLIKE_QUANTILE = 0.995
-UNLIKE_MIN_IMAGES = 50
-
 MAX_SHEET_ROWS = 100
 
 
@@ -114,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _cluster(args: argparse.Namespace) -> None:
+    from skdcec._strangers import learn_strangers
+
     clock = _Clock()
     out = Path(args.out) if args.out else _default_out(args.folder)
     _claim(out, args)
@@ -136,7 +135,7 @@ def _cluster(args: argparse.Namespace) -> None:
     found.settings = _page_settings(args, found, n_clusters, plan)
     clock.lap("map")
     model.image_loading_ = _image_settings(args)
-    _learn_what_is_unlike(model, found, bunch.images)
+    learn_strangers(model, found.labels, found.embedding, bunch.images)
     with _staged(out) as folder:
         _save_model(model, folder / MODEL)
         found.save(folder)
@@ -443,6 +442,7 @@ def _tell_choice(args: argparse.Namespace, out: Path, search: Any) -> None:
 def _assign(args: argparse.Namespace) -> None:
     from sklearn.metrics import euclidean_distances
 
+    from skdcec._strangers import unlikeness
     from skdcec.report import image_table
 
     target = _target(args.out, args.force, (".csv",))
@@ -463,70 +463,17 @@ def _assign(args: argparse.Namespace) -> None:
     if out is not None and (out / NAMES).exists():
         names = _kept_names(out, _Found.load(out))
     table["name"] = [names.get(cluster, {}).get("name", "") for cluster in table["cluster"]]
-    unlikeness = _unlikeness(model, bunch.images)
-    table["unlikeness"] = [None if value is None else round(value, 4) for value in unlikeness]
-    table["flag"] = ["unlike" if (value or 0) > 1 else "" for value in unlikeness]
+    found = unlikeness(model, bunch.images)
+    if found is None:
+        _message("The model holds no limits, so no image is flagged as unlike any cluster.")
+        table["unlikeness"], table["flag"] = ([None] * len(bunch.images), [""] * len(bunch.images))
+    else:
+        table["unlikeness"] = found.round(4).tolist()
+        table["flag"] = ["unlike" if value > 1 else "" for value in found]
     _write_results(args, table, target)
     n_unlike = table["flag"].count("unlike")
     if n_unlike:
         _note(args, f"{n_unlike} of {len(bunch.paths)} images are unlike any cluster.")
-
-
-def _learn_what_is_unlike(
-    model: DeepConvEmbeddingClustering, found: _Found, images: np.ndarray
-) -> None:
-    """Keep with the model what `_unlikeness` compares with.
-
-    The distance to the nearest cluster alone misses noise, patterns and diagrams, which an
-    autoencoder embeds amid the rest but cannot reproduce; its error alone misses digits. Each
-    limit is passed by half a percent of the training images.
-    """
-    import numpy as np
-    from sklearn.covariance import LedoitWolf
-
-    if len(images) < UNLIKE_MIN_IMAGES:
-        return
-    clusters, members = np.unique(found.labels, return_inverse=True)
-    means = np.stack([found.embedding[found.labels == c].mean(axis=0) for c in clusters])
-    # Of one shape for all clusters, since small ones cannot tell their own.
-    spread = LedoitWolf(assume_centered=True).fit(found.embedding - means[members])
-    ridge = 1e-6 * np.trace(spread.covariance_) / len(spread.covariance_) + 1e-12
-    precision = np.linalg.inv(spread.covariance_ + ridge * np.eye(len(spread.covariance_)))
-    model.unlike_means_, model.unlike_whitening_ = means, np.linalg.cholesky(precision)
-    limits = np.quantile(_strangeness(model, images), UNLIKE_QUANTILE, axis=0)
-    model.unlike_limits_ = np.maximum(limits, 1e-12)
-
-
-def _unlikeness(model: DeepConvEmbeddingClustering, images: np.ndarray) -> list[float | None]:
-    """Return how far each image is from the training images; above 1 it is unlike them."""
-    if not hasattr(model, "unlike_limits_"):
-        _message("The model holds no limits, so no image is flagged as unlike any cluster.")
-        return [None] * len(images)
-    return (_strangeness(model, images) / model.unlike_limits_).max(axis=1).tolist()
-
-
-def _strangeness(model: DeepConvEmbeddingClustering, images: np.ndarray) -> np.ndarray:
-    """Return each image's distance to the nearest cluster and its reconstruction error.
-
-    Both in the pretrained space; distances in units of the spread within clusters. An encoder
-    that cannot decode has no error to tell.
-    """
-    import numpy as np
-    from sklearn.metrics import euclidean_distances
-
-    strangeness = []
-    for start in range(0, len(images), 1024):
-        some = images[start : start + 1024]
-        embedding = model.encoder_.transform(some)
-        distances = euclidean_distances(
-            embedding @ model.unlike_whitening_, model.unlike_means_ @ model.unlike_whitening_
-        )
-        columns = [distances.min(axis=1)]
-        if hasattr(model.encoder_, "inverse_transform"):
-            errors = (model.encoder_.inverse_transform(embedding) - some) ** 2
-            columns.append(errors.mean(axis=(1, 2, 3)))
-        strangeness.append(np.stack(columns, axis=1))
-    return np.concatenate(strangeness)
 
 
 # skdcec similar

@@ -144,7 +144,7 @@ class _Writer:
         if isinstance(value, np.ndarray):
             if value.dtype == object:
                 return {"names": [str(item) for item in value]}
-            self.tensors[name] = torch.from_numpy(np.array(value))
+            self.tensors[name] = torch.from_numpy(np.array(value, order="C"))
             return {"array": name}
         if isinstance(value, FrozenEstimator):
             return {"frozen": True}

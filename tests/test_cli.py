@@ -634,6 +634,13 @@ def test_all_commands_work_with_a_contrastive_encoder(folder, tmp_path, run):
     assigned = run("assign", out, folder)
     assert read_csv(assigned.out)["cluster"] == clusters["cluster"]
     assert "" not in read_csv(assigned.out)["unlikeness"]
+    assert read_csv(assigned.out)["flag"].count("unlike") <= 4
+    new = tmp_path / "new"
+    new.mkdir()
+    for seed in range(3):
+        noise = np.random.default_rng(seed).integers(0, 256, size=(16, 16, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(new / f"{seed}.png")
+    assert read_csv(run("assign", out, new).out)["flag"] == ["unlike"] * 3
     assert run("report", out).status == 0
     near = read_csv(run("similar", out, folder / "gold" / "0.png", "--top", 2).out)
     assert all(0 <= float(distance) <= 2 for distance in near["distance"])

@@ -552,3 +552,13 @@ def test_an_augmentation_with_foreign_parts_is_named_and_left_out(images, tmp_pa
     with pytest.warns(UserWarning, match="augmentation=Compose"):
         encoder.save(tmp_path / "encoder.safetensors")
     assert ConvAutoencoder.load(tmp_path / "encoder.safetensors").augmentation is None
+
+
+@pytest.mark.filterwarnings("ignore:.*clusters have members")
+def test_arrays_are_kept_in_whatever_order_they_lie_in_memory(model, images, tmp_path):
+    centers = np.asfortranarray(model.fit(images).cluster_centers_)
+    fitted = clone(model).set_params(init=centers).fit(images)
+    fitted.save(tmp_path / "model.skdcec")
+    loaded = type(fitted).load(tmp_path / "model.skdcec")
+    np.testing.assert_array_equal(loaded.init, centers)
+    np.testing.assert_array_equal(loaded.predict(images), fitted.labels_)
