@@ -564,7 +564,7 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         in another, as they are in an embedding that was only trained to reconstruct.
     n_init : int, default=10
         Runs of the mixture or of k-means, of which the best is taken.
-    max_epochs : int, default=30
+    max_epochs : int, default=20
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"
         How often the targets are recomputed on all images: after each epoch, or after so
@@ -670,7 +670,7 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         alpha: float = 1.0,
         init: Any = "gaussian-mixture",
         n_init: int = 10,
-        max_epochs: int = 30,
+        max_epochs: int = 20,
         update_interval: str | int = "epoch",
         tol: float = 1e-3,
         lr: float = 1e-3,
@@ -780,7 +780,7 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         in another, as they are in an embedding that was only trained to reconstruct.
     n_init : int, default=10
         Runs of the mixture or of k-means, of which the best is taken.
-    max_epochs : int, default=30
+    max_epochs : int, default=20
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"
         How often the targets are recomputed on all samples: after each epoch, or after so
@@ -869,7 +869,7 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         alpha: float = 1.0,
         init: Any = "gaussian-mixture",
         n_init: int = 10,
-        max_epochs: int = 30,
+        max_epochs: int = 20,
         update_interval: str | int = "epoch",
         tol: float = 1e-3,
         lr: float = 1e-3,

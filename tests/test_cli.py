@@ -439,7 +439,7 @@ def test_joint_epochs_are_as_the_help_says(run, folder, tmp_path):
     result = run("cluster", folder, "--out", tmp_path / "out", *FAST, "--epochs", "5", "--json")
     assert result.status == 0
     assert json.loads((tmp_path / "out" / "run.json").read_text())["epochs"]["pretraining"] == 5
-    assert "5 epochs of pretraining (autoencoder) and 3 of clustering" in result.err
+    assert "5 epochs of pretraining (autoencoder) and 2 of clustering" in result.err
 
 
 def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path, folder, run):
@@ -461,13 +461,13 @@ def plan_of(minutes, seconds_per_step, n, monkeypatch, epochs=None, encoder="aut
 
 def test_the_plan_fits_into_the_minutes(monkeypatch):
     fast = plan_of(10, 1e-3, 6_000, monkeypatch)
-    assert (fast.pretraining, fast.joint) == (50, 30)
+    assert (fast.pretraining, fast.joint) == (50, 20)
     slow = plan_of(10, 0.5, 6_000, monkeypatch)
     assert 1 < slow.pretraining < 50
-    assert slow.joint == round(0.6 * slow.pretraining)
+    assert slow.joint == round(0.4 * slow.pretraining)
     assert slow.training_seconds < 600 < plan_of(20, 0.5, 6_000, monkeypatch).training_seconds
     asked = plan_of(10, 0.5, 6_000, monkeypatch, epochs=70)
-    assert (asked.pretraining, asked.joint) == (70, 42)
+    assert (asked.pretraining, asked.joint) == (70, 28)
 
 
 def test_auto_takes_a_contrastive_encoder_for_many_images():
