@@ -28,7 +28,8 @@ class ContrastiveEncoder(BaseEncoder):
 
     Two views of each image, random parts with changed colours, are to be recognised as
     belonging together among the views of all other images of the batch. What is taken as the
-    embedding is mean and standard deviation, over space, of the pixels and of every layer,
+    embedding is mean and standard deviation, over space, of the pixels and of every layer, and
+    the correlations between channels of the pixels and of the first three layers,
     brought to `n_components` uncorrelated values of equal variance, and to length 1. The
     distance to use is the cosine distance; the Euclidean one ranks equally.
 

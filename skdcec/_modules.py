@@ -28,6 +28,11 @@ _GROUP_SIZE = 8
 # Size of the vectors that the contrastive loss compares.
 _VIEW_COMPONENTS = 128
 
+# How channels go together is read off the pixels and the first layers, where it costs little and
+# tells most: of so many channels each.
+_N_CORRELATED_LAYERS = 3
+_MAX_CORRELATED = 32
+
 _ALIGNMENT = 8
 
 _TINY_VARIANCE = 1e-6
@@ -153,8 +158,9 @@ class ContrastiveModule(nn.Module):
     """Convolutions whose statistics at every depth are the embedding of an image.
 
     Strided 3x3 convolutions with group normalisation run over the image. What is read off is
-    mean and standard deviation, over space, of the pixels and of each layer: how a painting
-    is made shows at several depths. ``project`` leads on to where views are compared,
+    mean and standard deviation, over space, of the pixels and of each layer, and how channels
+    of the first layers are correlated: how a painting is made shows at several depths.
+    ``project`` leads on to where views are compared,
     ``encode`` to the embedding, by a linear layer that `whiten` sets. As statistics do not
     depend on the size of a map, neither do the weights, and views may be smaller than images.
 
@@ -185,7 +191,10 @@ class ContrastiveModule(nn.Module):
             )
             for n_in, n_out in itertools.pairwise([n_channels, *filters])
         )
-        n_statistics = 2 * (n_channels + sum(filters))
+        n_statistics = 2 * (n_channels + sum(filters)) + sum(
+            math.comb(min(n, _MAX_CORRELATED), 2)
+            for n in [n_channels, *filters[:_N_CORRELATED_LAYERS]]
+        )
         # Rows that are aligned in memory are multiplied in one order, wherever they stand.
         self.n_padding = -n_statistics % _ALIGNMENT
         width = filters[-1]
@@ -206,15 +215,17 @@ class ContrastiveModule(nn.Module):
         return self.head(x.mean(dim=(2, 3)))
 
     def statistics(self, x: Tensor) -> Tensor:
-        """Return mean and standard deviation of the pixels and of each layer's channels.
+        """Return mean, standard deviation and correlations of the pixels' and layers' channels.
 
         The rows end in zeros, up to a multiple of 8 values.
         """
-        parts = [_mean_and_deviation(x)]
-        for layer in self.layers:
+        moments, correlations = [_mean_and_deviation(x)], [_correlations(x)]
+        for depth, layer in enumerate(self.layers):
             x = layer(x)
-            parts.append(_mean_and_deviation(x))
-        return nn.functional.pad(torch.cat(parts, dim=1), (0, self.n_padding))
+            moments.append(_mean_and_deviation(x))
+            if depth < _N_CORRELATED_LAYERS:
+                correlations.append(_correlations(x))
+        return nn.functional.pad(torch.cat(moments + correlations, dim=1), (0, self.n_padding))
 
     def encode(self, x: Tensor) -> Tensor:
         """Map a batch to embeddings of shape (n_samples, n_components)."""
@@ -279,6 +290,17 @@ def _mean_and_deviation(maps: Tensor) -> Tensor:
     variance, mean = torch.var_mean(maps.flatten(2).contiguous(), dim=2, correction=0)
     # The root has no slope at 0, where a map is constant.
     return torch.cat([mean, (variance + _TINY_VARIANCE).sqrt()], dim=1)
+
+
+def _correlations(maps: Tensor) -> Tensor:
+    """Return the correlation over space of each pair of the first channels, (n, n_pairs)."""
+    values = maps[:, :_MAX_CORRELATED].flatten(2).contiguous()
+    values = values - values.mean(dim=2, keepdim=True)
+    covariances = values @ values.transpose(1, 2) / values.shape[2]
+    deviations = (covariances.diagonal(dim1=1, dim2=2) + _TINY_VARIANCE).sqrt()
+    correlations = covariances / (deviations[:, :, None] * deviations[:, None, :])
+    first, second = torch.triu_indices(values.shape[1], values.shape[1], offset=1)
+    return correlations[:, first, second]
 
 
 def _halving(size: tuple[int, int], kernel: int) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def test_the_moments_do_not_depend_on_the_batches(images, monkeypatch):
     np.testing.assert_allclose(contrastive().fit(images).transform(images), one_batch, atol=1e-4)
 
 
-def test_statistics_are_means_and_deviations_of_pixels_and_layers():
+def test_statistics_are_moments_and_correlations_of_pixels_and_layers():
     module = ContrastiveModule(2, 3, (4, 8), torch.Generator().manual_seed(0))
     batch = torch.rand(5, 2, 9, 6, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -81,7 +81,13 @@ def test_statistics_are_means_and_deviations_of_pixels_and_layers():
     assert torch.allclose(rows[:, 2:4], batch.std(dim=(2, 3), correction=0), atol=1e-4)
     assert torch.allclose(rows[:, 12:20], last.mean(dim=(2, 3)), atol=1e-5)
     assert torch.allclose(rows[:, 20:28], last.std(dim=(2, 3), correction=0), atol=1e-2)
-    assert (rows[:, 28:] == 0).all()
+    # One pair of channels in the pixels, then 6 of the first layer and 28 of the second.
+    assert (rows[:, 28 + 1 + 6 + 28 :] == 0).all()
+    for image, row in zip(last.flatten(2), rows, strict=True):
+        pairs = torch.corrcoef(image)[tuple(torch.triu_indices(8, 8, offset=1))].nan_to_num()
+        assert torch.allclose(row[35:63], pairs, atol=0.02)
+    pixels = torch.stack([torch.corrcoef(image)[0, 1] for image in batch.flatten(2)])
+    assert torch.allclose(rows[:, 28], pixels, atol=1e-3)
 
 
 def test_bytes_fractions_and_floats_up_to_255_give_the_same_embedding(images):
