@@ -73,8 +73,9 @@ def _can_decode(model: Any) -> bool:
 
 
 def _precision_of(encoder: Any, device: torch.device) -> torch.dtype:
-    """Return the dtype that the encoder's network trains in; float32 where it says nothing."""
-    return resolve_precision(getattr(encoder, "precision", "float32"), device)
+    """Return the dtype that the encoder's network trains in; float32 if it is not one of ours."""
+    own = isinstance(encoder, (ConvAutoencoder, DenseAutoencoder))
+    return resolve_precision(encoder.precision if own else "float32", device)
 
 
 class _BaseEmbeddingClustering(

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_memory
 _FORMAT = 1
 
 # What a fitted encoder does not depend on, or what the key holds in another form.
-_NOT_IN_KEY = {"verbose", "callbacks", "device", "precision"}
+_NOT_IN_KEY = {"verbose", "callbacks", "device"}
 
 
 def fit_encoder(

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import euclidean_distances
 
@@ -108,5 +107,5 @@ def _learn_statistics(model: Any, images: Any) -> None:
 def _statistics(model: Any, images: Any) -> np.ndarray:
     encoder = model.encoder_
     device = next(encoder.module_.parameters()).device
-    batches = Batches(np.asarray(images), encoder.scale_, torch.device(device))
+    batches = Batches(np.asarray(images), encoder.scale_, device)
     return map_batches(encoder.module_.statistics, batches).numpy()

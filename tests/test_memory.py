@@ -191,8 +191,7 @@ def test_fits_that_differ_in_the_pretraining_do_not_share_it(cached, images, n_f
 
 
 @clusters_may_die
-def test_a_precision_left_to_the_machine_shares_with_the_one_it_takes(cached, images, n_fits):
-    cached.fit(images)
+def test_fits_in_another_precision_do_not_share_a_pretraining(cached, images, n_fits):
     cached.set_params(encoder__precision="float32").fit(images)
     cached.set_params(encoder__precision="bfloat16").fit(images)
     assert n_fits() == 2
