@@ -78,6 +78,24 @@ def test_the_default_layers_are_those_of_guo_et_al():
     assert [c.kernel_size for c in mirrors] == [(3, 3), (5, 5), (5, 5)]
 
 
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 5), (4, 7), (7, 4), (1, 5), (28, 28)])
+def test_the_decoder_is_made_of_the_transposed_convolutions_of_the_encoder(size):
+    module = conv((*size, 2), 3, (4, 5))
+    _, _, act, first, _, second = module.decoder
+    x = torch.randn(2, 5, *(math.ceil(math.ceil(n / 2) / 2) for n in size), generator=generator())
+    for layer, shape in ((first, [math.ceil(n / 2) for n in size]), (second, size)):
+        undone = nn.functional.conv_transpose2d(
+            act(x),
+            layer.weight,
+            layer.bias,
+            layer.stride,
+            layer.padding,
+            output_padding=[int(n > 1 and n % 2 == 0) for n in shape],
+        )
+        torch.testing.assert_close(layer(x), undone)
+        x = undone
+
+
 @pytest.mark.parametrize(
     "module",
     [conv(), DenseAutoencoderModule(6, 3, (5, 4), "relu", generator())],
