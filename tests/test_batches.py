@@ -104,7 +104,9 @@ def test_a_batch_size_that_is_set_is_obeyed(batch_size, expected):
     assert plan_batches(100, batch_size) == (expected, 1)
 
 
-@pytest.mark.parametrize("n_samples", [1, 2, 15, 17, 60, 100, 150, 200, 500, 1797, 10_000, 16_384, 10**6])
+@pytest.mark.parametrize(
+    "n_samples", [1, 2, 15, 17, 60, 100, 150, 200, 500, 1797, 10_000, 16_384, 10**6]
+)
 def test_auto_takes_steps_enough_for_few_images_and_large_batches_for_many(n_samples):
     batch_size, n_passes = plan_batches(n_samples, "auto")
     n_batches = math.ceil(n_samples / batch_size)
