@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skdcec._functional import student_t_assignment
+from skdcec._upsampling import Upsampling
 
 # In place where the gradient can be taken from the result: the pass over memory that this saves is
 # a twenty-fifth of a training step.
@@ -94,7 +95,7 @@ class ConvAutoencoderModule(AutoencoderModule):
         for i, (n_in, n_out) in enumerate(itertools.pairwise([channels, *filters])):
             geometry = _halving(size, kernel=3 if i == len(filters) - 1 else 5)
             convolutions += [nn.Conv2d(n_in, n_out, **geometry, device="meta"), act()]
-            mirror = _Doubling(n_out, n_in, size, geometry)
+            mirror = Upsampling(n_out, n_in, size, geometry)
             mirrors.append((act(), mirror))
             size = (math.ceil(size[0] / 2), math.ceil(size[1] / 2))
         code_shape = (filters[-1], *size)
@@ -266,27 +267,6 @@ class ClusteringModule(nn.Module):
 def normalize_embedding(code: Tensor, metric: str) -> Tensor:
     """Scale embeddings to unit length where the metric is "cosine"."""
     return nn.functional.normalize(code) if metric == "cosine" else code
-
-
-class _Doubling(nn.ConvTranspose2d):
-    """Transposed convolution that undoes a halving, back to images of the size given.
-
-    Halving maps an even length and the odd one below it to the same size. The way back leads to the
-    even one, which loses its last row for the other: on a CPU, PyTorch takes up to five times as
-    long to get to an odd length directly.
-    """
-
-    def __init__(self, n_in: int, n_out: int, size: tuple[int, int], geometry: dict[str, Any]):
-        padding = tuple(stride - 1 for stride in geometry["stride"])
-        super().__init__(n_in, n_out, **geometry, output_padding=padding, device="meta")
-        self.size = size
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        doubled = super().forward(x)
-        if doubled.shape[2:] == self.size:
-            return doubled
-        height, width = self.size
-        return doubled[:, :, :height, :width].contiguous(memory_format=torch.channels_last)
 
 
 class _GroupNorm(nn.GroupNorm):

@@ -12,9 +12,12 @@ from skdcec._modules import (
     ClusteringModule,
     ConvAutoencoderModule,
     DenseAutoencoderModule,
+    _halving,
+    initialize_weights,
     normalize_embedding,
     use_channels_last,
 )
+from skdcec._upsampling import Upsampling
 
 SHAPES = [
     (1, 1, 1),
@@ -78,22 +81,31 @@ def test_the_default_layers_are_those_of_guo_et_al():
     assert [c.kernel_size for c in mirrors] == [(3, 3), (5, 5), (5, 5)]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 5), (4, 7), (7, 4), (1, 5), (28, 28)])
-def test_the_decoder_is_made_of_the_transposed_convolutions_of_the_encoder(size):
-    module = conv((*size, 2), 3, (4, 5))
-    _, _, act, first, _, second = module.decoder
-    x = torch.randn(2, 5, *(math.ceil(math.ceil(n / 2) / 2) for n in size), generator=generator())
-    for layer, shape in ((first, [math.ceil(n / 2) for n in size]), (second, size)):
-        undone = nn.functional.conv_transpose2d(
-            act(x),
-            layer.weight,
-            layer.bias,
-            layer.stride,
-            layer.padding,
-            output_padding=[int(n > 1 and n % 2 == 0) for n in shape],
-        )
-        torch.testing.assert_close(layer(x), undone)
-        x = undone
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (5, 5), (4, 7), (7, 4), (1, 5), (28, 28)])
+@pytest.mark.parametrize("n_out", [1, 3, 8])
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_upsampling_is_the_transposed_convolution_and_has_its_gradients(size, n_out, kernel):
+    layer = Upsampling(5, n_out, size, _halving(size, kernel))
+    initialize_weights(layer, generator())
+    layer.double()
+    nn.init.normal_(layer.bias, generator=generator())
+    halved = (3, 5, *(math.ceil(length / 2) for length in size))
+    x = torch.randn(halved, generator=generator(), dtype=torch.double, requires_grad=True)
+    expected = nn.functional.conv_transpose2d(
+        x,
+        layer.weight,
+        layer.bias,
+        layer.stride,
+        layer.padding,
+        output_padding=[int(length > 1 and length % 2 == 0) for length in size],
+    )
+    torch.testing.assert_close(layer(x), expected)
+    slope = torch.randn(expected.shape, generator=generator(), dtype=torch.double)
+    inputs = (x, layer.weight, layer.bias)
+    torch.testing.assert_close(
+        torch.autograd.grad(layer(x), inputs, slope),
+        torch.autograd.grad(expected, inputs, slope),
+    )
 
 
 @pytest.mark.parametrize(
