@@ -22,6 +22,9 @@ from skdcec.augmentation import painting_augmentation
 # the pixels to train on.
 _VIEW_SHARE = 0.75
 
+# Of the embedding: directions in which images differ more keep a little of that.
+_WHITENING = 0.75
+
 
 class ContrastiveEncoder(BaseEncoder):
     """Embed images by a network that learned which changes do not matter.
@@ -30,8 +33,8 @@ class ContrastiveEncoder(BaseEncoder):
     belonging together among the views of all other images of the batch. What is taken as the
     embedding is mean and standard deviation, over space, of the pixels and of every layer, and
     the correlations between channels of the pixels and of the first three layers,
-    brought to `n_components` uncorrelated values of equal variance, and to length 1. The
-    distance to use is the cosine distance; the Euclidean one ranks equally.
+    brought to `n_components` uncorrelated values of little different variance, and to
+    length 1. The distance to use is the cosine distance; the Euclidean one ranks equally.
 
     Parameters
     ----------
@@ -190,7 +193,7 @@ class ContrastiveEncoder(BaseEncoder):
         """Set the last layer, which takes no part in the comparison of views."""
         mean, covariance = _mean_and_covariance(self.module_, batches)
         check_finite(covariance, self.lr)
-        weight, bias = whitening(mean, covariance, int(self.n_components))
+        weight, bias = whitening(mean, covariance, int(self.n_components), _WHITENING)
         with torch.no_grad():
             self.module_.whitening.weight.copy_(weight)
             self.module_.whitening.bias.copy_(bias)

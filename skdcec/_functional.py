@@ -122,8 +122,10 @@ def contrastive_loss(first: Tensor, second: Tensor, temperature: float) -> Tenso
     return torch.nn.functional.cross_entropy(similarity, partner)
 
 
-def whitening(mean: Tensor, covariance: Tensor, n_components: int) -> tuple[Tensor, Tensor]:
-    """Linear map to the leading principal components, uncorrelated and of variance 1.
+def whitening(
+    mean: Tensor, covariance: Tensor, n_components: int, strength: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Linear map to the leading principal components, of equal or of less unequal variance.
 
     Features are brought to variance 1 first, so that none counts for its unit.
 
@@ -132,12 +134,16 @@ def whitening(mean: Tensor, covariance: Tensor, n_components: int) -> tuple[Tens
     mean : tensor of shape (n_features,), dtype float64
     covariance : tensor of shape (n_features, n_features), dtype float64
     n_components : int
+    strength : float
+        1 brings all components to variance 1, 0 leaves them as principal component analysis
+        does; a variance v becomes ``v ** (1 - strength)``.
 
     Returns
     -------
     weight : tensor of shape (n_components, n_features)
     bias : tensor of shape (n_components,)
-        ``weight @ x + bias`` is white. What has next to no variance is mapped to 0.
+        ``weight @ x + bias`` has these variances, mean 0 and no correlations. What has next to no
+        variance is mapped to 0.
     """
     deviation = covariance.diagonal().clamp_min(0).sqrt()
     inverse = torch.where(deviation > _TINY_SHARE * mean.abs() + 1e-9, 1 / deviation, 0.0)
@@ -147,7 +153,7 @@ def whitening(mean: Tensor, covariance: Tensor, n_components: int) -> tuple[Tens
     variances, directions = variances.flip(0)[:n_kept], directions.flip(1)[:, :n_kept]
     # A direction and its opposite serve alike; the choice shall not be left to the solver.
     largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
-    rows = (directions * largest.sign() / variances.sqrt()).T * inverse
+    rows = (directions * largest.sign() * variances.pow(-strength / 2)).T * inverse
     weight = torch.zeros(n_components, len(mean), dtype=rows.dtype)
     weight[:n_kept] = rows
     return weight, -weight @ mean

@@ -207,6 +207,17 @@ def test_whitened_rows_are_uncorrelated_with_variance_1_whatever_the_units():
     assert torch.allclose((mixed * units + 7) @ weight.T + bias, white, atol=1e-6)
 
 
+@pytest.mark.parametrize("strength", [0, 0.75])
+def test_whitening_in_part_leaves_a_power_of_the_variances(strength):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(500, 3, generator=generator).double()
+    rows[:, 1] += rows[:, 0]
+    weight, bias = whitening(*moments(rows), 3, strength)
+    variances = torch.linalg.eigvalsh(torch.corrcoef(rows.T)).flip(0)
+    _, covariance = moments(rows @ weight.T + bias)
+    assert torch.allclose(covariance, variances.pow(1 - strength).diag(), atol=1e-9)
+
+
 def test_directions_without_variance_are_0():
     rows = torch.arange(10).double()[:, None] * torch.tensor([[1.0, -2.0, 0.0]]).double() + 3
     weight, bias = whitening(*moments(rows), 5)
