@@ -66,7 +66,9 @@ class _OnCPU(torch.autograd.Function):
         else:
             output_padding = [s - 1 for s in stride]
             result = conv_transpose2d(x, weight, bias, stride, padding, output_padding)
-        return _crop(result, size)
+        result = _crop(result, size)
+        # What follows may work in place, which PyTorch refuses on a view made in here.
+        return result.clone() if result._is_view() else result
 
     @staticmethod
     @once_differentiable

@@ -108,6 +108,15 @@ def test_upsampling_is_the_transposed_convolution_and_has_its_gradients(size, n_
     )
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (3, 1), (3, 3), (4, 4)])
+@pytest.mark.parametrize("n_samples", [1, 2])
+def test_what_follows_the_upsampling_may_work_in_place(size, n_samples):
+    module = conv((*size, 1), 2, (4, 8))
+    images = torch.rand(n_samples, 1, *size, generator=generator())
+    module.decode(module.encode(images)).sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
 @pytest.mark.parametrize(
     "module",
     [conv(), DenseAutoencoderModule(6, 3, (5, 4), "relu", generator())],
