@@ -108,7 +108,7 @@ def test_upsampling_is_the_transposed_convolution_and_has_its_gradients(size, n_
     )
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 3), (3, 1), (3, 3), (4, 4)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 3), (1, 5), (5, 1), (5, 5), (4, 4)])
 @pytest.mark.parametrize("n_samples", [1, 2])
 def test_what_follows_the_upsampling_may_work_in_place(size, n_samples):
     module = conv((*size, 1), 2, (4, 8))
