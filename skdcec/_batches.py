@@ -13,9 +13,9 @@ _INFERENCE_VALUES = 2**22
 
 # What "auto" means for a batch size: so many steps per epoch, within bounds: larger batches
 # gain no speed, and the gradient of smaller ones is mostly noise. Where the smallest batch
-# leaves few steps, an epoch passes over the data as often as comes closest to a minimum.
+# leaves few steps, an epoch passes over the data as often as comes closest to another number.
 AUTO_STEPS_PER_EPOCH = 64
-MIN_AUTO_STEPS_PER_EPOCH = 16
+AUTO_STEPS_OF_FEW_IMAGES = 16
 AUTO_BATCH_SIZE = 256
 MIN_AUTO_BATCH_SIZE = 16
 
@@ -122,7 +122,7 @@ def plan_batches(n_samples: int, batch_size: int | str) -> tuple[int, int]:
         return min(int(batch_size), n_samples), 1
     size = min(AUTO_BATCH_SIZE, max(MIN_AUTO_BATCH_SIZE, n_samples // AUTO_STEPS_PER_EPOCH))
     size = min(size, n_samples)
-    return size, max(1, round(MIN_AUTO_STEPS_PER_EPOCH / math.ceil(n_samples / size)))
+    return size, max(1, round(AUTO_STEPS_OF_FEW_IMAGES / math.ceil(n_samples / size)))
 
 
 def map_batches(

@@ -13,7 +13,8 @@ from filelock import FileLock
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 
-_FORMAT = 1
+# Raised whenever an equal fit would return another encoder than it did.
+_FORMAT = 2
 
 # What a fitted encoder does not depend on, or what the key holds in another form.
 _NOT_IN_KEY = {"verbose", "callbacks", "device"}

@@ -46,7 +46,7 @@ class Upsampling(nn.ConvTranspose2d):
 class _OnCPU(torch.autograd.Function):
     """The same with gradients from the convolution that it transposes.
 
-    They are equal to those that PyTorch computes, in three quarters of the time.
+    They are those that PyTorch computes, but a fifth faster.
     """
 
     @staticmethod
@@ -66,9 +66,7 @@ class _OnCPU(torch.autograd.Function):
         else:
             output_padding = [s - 1 for s in stride]
             result = conv_transpose2d(x, weight, bias, stride, padding, output_padding)
-        result = _crop(result, size)
-        # What follows may work in place, which PyTorch refuses on a view made in here.
-        return result.clone() if result._is_view() else result
+        return _crop(result, size)
 
     @staticmethod
     @once_differentiable
@@ -86,10 +84,11 @@ class _OnCPU(torch.autograd.Function):
 
 
 def _crop(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return images of a size, in memory of their own where that is another one."""
-    if images.shape[2:] != size:
-        images = images[:, :, : size[0], : size[1]]
-    return images.contiguous(memory_format=torch.channels_last)
+    """Return images of a size, in memory of their own, so that what follows may work in place."""
+    if images.shape[2:] == size:
+        return images.contiguous(memory_format=torch.channels_last)
+    height, width = size
+    return images[:, :, :height, :width].clone(memory_format=torch.channels_last)
 
 
 def _by_pixel_shuffle(x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:

@@ -675,6 +675,15 @@ def test_an_encoder_of_vectors_is_handed_rows_in_canonical_order(images):
     np.testing.assert_array_equal(model.labels_, dcec(**params).fit(images).labels_)
 
 
+class EncoderWithPrecision(LinearEncoder):
+    precision = "medium"
+
+
+def test_a_precision_of_another_encoder_is_its_own_affair(rows):
+    model = dec(encoder=EncoderWithPrecision(), reconstruction_weight=0.0).fit(rows)
+    np.testing.assert_array_equal(model.labels_, model.predict(rows))
+
+
 class ImageEncoder(LinearEncoder):
     """An encoder that wants to know the shape of images, and knows one order of axes."""
 

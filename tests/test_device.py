@@ -8,30 +8,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from skdcec import ConvAutoencoder
 from skdcec._device import cpu_state, make_generator, on_cpu, resolve_device, resolve_precision
-
-
-class ConvEncoder(TransformerMixin, BaseEstimator):
-    """An encoder that is not of this package."""
-
-    def __init__(self, model=None, images=None):
-        self.model = model
-        self.images = images
-        encoder = clone(model.encoder).set_params(random_state=0).fit(images)
-        self.module_, self.metric_, self.scale_ = encoder.module_, "euclidean", encoder.scale_
-        self.image_shape_ = encoder.image_shape_
-
-    def fit(self, X, y=None):
-        return self
-
-    def transform(self, X):
-        raise NotImplementedError
-
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -100,14 +82,6 @@ def test_a_reduced_precision_is_for_training_alone(model, images):
     losses = [fitted.encoder_.history_["loss"] for fitted in (exact, reduced)]
     assert losses[0] != losses[1]
     np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
-
-
-def test_a_precision_of_another_encoder_is_its_own_affair(model, images):
-    class OtherEncoder(ConvEncoder):
-        precision = "medium"
-
-    fitted = clone(model).set_params(encoder=FrozenEstimator(OtherEncoder(model, images)))
-    assert fitted.set_params(max_epochs=1).fit(images).n_iter_ == 1
 
 
 def test_joint_training_has_the_precision_of_the_encoder(model, images):
