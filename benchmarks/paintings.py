@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import time
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -501,11 +502,11 @@ def draw_curves(path, scores, times):
     }
     for panel, (title, (space, name)) in zip(panels, curves.items(), strict=False):
         for method in METHODS:
-            points = sorted(
-                (k, line[space][name])
-                for (m, s, k), line in scores.items()
-                if (m, s) == (method, 0)
-            )
+            found = defaultdict(list)
+            for (m, _, k), line in scores.items():
+                if m == method:
+                    found[k].append(line[space][name])
+            points = sorted((k, np.mean(values)) for k, values in found.items())
             if points:
                 panel.plot(*zip(*points, strict=True), marker="o", markersize=3.5, label=method)
         panel.set(title=title, xlabel="number of clusters")
@@ -536,7 +537,7 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--size", type=int, default=64, help="pixels of a side (default: 64)")
     parser.add_argument("--sample", type=int, help="only so many images, evenly spaced")
-    parser.add_argument("--epochs", type=int, help="of pretraining, and 3/5 as many of clustering")
+    parser.add_argument("--epochs", type=int, help="of pretraining, clustering in proportion")
     default = ContrastiveEncoder().max_epochs
     parser.add_argument("--contrastive-epochs", type=int, default=default, help="of that encoder")
     parser.add_argument("--paper-epochs", type=int, default=200, help="the paper's pretraining")

@@ -158,7 +158,7 @@ def main():
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--augmented-epochs", type=int, default=400, help="of pretraining")
+    parser.add_argument("--augmented-epochs", type=int, default=100, help="of pretraining")
     parser.add_argument("--threads", type=int, help="of PyTorch (default: its own choice)")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     parser.add_argument("--quick", action="store_true", help="only see whether this runs")
