@@ -215,12 +215,18 @@ class ContrastiveModule(nn.Module):
 
         The rows end in zeros, up to a multiple of 8 values.
         """
-        moments, correlations = [_mean_and_deviation(x)], [_correlations(x)]
-        for depth, layer in enumerate(self.layers):
+        moments, correlations = [], []
+        for depth, layer in enumerate([nn.Identity(), *self.layers]):
             x = layer(x)
-            moments.append(_mean_and_deviation(x))
-            if depth < _N_CORRELATED_LAYERS:
-                correlations.append(_correlations(x))
+            # Along memory, sums are added up in one order, wherever in the batch an image stands.
+            values = x.flatten(2).contiguous()
+            mean = values.mean(dim=2, keepdim=True)
+            centered = values - mean
+            # The root has no slope at 0, where a map is constant. (`torch.std_mean` is far slower.)
+            deviation = (centered.square().mean(dim=2) + _TINY_VARIANCE).sqrt()
+            moments += [mean[:, :, 0], deviation]
+            if depth <= _N_CORRELATED_LAYERS:
+                correlations.append(_correlations(centered[:, :_MAX_CORRELATED]))
         return nn.functional.pad(torch.cat(moments + correlations, dim=1), (0, self.n_padding))
 
     def encode(self, x: Tensor) -> Tensor:
@@ -280,22 +286,12 @@ def _n_groups(n_channels: int) -> int:
     return n_channels // _GROUP_SIZE if n_channels % _GROUP_SIZE == 0 else 1
 
 
-def _mean_and_deviation(maps: Tensor) -> Tensor:
-    """Return both for each channel of (n, C, H, W) maps, as (n, 2 C)."""
-    # Along memory, sums are added up in one order, wherever in the batch an image stands.
-    variance, mean = torch.var_mean(maps.flatten(2).contiguous(), dim=2, correction=0)
-    # The root has no slope at 0, where a map is constant.
-    return torch.cat([mean, (variance + _TINY_VARIANCE).sqrt()], dim=1)
-
-
-def _correlations(maps: Tensor) -> Tensor:
-    """Return the correlation over space of each pair of the first channels, (n, n_pairs)."""
-    values = maps[:, :_MAX_CORRELATED].flatten(2).contiguous()
-    values = values - values.mean(dim=2, keepdim=True)
-    covariances = values @ values.transpose(1, 2) / values.shape[2]
+def _correlations(centered: Tensor) -> Tensor:
+    """Return the correlation of each pair of channels, from (n, C, n_pixels) to (n, n_pairs)."""
+    covariances = centered @ centered.transpose(1, 2) / centered.shape[2]
     deviations = (covariances.diagonal(dim1=1, dim2=2) + _TINY_VARIANCE).sqrt()
     correlations = covariances / (deviations[:, :, None] * deviations[:, None, :])
-    first, second = torch.triu_indices(values.shape[1], values.shape[1], offset=1)
+    first, second = torch.triu_indices(centered.shape[1], centered.shape[1], offset=1)
     return correlations[:, first, second]
 
 
