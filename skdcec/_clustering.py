@@ -31,7 +31,6 @@ from skdcec import _persistence
 from skdcec._autoencoder import ConvAutoencoder, DenseAutoencoder, decode_embedding
 from skdcec._batches import Batches, map_batches, plan_batches
 from skdcec._device import cpu_state, make_generator, resolve_device, resolve_precision
-from skdcec._functional import student_t_assignment
 from skdcec._images import (
     restore_layout,
     validate_images,
@@ -39,7 +38,7 @@ from skdcec._images import (
     warn_of_other_range,
 )
 from skdcec._memory import fit_encoder
-from skdcec._modules import ClusteringModule, normalize_embedding
+from skdcec._modules import ClusteringModule, normalize_embedding, soft_assignment
 from skdcec._training import (
     ClusteringNet,
     Schedule,
@@ -467,8 +466,9 @@ class _BaseEmbeddingClustering(
             loss_names=loss_names,
             schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
             generator=generator,
-            # An encoder with its own term makes its views there; they may be of another size.
-            augmentation=None if joint_loss else encoder_params.get("augmentation"),
+            augmentation=getattr(
+                self.encoder_, "augmentation_", encoder_params.get("augmentation")
+            ),
             callbacks=[("target_refresh", refresh), *(self.callbacks or ())],
             max_epochs=self.max_epochs,
             lr=self.lr,
@@ -478,7 +478,8 @@ class _BaseEmbeddingClustering(
         train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
         trained = net.module_.eval()
         self.module_ = trained.encoder
-        self.cluster_centers_ = trained.centers.detach().cpu().numpy()
+        centers_found = normalize_embedding(trained.centers.detach(), self._metric)
+        self.cluster_centers_ = centers_found.cpu().numpy()
         names = {name: f"train_{name}" for name in ("loss", *loss_names)}
         self.history_ = epoch_history(net, {**names, "label_change": "label_change"})
         self.n_iter_ = len(self.history_["loss"])
@@ -497,7 +498,7 @@ class _BaseEmbeddingClustering(
         embed = self._embedder(self.module_)
         centers = torch.tensor(self.cluster_centers_, device=batches.device)
         return map_batches(
-            lambda batch: student_t_assignment(embed(batch), centers, self.alpha), batches
+            lambda batch: soft_assignment(embed(batch), centers, self.alpha, self._metric), batches
         )
 
     def _batches(self, X: Any) -> Batches:
@@ -556,7 +557,9 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         Weight of the reconstruction loss, the mean over all values of a batch. 0 trains
         without the decoder.
     alpha : float, default=1.0
-        Degrees of freedom of the Student's t soft assignment.
+        Degrees of freedom of the Student's t soft assignment. Not used where the encoder's
+        metric is the cosine: there the soft assignment is the softmax of ten times the
+        cosines with the centers.
     init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
             clusterer, default="gaussian-mixture"
         Where the centers start: the means of the clusters that a Gaussian mixture, k-means
@@ -597,7 +600,7 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
     labels_ : ndarray of shape (n_samples,), dtype int64
         Cluster of each image, equal to ``predict`` of the same images.
     cluster_centers_ : ndarray of shape (n_clusters, n_components), dtype float32
-        Centers in the refined embedding.
+        Centers in the refined embedding; of length 1 where the metric is the cosine.
     encoder_ : estimator
         The pretrained encoder, untouched by the joint phase: its embedding is the space
         that models with other numbers of clusters share.
@@ -772,7 +775,9 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         Weight of the reconstruction loss, the mean over all values of a batch. 0 trains
         without the decoder.
     alpha : float, default=1.0
-        Degrees of freedom of the Student's t soft assignment.
+        Degrees of freedom of the Student's t soft assignment. Not used where the encoder's
+        metric is the cosine: there the soft assignment is the softmax of ten times the
+        cosines with the centers.
     init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
             clusterer, default="gaussian-mixture"
         Where the centers start: the means of the clusters that a Gaussian mixture, k-means
@@ -813,7 +818,7 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
     labels_ : ndarray of shape (n_samples,), dtype int64
         Cluster of each sample, equal to ``predict`` of the same samples.
     cluster_centers_ : ndarray of shape (n_clusters, n_components), dtype float32
-        Centers in the refined embedding.
+        Centers in the refined embedding; of length 1 where the metric is the cosine.
     encoder_ : estimator
         The pretrained encoder, untouched by the joint phase.
     module_ : torch.nn.Module

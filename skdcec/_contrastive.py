@@ -78,6 +78,8 @@ class ContrastiveEncoder(BaseEncoder):
     ----------
     module_ : torch.nn.Module
         The trained network, with ``encode``, and ``project`` for views.
+    augmentation_ : callable
+        What makes the views: `augmentation`, or the default for images of this size.
     image_shape_ : tuple (height, width, channels)
     scale_ : float
         What pixel values are divided by.
@@ -178,16 +180,18 @@ class ContrastiveEncoder(BaseEncoder):
         -------
         tensor of shape ()
         """
-        return view_loss(module, batch, self._views(), self.temperature, generator)
+        return view_loss(module, batch, self.augmentation_, self.temperature, generator)
 
-    def _views(self) -> Any:
+    @property
+    def augmentation_(self) -> Any:
+        """What makes the views: `augmentation`, or the default for images of this size."""
         if self.augmentation is not None:
             return self.augmentation
         height, width = (math.ceil(_VIEW_SHARE * side) for side in self.image_shape_[:2])
         return painting_augmentation((height, width))
 
     def _net_params(self, device: torch.device) -> dict[str, Any]:
-        return {"augmentation": self._views(), "temperature": self.temperature}
+        return {"augmentation": self.augmentation_, "temperature": self.temperature}
 
     def _complete(self, batches: Batches) -> None:
         """Set the last layer, which takes no part in the comparison of views."""

@@ -37,6 +37,38 @@ def student_t_assignment(embedding: Tensor, centers: Tensor, alpha: float = 1.0)
     return torch.softmax(log_kernel, dim=1)
 
 
+def cosine_assignment(embedding: Tensor, centers: Tensor, temperature: float = 0.1) -> Tensor:
+    """Soft assignment of directions to clusters by a von Mises-Fisher kernel.
+
+    In many dimensions, points of length 1 are nearly equally far from all centers, so a
+    Student's t kernel would tell next to nothing apart.
+
+    Parameters
+    ----------
+    embedding : tensor of shape (n_samples, n_components)
+        Embedded points, of length 1.
+    centers : tensor of shape (n_clusters, n_components)
+        Cluster centers, of any length.
+    temperature : float, default=0.1
+        What cosine similarities are divided by.
+
+    Returns
+    -------
+    tensor of shape (n_samples, n_clusters)
+        ``q``, whose rows sum to 1.
+
+    References
+    ----------
+    Banerjee, Dhillon, Ghosh & Sra, *Clustering on the Unit Hypersphere using von
+    Mises-Fisher Distributions*, JMLR 2005, equation 4.1, with equal weights and
+    concentrations.
+    """
+    directions = torch.nn.functional.normalize(centers)
+    # Products rather than a matrix product: the same for a row whatever rows stand beside it.
+    cosine = (embedding.unsqueeze(1) * directions).sum(dim=2)
+    return torch.softmax(cosine / temperature, dim=1)
+
+
 def target_distribution(assignment: Tensor) -> Tensor:
     """Sharpened targets that favour confident points and even out cluster sizes.
 

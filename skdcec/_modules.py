@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skdcec._functional import student_t_assignment
+from skdcec._functional import cosine_assignment, student_t_assignment
 from skdcec._upsampling import Upsampling
 
 # In place where the gradient can be taken from the result: the pass over memory that this saves is
@@ -243,9 +243,9 @@ class ClusteringModule(nn.Module):
         Has ``encode``, and ``decode`` if it can.
     centers : tensor of shape (n_clusters, n_components)
     alpha : float
-        Degrees of freedom of the soft assignment.
+        Degrees of freedom of the Student's t soft assignment.
     metric : {"euclidean", "cosine"}
-        With "cosine", embeddings are scaled to unit length.
+        With "cosine", embeddings are scaled to unit length and assigned by their direction.
     """
 
     encoder: Any
@@ -267,12 +267,19 @@ class ClusteringModule(nn.Module):
 
     def assign(self, embedding: Tensor) -> Tensor:
         """Return the soft assignment of embedded points."""
-        return student_t_assignment(embedding, self.centers, self.alpha)
+        return soft_assignment(embedding, self.centers, self.alpha, self.metric)
 
 
 def normalize_embedding(code: Tensor, metric: str) -> Tensor:
     """Scale embeddings to unit length where the metric is "cosine"."""
     return nn.functional.normalize(code) if metric == "cosine" else code
+
+
+def soft_assignment(embedding: Tensor, centers: Tensor, alpha: float, metric: str) -> Tensor:
+    """Assign embedded points to clusters by the kernel that belongs to the metric."""
+    if metric == "cosine":
+        return cosine_assignment(embedding, centers)
+    return student_t_assignment(embedding, centers, alpha)
 
 
 class _GroupNorm(nn.GroupNorm):

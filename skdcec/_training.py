@@ -166,11 +166,11 @@ class EmbeddingNet(NeuralNet):
         if stop:
             raise StopTraining
 
-    def augment(self, x: Tensor) -> Tensor:
+    def augment(self, x: Tensor, *, any_size: bool = False) -> Tensor:
         """Apply the user's augmentation, and check that what comes back can be trained on."""
         if self.augmentation is None:
             return x
-        return augmented(self.augmentation, x, self.generator)
+        return augmented(self.augmentation, x, self.generator, any_size=any_size)
 
 
 class ReconstructionNet(EmbeddingNet):
@@ -208,7 +208,8 @@ class ClusteringNet(EmbeddingNet):
     gamma : float
     reconstruction_weight : float
     joint_loss : callable or None
-        The encoder's own term in the place of the reconstruction loss.
+        The encoder's own term in the place of the reconstruction loss. It makes its own views
+        of the images.
     """
 
     def __init__(
@@ -227,7 +228,8 @@ class ClusteringNet(EmbeddingNet):
 
     def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         clean, target = batch
-        x = self.augment(clean)
+        # Only what is to be reconstructed has to keep its size.
+        x = self.augment(clean, any_size=self.joint_loss is not None)
         code = self.compute(self.module_.encoder.encode, x)
         assignment = self.module_.assign(self.module_.normalize(code))
         clustering = clustering_loss(assignment, target)

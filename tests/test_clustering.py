@@ -735,6 +735,20 @@ def test_an_encoder_with_a_joint_loss_needs_no_decoder(make, X):
     assert not unused.encoder_.calls_
 
 
+@clusters_may_die
+def test_the_joint_phase_shows_the_clusters_what_the_encoder_was_shown(make, X):
+    seen = []
+
+    class EncoderWithViews(EncoderWithJointLoss):
+        def fit(self, X, y=None):
+            self.augmentation_ = lambda batch: seen.append(batch) or batch
+            return super().fit(X)
+
+    model = make(encoder=EncoderWithViews(), reconstruction_weight=1.0, max_epochs=2).fit(X)
+    assert sum(map(len, seen)) >= 2 * len(X)
+    assert len(model.encoder_.calls_) == len(seen)
+
+
 def test_an_encoder_without_decoder_and_joint_loss_asks_for_weight_0(make, X):
     model = make(encoder=LinearEncoder(), reconstruction_weight=1.0)
     with pytest.raises(ValueError, match=r"reconstruction_weight=1.0 needs .* set it to 0"):
@@ -769,8 +783,8 @@ def test_with_the_cosine_metric_embeddings_have_unit_length_everywhere(make, X):
     # k-means saw points on the sphere, so that the means lie within it.
     assert (np.linalg.norm(start, axis=1) <= 1 + 1e-6).all()
     assert (np.linalg.norm(start, axis=1) > 0.5).all()
-    distance = np.square(embedding[:, None].astype(float) - model.cluster_centers_).sum(axis=2)
-    kernel = 1 / (1 + distance)
+    np.testing.assert_allclose(np.linalg.norm(model.cluster_centers_, axis=1), 1, rtol=1e-5)
+    kernel = np.exp(embedding @ model.cluster_centers_.T / 0.1)
     expected = kernel / kernel.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(model.predict_proba(X), expected, atol=1e-5)
     pretrained = model.encoder_.transform(X.reshape(60, -1))

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from skdcec._functional import (
     clustering_loss,
     contrastive_loss,
+    cosine_assignment,
     reconstruction_loss,
     student_t_assignment,
     target_distribution,
@@ -61,6 +62,27 @@ def test_assignment_sums_to_1_at_any_distance(distance, alpha):
     assert_close(q.sum(dim=1), torch.ones(1))
 
 
+@pytest.mark.parametrize("length", [1e-3, 1.0, 40.0])
+def test_cosine_assignment_is_worked_out_by_hand_from_directions_alone(length):
+    centers = length * tensor((2, 0), (0, 3), (-1, 0))
+    kernel = torch.exp(tensor((0.6, 0.8, -0.6)) / 0.5)
+    assert_close(cosine_assignment(tensor((0.6, 0.8)), centers, 0.5), kernel / kernel.sum())
+
+
+def test_cosine_assignment_tells_clusters_apart_in_many_dimensions():
+    generator = torch.Generator().manual_seed(0)
+    centers = torch.nn.functional.normalize(torch.randn(7, 64, generator=generator))
+    noise = torch.nn.functional.normalize(torch.randn(7, 64, generator=generator))
+    q = cosine_assignment(torch.nn.functional.normalize(centers + noise), centers)
+    assert q.diagonal().min() > 0.9
+    assert student_t_assignment(centers, centers).diagonal().max() < 0.5
+
+
+def test_a_point_without_direction_is_assigned_evenly():
+    q = cosine_assignment(torch.zeros(1, 2), torch.eye(2))
+    assert torch.equal(q, torch.full((1, 2), 0.5))
+
+
 def test_a_single_cluster_has_everything():
     q = student_t_assignment(torch.randn(5, 2, generator=torch.Generator()), torch.zeros(1, 2))
     assert torch.equal(q, torch.ones(5, 1))
@@ -68,12 +90,13 @@ def test_a_single_cluster_has_everything():
     assert clustering_loss(q, target_distribution(q)) == 0
 
 
-def test_the_assignment_of_a_point_does_not_depend_on_its_company():
+@pytest.mark.parametrize("assignment", [student_t_assignment, cosine_assignment])
+def test_the_assignment_of_a_point_does_not_depend_on_its_company(assignment):
     generator = torch.Generator().manual_seed(0)
     embedding = torch.randn(50, 10, generator=generator)
     centers = torch.randn(6, 10, generator=generator)
-    together = student_t_assignment(embedding, centers)
-    alone = torch.cat([student_t_assignment(point[None], centers) for point in embedding])
+    together = assignment(embedding, centers)
+    alone = torch.cat([assignment(point[None], centers) for point in embedding])
     assert torch.equal(together, alone)
 
 

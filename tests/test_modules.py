@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from skdcec._functional import student_t_assignment
+from skdcec._functional import cosine_assignment, student_t_assignment
 from skdcec._modules import (
     ACTIVATIONS,
     ClusteringModule,
@@ -216,7 +216,11 @@ def test_a_clustering_module_embeds_and_assigns_by_its_parts(metric):
     batch = torch.rand(5, 1, 8, 8, generator=generator())
     embedding = module.embed(batch)
     assert torch.equal(embedding, normalize_embedding(encoder.encode(batch), metric))
-    assert torch.equal(module.assign(embedding), student_t_assignment(embedding, centers, 2.0))
+    expected = {
+        "euclidean": student_t_assignment(embedding, centers, 2.0),
+        "cosine": cosine_assignment(embedding, centers),
+    }
+    assert torch.equal(module.assign(embedding), expected[metric])
 
 
 def test_the_centers_are_trained_with_the_encoder():

@@ -159,6 +159,18 @@ def test_a_joint_loss_stands_in_for_the_reconstruction_and_sees_clean_images():
     assert len(calls) == 1
 
 
+def test_beside_a_joint_loss_the_clusters_see_augmented_images_of_any_size():
+    net = clustering_net(joint_loss=lambda *_: torch.zeros(()))
+    net.augmentation = lambda x: torch.cat([-x, x], dim=2)
+    net.module_.encoder.encode = lambda x: x.mean(dim=(1, 2))[:, None] * torch.ones(2)
+    x, p = torch.ones(5, 1, 3), torch.full((5, 3), 1 / 3)
+    expected = clustering_loss(net.module_.assign(torch.zeros(5, 2)), p)
+    assert net.losses((x, p))["clustering_loss"].item() == pytest.approx(expected.item())
+    net.joint_loss = None
+    with pytest.raises(ValueError, match="tensor of the shape of its input"):
+        net.losses((x, p))
+
+
 def test_augmented_images_are_what_is_embedded_and_reconstructed():
     x = torch.randn(5, 4, generator=generator(2))
     p = torch.full((5, 3), 1 / 3)
