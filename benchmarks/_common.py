@@ -28,6 +28,20 @@ def environment():
     }
 
 
+def params_that_matter(model):
+    """Return the parameters that a clusterer's results depend on, as a dict for JSON."""
+    aside = ("encoder", "memory", "random_state")
+    params = {
+        name: value
+        for name, value in model.get_params().items()
+        if name not in aside and "callbacks" not in name
+    }
+    if params["init"] == "gaussian-mixture":
+        # Set results apart from those of before the targets began as the first clusters.
+        params["targets"] = "led by the first clusters"
+    return params
+
+
 def write_results(name, results, *, quick):
     """Write results as JSON; those of a quick run, which mean nothing, to a folder aside."""
     path = HERE / ("scratch" if quick else "results") / f"{name}.json"

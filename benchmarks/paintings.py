@@ -20,7 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import HERE, Stopwatch, append_line, environment, print_table, read_lines
+from _common import (
+    HERE,
+    Stopwatch,
+    append_line,
+    environment,
+    params_that_matter,
+    print_table,
+    read_lines,
+)
 from _handmade import handmade_features
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
@@ -124,7 +132,7 @@ SPACES = {
 
 
 def default_model(args, k, seed):
-    """Return the library's defaults, as the command `skdcec cluster` uses them."""
+    """Return the library's defaults, but for the components and, to save time, the epochs."""
     epochs = {"max_epochs": args.epochs} if args.epochs else {}
     model = DeepConvEmbeddingClustering(
         k,
@@ -353,12 +361,7 @@ def time_methods(images, args, path, done):
 def settings(images, args, method=None, k=None, seed=None):
     known = {"images": len(images), "size": args.size}
     if method in MODELS:
-        params = MODELS[method](args, k, seed).get_params()
-        known["params"] = {
-            name: value
-            for name, value in params.items()
-            if name not in ("encoder", "memory", "random_state") and "callbacks" not in name
-        }
+        known["params"] = params_that_matter(MODELS[method](args, k, seed))
     elif method == "autoencoder + k-means":
         known["epochs"] = default_model(args, 2, 0).encoder.max_epochs
     elif method == "contrastive encoder + k-means":

@@ -16,7 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import HERE, Stopwatch, append_line, environment, print_table, read_lines
+from _common import (
+    HERE,
+    Stopwatch,
+    append_line,
+    environment,
+    params_that_matter,
+    print_table,
+    read_lines,
+)
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.metrics import (
@@ -128,14 +136,10 @@ def settings(method, n_images, args):
     """Return what a result depends on besides data set, method and seed."""
     known = {"images": n_images, "n_init": 20}
     if method in (AE, *MODELS):
-        params = (ours if method == AE else MODELS[method])(args, 0).get_params()
-        known["params"] = {
-            name: value
-            for name, value in params.items()
-            if name not in ("encoder", "random_state")
-            and "callbacks" not in name
-            and (method != AE or name.startswith("encoder__"))
-        }
+        params = params_that_matter((ours if method == AE else MODELS[method])(args, 0))
+        if method == AE:
+            params = {k: v for k, v in params.items() if k.startswith("encoder__")}
+        known["params"] = params
     machine = {k: v for k, v in environment().items() if k not in ("load_average", "machine")}
     return json.loads(
         json.dumps({**known, **machine, "cuda": torch.cuda.is_available()}, default=str)

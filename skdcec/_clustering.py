@@ -148,8 +148,8 @@ class _BaseEmbeddingClustering(
             batches = Batches(self._as_encoder_takes(array), self.scale_, device)
             module = copy.deepcopy(self.encoder_.module_).to(device)
             embedding = map_batches(self._embedder(module.eval()), batches)
-            centers = self._initial_centers(embedding.numpy(), init_seed)
-            self._train(module, centers, batches, joint_seed)
+            centers, labels = self._initial_clusters(embedding.numpy(), init_seed)
+            self._train(module, centers, labels, batches, joint_seed)
             self.device_ = str(device)
             assignment = self._assign(batches)
             # The loss of a batch is from before its step: this is what the last step made.
@@ -366,8 +366,14 @@ class _BaseEmbeddingClustering(
             )
         return encoder
 
-    def _initial_centers(self, embedding: np.ndarray, seed: int) -> np.ndarray:
-        """Return starting centers of shape (n_clusters, n_components), dtype float32."""
+    def _initial_clusters(
+        self, embedding: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return starting centers, and labels where these say more than the centers do.
+
+        Centers are of shape (n_clusters, n_components) and dtype float32; labels count from 0,
+        and are negative for points without a cluster.
+        """
         if not isinstance(self.init, str) and not hasattr(self.init, "fit_predict"):
             centers = check_array(self.init, dtype=np.float32, input_name="init", copy=True)
             if centers.shape != (self.n_clusters, embedding.shape[1]):
@@ -375,7 +381,7 @@ class _BaseEmbeddingClustering(
                     f"init has shape {centers.shape}; (n_clusters, n_components) is "
                     f"{(self.n_clusters, embedding.shape[1])}."
                 )
-            return centers
+            return centers, None
         labels = self._initial_labels(embedding.astype(np.float64), seed)
         kinds = np.unique(labels[labels >= 0])
         if len(kinds) != self.n_clusters and not isinstance(self.init, str):
@@ -387,7 +393,11 @@ class _BaseEmbeddingClustering(
         means = [embedding[labels == kind].mean(axis=0, dtype=np.float64) for kind in kinds]
         # Fewer distinct points than clusters leave centers without members; they repeat.
         means += [means[0]] * (self.n_clusters - len(means))
-        return np.asarray(means, dtype=np.float32)
+        centers = np.asarray(means, dtype=np.float32)
+        if isinstance(self.init, str) and self.init == "k-means":
+            # Its clusters are the points nearest to each center.
+            return centers, None
+        return centers, np.where(labels < 0, -1, np.searchsorted(kinds, labels))
 
     def _initial_labels(self, embedding: np.ndarray, seed: int) -> np.ndarray:
         """Cluster the pretrained embedding, as a start for joint training."""
@@ -418,7 +428,12 @@ class _BaseEmbeddingClustering(
             return model.fit_predict(embedding)
 
     def _train(
-        self, encoder_module: nn.Module, centers: np.ndarray, batches: Batches, seed: int
+        self,
+        encoder_module: nn.Module,
+        centers: np.ndarray,
+        labels: np.ndarray | None,
+        batches: Batches,
+        seed: int,
     ) -> None:
         """Run the joint phase and set what it learned."""
         generator = make_generator(seed)
@@ -447,6 +462,7 @@ class _BaseEmbeddingClustering(
             interval=self.update_interval,
             tol=self.tol,
             min_steps=_MIN_STEPS,
+            start=None if labels is None else torch.from_numpy(labels),
         )
         loader = loader_for(
             batches,
@@ -562,10 +578,12 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         cosines with the centers.
     init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
             clusterer, default="gaussian-mixture"
-        Where the centers start: the means of the clusters that a Gaussian mixture, k-means
-        (as in the papers) or an estimator with ``fit_predict`` finds in the pretrained
-        embedding, or given points. A mixture lets clusters be longer in one direction than
-        in another, as they are in an embedding that was only trained to reconstruct.
+        Where the clusters start: those that a Gaussian mixture, k-means (as in the papers) or
+        an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers. A
+        mixture lets clusters be longer in one direction than in another, as they are in an
+        embedding that was only trained to reconstruct. Means do not say that, so the first
+        targets are the starting clusters themselves, but for k-means and given centers; over
+        the first half of the epochs, 10 at most, the target distribution takes their place.
     n_init : int, default=10
         Runs of the mixture or of k-means, of which the best is taken.
     max_epochs : int, default=20
@@ -780,10 +798,12 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         cosines with the centers.
     init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
             clusterer, default="gaussian-mixture"
-        Where the centers start: the means of the clusters that a Gaussian mixture, k-means
-        (as in the papers) or an estimator with ``fit_predict`` finds in the pretrained
-        embedding, or given points. A mixture lets clusters be longer in one direction than
-        in another, as they are in an embedding that was only trained to reconstruct.
+        Where the clusters start: those that a Gaussian mixture, k-means (as in the papers) or
+        an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers. A
+        mixture lets clusters be longer in one direction than in another, as they are in an
+        embedding that was only trained to reconstruct. Means do not say that, so the first
+        targets are the starting clusters themselves, but for k-means and given centers; over
+        the first half of the epochs, 10 at most, the target distribution takes their place.
     n_init : int, default=10
         Runs of the mixture or of k-means, of which the best is taken.
     max_epochs : int, default=20

@@ -93,6 +93,28 @@ def target_distribution(assignment: Tensor) -> Tensor:
     return weight / weight.sum(dim=1, keepdim=True)
 
 
+def lead_targets(target: Tensor, labels: Tensor, share: float) -> Tensor:
+    """Mix targets with given clusters.
+
+    Parameters
+    ----------
+    target : tensor of shape (n_samples, n_clusters)
+        Target distribution ``p``.
+    labels : tensor of shape (n_samples,), dtype int64
+        Cluster of each point; one without a cluster, below 0, keeps its target.
+    share : float
+        How much the given clusters count, from 0 to 1.
+
+    Returns
+    -------
+    tensor of shape (n_samples, n_clusters)
+        Rows sum to 1.
+    """
+    clusters = torch.arange(target.shape[1])
+    given = (labels[:, None] == clusters).to(target.dtype)
+    return torch.where(labels[:, None] < 0, target, target.lerp(given, share))
+
+
 def clustering_loss(assignment: Tensor, target: Tensor) -> Tensor:
     """Kullback-Leibler divergence KL(P || Q), averaged over points.
 

@@ -17,6 +17,7 @@ from skdcec._batches import Batches, ShuffledLoader
 from skdcec._functional import (
     clustering_loss,
     contrastive_loss,
+    lead_targets,
     reconstruction_loss,
     target_distribution,
 )
@@ -27,6 +28,11 @@ Augmentation = Callable[..., Tensor]
 # A learning rate below this share of its start no longer moves labels by itself, so labels
 # that hold still under it say nothing about convergence.
 _LIVELY_SHARE = 0.1
+
+# The targets leave the starting clusters over this share of the training, and over so many epochs
+# where it is a long one.
+_START_SHARE = 0.5
+_START_EPOCHS = 10
 
 
 class StopTraining(Exception):
@@ -258,6 +264,8 @@ class TargetRefresh(Callback):
         Labels have settled when a smaller share than this changed, twice in a row.
     min_steps : int
         Steps before which they are not believed.
+    start : tensor of shape (n_samples,) or None
+        Clusters that the targets begin as and leave gradually; see `lead_targets`.
 
     Attributes
     ----------
@@ -276,14 +284,20 @@ class TargetRefresh(Callback):
         interval: str | int,
         tol: float,
         min_steps: int,
+        start: Tensor | None = None,
     ):
         self.assign = assign
         self.interval = interval
         self.tol = tol
         self.min_steps = min_steps
+        self.start = start
 
-    def on_train_begin(self, net: ClusteringNet, **kwargs: Any) -> None:
+    def on_train_begin(self, net: ClusteringNet, X: ShuffledLoader, **kwargs: Any) -> None:
         self.step = 0
+        self._start_steps = 0.0
+        if self.start is not None:
+            half = _START_SHARE * net.schedule.total_steps
+            self._start_steps = min(half, _START_EPOCHS * len(X))
         self.changes: list[float] = []
         self.settled = False
         self._labels: Tensor | None = None
@@ -314,12 +328,15 @@ class TargetRefresh(Callback):
             self.changes.append((labels != self._labels).double().mean().item())
         self._labels = labels
         self.target = target_distribution(self.assignment)
+        if self.start is not None and self.step < self._start_steps:
+            share = 1 - self.step / self._start_steps
+            self.target = lead_targets(self.target, self.start, share)
 
     def _labels_hold(self, net: ClusteringNet) -> bool:
         return (
             len(self.changes) >= 2
             and max(self.changes[-2:]) < self.tol
-            and self.step >= self.min_steps
+            and self.step >= max(self.min_steps, self._start_steps)
             and net.schedule(self.step) > _LIVELY_SHARE
         )
 

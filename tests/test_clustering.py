@@ -429,6 +429,21 @@ def test_a_mixture_starts_from_long_clusters_where_k_means_does_not(init, tells_
     assert (clustering_accuracy(kinds, model.labels_) > 0.95) == tells_apart
 
 
+@pytest.mark.parametrize(
+    "init", [AgglomerativeClustering(linkage="single"), DBSCAN(eps=2 / 255, min_samples=2)]
+)
+def test_joint_training_holds_on_to_clusters_that_their_centers_cannot_describe(init):
+    rng = np.random.default_rng(0)
+    kinds = np.arange(600) % 2
+    along = rng.uniform(-15, 15, 600)
+    X = np.column_stack([along, along + 8 * kinds + rng.normal(0, 0.4, 600)])
+    model = dec(n_clusters=2, encoder=LinearEncoder(n_components=2), init=init)
+    initial_centers(model, X)
+    assert clustering_accuracy(kinds, model.labels_) < 0.7
+    model.set_params(max_epochs=20, lr=0.01).fit(X)
+    assert clustering_accuracy(kinds, model.labels_) > 0.98
+
+
 @clusters_may_die
 def test_centers_may_be_given(images):
     given = np.random.default_rng(0).normal(size=(3, 4))

@@ -10,6 +10,7 @@ from skdcec._functional import (
     clustering_loss,
     contrastive_loss,
     cosine_assignment,
+    lead_targets,
     reconstruction_loss,
     student_t_assignment,
     target_distribution,
@@ -119,6 +120,19 @@ def test_target_favours_the_smaller_cluster():
     q = tensor(*[(0.9, 0.1)] * 9, (0.5, 0.5))
     p = target_distribution(q)
     assert p[-1, 1] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (0.0, [(0.9, 0.1), (0.4, 0.6), (0.3, 0.7)]),
+        (0.5, [(0.45, 0.55), (0.7, 0.3), (0.3, 0.7)]),
+        (1.0, [(0.0, 1.0), (1.0, 0.0), (0.3, 0.7)]),
+    ],
+)
+def test_given_clusters_lead_the_targets_by_their_share(share, expected):
+    p = tensor((0.9, 0.1), (0.4, 0.6), (0.3, 0.7))
+    assert_close(lead_targets(p, torch.tensor([1, 0, -1]), share), tensor(*expected))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from skorch.callbacks import Callback, EarlyStopping
+from torch.testing import assert_close
 
 from skdcec._batches import Batches
 from skdcec._functional import clustering_loss, reconstruction_loss, target_distribution
@@ -244,6 +245,7 @@ def run(
     max_epochs=10,
     kind="cosine",
     callbacks=(),
+    start=None,
 ):
     """Train with assignments that follow a script, one entry per refresh; the last is repeated.
 
@@ -251,7 +253,7 @@ def run(
     refreshes there had been.
     """
     script = itertools.chain(labels, itertools.repeat(labels[-1]))
-    n_refreshes, seen = [], []
+    n_refreshes, seen, targets = [], [], []
 
     def assign(module):
         n_refreshes.append(module.training)
@@ -259,9 +261,10 @@ def run(
 
     def target():
         seen.append(len(n_refreshes))
+        targets.append(refresh.target)
         return refresh.target
 
-    refresh = TargetRefresh(assign, interval=interval, tol=tol, min_steps=min_steps)
+    refresh = TargetRefresh(assign, interval=interval, tol=tol, min_steps=min_steps, start=start)
     loader = loader_for(batches, batch_size=4, n_passes=1, generator=generator(), target=target)
     assert len(loader) == STEPS
     net = ClusteringNet(
@@ -279,8 +282,14 @@ def run(
     train(net, loader, description="", verbose=False)
     history = epoch_history(net, {"loss": "train_loss", "label_change": "label_change"})
     assert not any(n_refreshes)  # never in training mode
-    return types.SimpleNamespace(refresh=refresh, n_refreshes=len(n_refreshes), seen=seen,
-                                 n_epochs=len(history["loss"]), **history)  # fmt: skip
+    return types.SimpleNamespace(
+        refresh=refresh,
+        n_refreshes=len(n_refreshes),
+        seen=seen,
+        targets=targets,
+        n_epochs=len(history["loss"]),
+        **history,
+    )
 
 
 def changed(share):
@@ -304,6 +313,24 @@ def changed(share):
 def test_training_ends_an_epoch_after_labels_held_in_two_refreshes(batches, labels, n_epochs):
     result = run(batches, labels)
     assert result.n_epochs == n_epochs
+    assert result.refresh.settled
+
+
+@pytest.mark.parametrize(("max_epochs", "n_led"), [(4, 2), (8, 4), (30, 10)])
+def test_targets_leave_the_starting_clusters_by_and_by(batches, max_epochs, n_led):
+    start = torch.tensor([2] * (N - 1) + [-1])
+    result = run(batches, [0], max_epochs=max_epochs, tol=0.0, start=start)
+    targets = torch.stack(result.targets[::STEPS])
+    own = target_distribution(one_hot([0] * N))
+    shares = (1 - torch.arange(max_epochs) / n_led).clamp_min(0)
+    led = torch.eye(3)[2] * shares[:, None] + own[0] * (1 - shares[:, None])
+    assert_close(targets[:, :-1], led[:, None].expand(-1, N - 1, -1))
+    assert_close(targets[:, -1], own[:1].expand(max_epochs, -1))
+
+
+def test_training_does_not_end_while_the_starting_clusters_lead(batches):
+    result = run(batches, [0], start=torch.zeros(N, dtype=torch.int64))
+    assert result.n_epochs == 6
     assert result.refresh.settled
 
 
