@@ -37,8 +37,8 @@ def params_that_matter(model):
         if name not in aside and "callbacks" not in name
     }
     if params["init"] == "gaussian-mixture":
-        # Set results apart from those of before the targets began as the first clusters.
-        params["targets"] = "led by the first clusters"
+        # Set results apart from those of before: by likelihood, and without a lead.
+        params["start"] = "mixture of greatest modularity, leads the targets"
     return params
 
 

@@ -1506,8 +1506,8 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         "--epochs",
         type=_positive_int,
         metavar="E",
-        help="epochs of pretraining, in place of a plan; three fifths as many of clustering follow "
-        "(two fifths with --encoder contrastive)",
+        help="epochs of pretraining, in place of a plan; two fifths as many of clustering follow "
+        "(a tenth with --encoder contrastive)",
     )
     _add_source(parser)
     parser.add_argument(

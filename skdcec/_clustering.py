@@ -20,7 +20,6 @@ from sklearn.base import (
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
-from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -39,6 +38,7 @@ from skdcec._images import (
 )
 from skdcec._memory import fit_encoder
 from skdcec._modules import ClusteringModule, normalize_embedding, soft_assignment
+from skdcec._starts import mixture_labels
 from skdcec._training import (
     ClusteringNet,
     Schedule,
@@ -52,9 +52,6 @@ from skdcec._training import (
 
 # Labels that held still are not believed before this many steps of joint training.
 _MIN_STEPS = 100
-
-# The least variance of an initial cluster in any direction, as a share of the embedding's.
-_COVARIANCE_SHARE = 0.02
 
 
 def _can_decode(model: Any) -> bool:
@@ -403,29 +400,21 @@ class _BaseEmbeddingClustering(
         """Cluster the pretrained embedding, as a start for joint training."""
         if self.n_clusters == 1:
             return np.zeros(len(embedding), dtype=np.int64)
-        if self.init == "k-means":
-            model = KMeans(self.n_clusters, n_init=self.n_init, random_state=seed)
-        elif self.init == "gaussian-mixture":
-            # Each covariance is drawn towards a small sphere, without which clusters of few
-            # points would shrink onto them.
-            variance = embedding.var(axis=0).mean()
-            model = GaussianMixture(
-                self.n_clusters,
-                n_init=self.n_init,
-                max_iter=500,
-                reg_covar=max(_COVARIANCE_SHARE * variance, 1e-6),
-                random_state=seed,
-            )
-        else:
-            model = clone(self.init)
-            params = model.get_params(deep=False)
-            given = {"n_clusters": self.n_clusters, "n_components": self.n_clusters}
-            if params.get("random_state", 0) is None:
-                given["random_state"] = seed
-            model.set_params(**{k: v for k, v in given.items() if k in params})
         # A mixture refuses its k-means start under array API dispatch; these are NumPy arrays.
         with config_context(array_api_dispatch=False):
-            return model.fit_predict(embedding)
+            if self.init == "gaussian-mixture":
+                return mixture_labels(embedding, self.n_clusters, self.n_init, seed)
+            return self._initial_clusterer(seed).fit_predict(embedding)
+
+    def _initial_clusterer(self, seed: int) -> Any:
+        if self.init == "k-means":
+            return KMeans(self.n_clusters, n_init=self.n_init, random_state=seed)
+        model = clone(self.init)
+        params = model.get_params(deep=False)
+        given = {"n_clusters": self.n_clusters, "n_components": self.n_clusters}
+        if params.get("random_state", 0) is None:
+            given["random_state"] = seed
+        return model.set_params(**{k: v for k, v in given.items() if k in params})
 
     def _train(
         self,
@@ -585,7 +574,9 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         targets are the starting clusters themselves, but for k-means and given centers; over
         the first half of the epochs, 10 at most, the target distribution takes their place.
     n_init : int, default=10
-        Runs of the mixture or of k-means, of which the best is taken.
+        Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
+        it is the one whose clusters cut the fewest ties between neighbours, beyond what
+        their sizes explain (the greatest modularity).
     max_epochs : int, default=20
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"
@@ -805,7 +796,9 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         targets are the starting clusters themselves, but for k-means and given centers; over
         the first half of the epochs, 10 at most, the target distribution takes their place.
     n_init : int, default=10
-        Runs of the mixture or of k-means, of which the best is taken.
+        Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
+        it is the one whose clusters cut the fewest ties between neighbours, beyond what
+        their sizes explain (the greatest modularity).
     max_epochs : int, default=20
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"

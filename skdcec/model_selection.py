@@ -138,8 +138,11 @@ class _ClusteringScorer:
 
     def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
         X = self._sample(X)
-        labels = np.asarray(estimator.predict(X))
-        n_labels = len(np.unique(labels))
+        _, first, labels = np.unique(estimator.predict(X), return_index=True, return_inverse=True)
+        n_labels = len(first)
+        # Numbered as they come, so that the same groups under other numbers get the same score
+        # to the last digit, and a search for the best one sees that they are equal.
+        labels = np.argsort(np.argsort(first))[labels]
         if not 1 < n_labels < len(labels):
             warnings.warn(
                 f"The model put {len(labels)} samples into {n_labels} clusters, which has no "

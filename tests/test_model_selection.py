@@ -321,6 +321,22 @@ def test_a_grid_search_over_k_finds_three_kinds(model, images, scorer, cv):
         assert search.best_params_["n_clusters"] == 3
 
 
+@pytest.mark.parametrize("scorer", READY, ids=repr)
+def test_the_same_groups_under_other_numbers_get_the_same_score(scorer):
+    X = np.random.default_rng(0).normal(size=(200, 5))
+
+    class Labelled(KMeans):
+        def predict(self, X):
+            return self.numbers_[super().predict(X)]
+
+    model = Labelled(4, n_init=1, random_state=0).fit(X)
+    scores = set()
+    for numbers in ([0, 1, 2, 3], [3, 1, 0, 2], [7, 5, 9, 0]):
+        model.numbers_ = np.array(numbers)
+        scores.add(scorer(model, X))
+    assert len(scores) == 1
+
+
 def test_several_scorers_can_be_used_at_once(blobs):
     scoring = {"silhouette": silhouette_scorer, "db": davies_bouldin_scorer}
     result = cross_validate(

@@ -1,0 +1,65 @@
+"""Where the clusters start."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs
+
+from skdcec import _starts
+from skdcec._starts import mixture_labels, modularity
+from skdcec.metrics import clustering_accuracy
+
+
+@pytest.fixture(scope="module")
+def groups():
+    """Return twelve groups of points in the plane, of sizes from 20 to 130."""
+    angle = np.arange(12) * np.pi / 6
+    circle = 10 * np.column_stack([np.cos(angle), np.sin(angle)])
+    return make_blobs(
+        [20 + 10 * i for i in range(12)], centers=circle, cluster_std=0.6, random_state=0
+    )
+
+
+def accuracies(groups, **params):
+    points, kinds = groups
+    return np.array(
+        [
+            clustering_accuracy(kinds, mixture_labels(points, 12, seed=seed, **params))
+            for seed in range(10)
+        ]
+    )
+
+
+def test_of_several_mixtures_the_one_that_cuts_least_is_taken(groups):
+    assert accuracies(groups, n_init=1).min() < 0.95
+    assert accuracies(groups, n_init=10).min() > 0.99
+
+
+def test_a_part_of_many_points_is_enough_to_judge_by(groups, monkeypatch):
+    monkeypatch.setattr(_starts, "_MAX_JUDGED", 600)
+    assert accuracies(groups, n_init=10).min() > 0.99
+
+
+@pytest.mark.parametrize("n_init", [1, 5])
+def test_every_cluster_has_members_where_there_are_fewer_groups(n_init):
+    points, _ = make_blobs(60, centers=3, cluster_std=0.1, random_state=0)
+    for seed in range(10):
+        assert np.bincount(mixture_labels(points, 4, n_init=n_init, seed=seed)).min() > 0
+
+
+def test_equal_seeds_give_equal_labels(groups):
+    points = groups[0]
+    first, again = (mixture_labels(points, 12, n_init=2, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_two_points_are_two_clusters():
+    labels = mixture_labels(np.array([[0.0], [1.0]]), 2, n_init=3, seed=0)
+    assert sorted(labels) == [0, 1]
+
+
+def test_modularity_is_worked_out_by_hand():
+    ring = np.array([[5, 1], [0, 2], [1, 3], [2, 4], [3, 5], [4, 0]])
+    # Two arcs of three: 8 of the 12 ties stay within, where sizes alone would make a half.
+    assert modularity(np.array([0, 0, 0, 1, 1, 1]), ring) == pytest.approx(8 / 12 - 1 / 2)
+    assert modularity(np.array([0, 1, 0, 1, 0, 1]), ring) == pytest.approx(-1 / 2)
+    assert modularity(np.zeros(6, dtype=int), ring) == 0
