@@ -510,14 +510,16 @@ def draw_curves(path, scores, times):
         "NMI of labels and style": ("NMI", "style"),
     }
     for panel, (title, (space, name)) in zip(panels, curves.items(), strict=False):
-        for method in METHODS:
-            found = defaultdict(list)
-            for (m, _, k), line in scores.items():
-                if m == method:
-                    found[k].append(line[space][name])
-            points = sorted((k, np.mean(values)) for k, values in found.items())
-            if points:
-                panel.plot(*zip(*points, strict=True), marker="o", markersize=3.5, label=method)
+        for style, methods in (("o-", SPACES), ("s--", MODELS)):
+            for i, method in enumerate(methods):
+                found = defaultdict(list)
+                for (m, _, k), line in scores.items():
+                    if m == method:
+                        found[k].append(line[space][name])
+                points = sorted((k, np.mean(values)) for k, values in found.items())
+                if points:
+                    columns = zip(*points, strict=True)
+                    panel.plot(*columns, style, color=f"C{i}", markersize=3.5, label=method)
         panel.set(title=title, xlabel="number of clusters")
     if times:
         draw_times(panels[2], times)
@@ -531,7 +533,7 @@ def draw_times(panel, times):
         points = sorted((n, line["seconds"]) for (m, n), line in times.items() if m == method)
         if points:
             panel.loglog(*zip(*points, strict=True), marker="o", markersize=3.5, label=method)
-    panel.set(title="Seconds (two cores)", xlabel="number of images")
+    panel.set(title="Seconds (one core)", xlabel="number of images")
     panel.legend(fontsize=7)
 
 
