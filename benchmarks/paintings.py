@@ -534,7 +534,10 @@ def draw_times(panel, times):
         if points:
             panel.loglog(*zip(*points, strict=True), marker="o", markersize=3.5, label=method)
     panel.set(title="Seconds (one core)", xlabel="number of images")
-    panel.legend(fontsize=7)
+    panel.set_xticks(TIMED, [str(n) for n in TIMED])
+    panel.minorticks_off()
+    panel.set_ylim(bottom=0.003)  # leaves room for the names
+    panel.legend(fontsize=7, loc="lower right")
 
 
 def main():
