@@ -64,7 +64,7 @@ MIN_STEPS = 200
 # by telling images from each other, and was measured on thousands.
 CONTRASTIVE_MIN_IMAGES = 1000
 # Epochs of joint training for each of pretraining: the library's defaults; and few where the
-# metric is learned, since on paintings more pretraining helped, and more than a few did harm.
+# metric is learned, since on paintings the time does more in pretraining.
 JOINT_SHARES = {"autoencoder": 0.4, "contrastive": 0.1}
 # What a step with the clustering loss costs, and embedding a batch, in steps of pretraining.
 JOINT_COSTS = {"autoencoder": (1.1, 0.15), "contrastive": (1.9, 0.3)}
