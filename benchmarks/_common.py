@@ -38,7 +38,10 @@ def params_that_matter(model):
     }
     if params["init"] == "gaussian-mixture":
         # Set results apart from those of before: by likelihood, and without a lead.
-        params["start"] = "mixture of greatest modularity, leads the targets"
+        encoder = model.encoder
+        is_augmented = hasattr(encoder, "joint_loss") or encoder.augmentation is not None
+        lead = "" if is_augmented else ", leads the targets"
+        params["start"] = f"mixture of greatest modularity{lead}"
     return params
 
 

@@ -446,12 +446,15 @@ class _BaseEmbeddingClustering(
         def assign(trained: ClusteringModule) -> Tensor:
             return map_batches(lambda x: trained.assign(trained.embed(x)), batches)
 
+        augmentation = getattr(self.encoder_, "augmentation_", encoder_params.get("augmentation"))
+        # With augmentation the joint phase mends a poor start, which a lead would hold on to.
+        is_led = labels is not None and augmentation is None
         refresh = TargetRefresh(
             assign,
             interval=self.update_interval,
             tol=self.tol,
             min_steps=_MIN_STEPS,
-            start=None if labels is None else torch.from_numpy(labels),
+            start=torch.from_numpy(labels) if is_led else None,
         )
         loader = loader_for(
             batches,
@@ -471,9 +474,7 @@ class _BaseEmbeddingClustering(
             loss_names=loss_names,
             schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
             generator=generator,
-            augmentation=getattr(
-                self.encoder_, "augmentation_", encoder_params.get("augmentation")
-            ),
+            augmentation=augmentation,
             callbacks=[("target_refresh", refresh), *(self.callbacks or ())],
             max_epochs=self.max_epochs,
             lr=self.lr,
@@ -571,8 +572,9 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers. A
         mixture lets clusters be longer in one direction than in another, as they are in an
         embedding that was only trained to reconstruct. Means do not say that, so the first
-        targets are the starting clusters themselves, but for k-means and given centers; over
-        the first half of the epochs, 10 at most, the target distribution takes their place.
+        targets are the starting clusters themselves, but for k-means and given centers, and
+        with augmentation; over the first half of the epochs, 10 at most, the target
+        distribution takes their place.
     n_init : int, default=10
         Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
         it is the one whose clusters cut the fewest ties between neighbours, beyond what
@@ -793,8 +795,9 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers. A
         mixture lets clusters be longer in one direction than in another, as they are in an
         embedding that was only trained to reconstruct. Means do not say that, so the first
-        targets are the starting clusters themselves, but for k-means and given centers; over
-        the first half of the epochs, 10 at most, the target distribution takes their place.
+        targets are the starting clusters themselves, but for k-means and given centers, and
+        with augmentation; over the first half of the epochs, 10 at most, the target
+        distribution takes their place.
     n_init : int, default=10
         Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
         it is the one whose clusters cut the fewest ties between neighbours, beyond what

@@ -443,6 +443,13 @@ def test_joint_training_holds_on_to_clusters_that_their_centers_cannot_describe(
     model.set_params(max_epochs=20, lr=0.01).fit(X)
     assert clustering_accuracy(kinds, model.labels_) > 0.98
 
+    # With augmentation the target distribution leads from the first.
+    class EncoderWithViews(LinearEncoder):
+        augmentation_ = staticmethod(lambda batch: batch)
+
+    model.set_params(encoder=EncoderWithViews(n_components=2)).fit(X)
+    assert clustering_accuracy(kinds, model.labels_) < 0.8
+
 
 @clusters_may_die
 def test_centers_may_be_given(images):
