@@ -37,11 +37,11 @@ def params_that_matter(model):
         if name not in aside and "callbacks" not in name
     }
     if params["init"] == "gaussian-mixture":
-        # Set results apart from those of before: by likelihood, and without a lead.
+        # Set results apart from those of before: by likelihood, and without a lead, as it still
+        # is with augmentation.
         encoder = model.encoder
-        is_augmented = hasattr(encoder, "joint_loss") or encoder.augmentation is not None
-        lead = "" if is_augmented else ", leads the targets"
-        params["start"] = f"mixture of greatest modularity{lead}"
+        if not hasattr(encoder, "joint_loss") and encoder.augmentation is None:
+            params["start"] = "mixture of greatest modularity, leads the targets"
     return params
 
 

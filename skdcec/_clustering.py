@@ -403,7 +403,13 @@ class _BaseEmbeddingClustering(
         # A mixture refuses its k-means start under array API dispatch; these are NumPy arrays.
         with config_context(array_api_dispatch=False):
             if self.init == "gaussian-mixture":
-                return mixture_labels(embedding, self.n_clusters, self.n_init, seed)
+                return mixture_labels(
+                    embedding,
+                    self.n_clusters,
+                    self.n_init,
+                    seed,
+                    by_cuts=self._augmentation is None,
+                )
             return self._initial_clusterer(seed).fit_predict(embedding)
 
     def _initial_clusterer(self, seed: int) -> Any:
@@ -474,7 +480,7 @@ class _BaseEmbeddingClustering(
             loss_names=loss_names,
             schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
             generator=generator,
-            augmentation=augmentation,
+            augmentation=self._augmentation,
             callbacks=[("target_refresh", refresh), *(self.callbacks or ())],
             max_epochs=self.max_epochs,
             lr=self.lr,
@@ -490,6 +496,11 @@ class _BaseEmbeddingClustering(
         self.history_ = epoch_history(net, {**names, "label_change": "label_change"})
         self.n_iter_ = len(self.history_["loss"])
         self.converged_ = refresh.settled
+
+    @property
+    def _augmentation(self) -> Any:
+        params = self.encoder_.get_params(deep=False)
+        return getattr(self.encoder_, "augmentation_", params.get("augmentation"))
 
     @property
     def _metric(self) -> str:
@@ -578,7 +589,8 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
     n_init : int, default=10
         Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
         it is the one whose clusters cut the fewest ties between neighbours, beyond what
-        their sizes explain (the greatest modularity).
+        their sizes explain (the greatest modularity), or, with augmentation, the one of the
+        greatest likelihood.
     max_epochs : int, default=20
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"
@@ -801,7 +813,8 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
     n_init : int, default=10
         Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
         it is the one whose clusters cut the fewest ties between neighbours, beyond what
-        their sizes explain (the greatest modularity).
+        their sizes explain (the greatest modularity), or, with augmentation, the one of the
+        greatest likelihood.
     max_epochs : int, default=20
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"

@@ -15,7 +15,9 @@ _N_NEIGHBORS = 10
 _MAX_JUDGED = 10_000
 
 
-def mixture_labels(embedding: np.ndarray, n_clusters: int, n_init: int, seed: int) -> np.ndarray:
+def mixture_labels(
+    embedding: np.ndarray, n_clusters: int, n_init: int, seed: int, *, by_cuts: bool = True
+) -> np.ndarray:
     """Cluster by the mixture that cuts the fewest ties between neighbours.
 
     A mixture that joins two groups has to cut a third one in two, and such a cut goes through
@@ -28,19 +30,28 @@ def mixture_labels(embedding: np.ndarray, n_clusters: int, n_init: int, seed: in
     n_init : int
         Mixtures to choose from.
     seed : int
+    by_cuts : bool, default=True
+        False takes the mixture of the greatest likelihood instead.
 
     Returns
     -------
     array of shape (n_samples,), dtype int64
     """
-    rng = check_random_state(seed)
     covariance = max(_COVARIANCE_SHARE * embedding.var(axis=0).mean(), 1e-6)
-    starts = [
-        GaussianMixture(
-            n_clusters, max_iter=_MAX_ITER, reg_covar=covariance, random_state=rng.randint(2**31)
+
+    def fitted(n_init: int, seed: int) -> np.ndarray:
+        return GaussianMixture(
+            n_clusters,
+            n_init=n_init,
+            max_iter=_MAX_ITER,
+            reg_covar=covariance,
+            random_state=seed,
         ).fit_predict(embedding)
-        for _ in range(n_init)
-    ]
+
+    if not by_cuts:
+        return fitted(n_init, seed)
+    rng = check_random_state(seed)
+    starts = [fitted(1, rng.randint(2**31)) for _ in range(n_init)]
     full = [labels for labels in starts if len(np.unique(labels)) == n_clusters]
     if not full:
         # There are fewer groups than clusters, so that the mixtures let clusters go.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
+from sklearn.mixture import GaussianMixture
 
 from skdcec import _starts
 from skdcec._starts import mixture_labels, modularity
@@ -44,6 +45,14 @@ def test_every_cluster_has_members_where_there_are_fewer_groups(n_init):
     points, _ = make_blobs(60, centers=3, cluster_std=0.1, random_state=0)
     for seed in range(10):
         assert np.bincount(mixture_labels(points, 4, n_init=n_init, seed=seed)).min() > 0
+
+
+def test_the_judge_may_be_the_likelihood(groups):
+    points, _ = groups
+    mixture = GaussianMixture(12, n_init=3, max_iter=500, random_state=4)
+    mixture.set_params(reg_covar=0.02 * points.var(axis=0).mean())
+    labels = mixture_labels(points, 12, n_init=3, seed=4, by_cuts=False)
+    np.testing.assert_array_equal(labels, mixture.fit_predict(points))
 
 
 def test_equal_seeds_give_equal_labels(groups):
