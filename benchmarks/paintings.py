@@ -1,4 +1,4 @@
-"""Clusterings of paintings: eleven methods, any number of clusters, scored in spaces they share.
+"""Clusterings of paintings: twelve methods, any number of clusters, scored in spaces they share.
 
 Each finished (method, seed, number of clusters) is a line in results/paintings.jsonl, with what it
 depends on; a line that is there already is not computed again, so a run that was stopped can be

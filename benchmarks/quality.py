@@ -175,7 +175,7 @@ def main():
     path.parent.mkdir(exist_ok=True)
     if not args.table:
         run_all(args, path)
-    print_results(path)
+    print_results(path, args)
     if args.quick:
         print("A quick run: the figures mean nothing.")
 
@@ -201,11 +201,14 @@ def run_all(args, path):
                     print(f"{name}, {found}, seed {seed}: {result}", flush=True)
 
 
-def print_results(path):
-    """Print mean and deviation over the seeds, of the settings that were run last."""
+def print_results(path, args):
+    """Print mean and deviation over the seeds, of today's parameters in their last run."""
     groups = defaultdict(dict)
     for line in read_lines(path):
-        key = json.dumps(line["settings"], sort_keys=True)
+        known = line["settings"]
+        if known.get("params") != settings(line["method"], known["images"], args).get("params"):
+            continue
+        key = json.dumps(known, sort_keys=True)
         groups[line["data"], line["method"]].setdefault(key, {})[line["seed"]] = line["results"]
     for name in SETS:
         rows = []

@@ -37,7 +37,7 @@ from skdcec._images import (
     warn_of_other_range,
 )
 from skdcec._memory import fit_encoder
-from skdcec._modules import ClusteringModule, normalize_embedding, soft_assignment
+from skdcec._modules import ClusteringModule, normalize_embedding
 from skdcec._starts import mixture_labels
 from skdcec._training import (
     ClusteringNet,
@@ -366,7 +366,7 @@ class _BaseEmbeddingClustering(
     def _initial_clusters(
         self, embedding: np.ndarray, seed: int
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return starting centers, and labels where these say more than the centers do.
+        """Return starting centers, and the labels that are to lead the first targets, if any.
 
         Centers are of shape (n_clusters, n_components) and dtype float32; labels count from 0,
         and are negative for points without a cluster.
@@ -391,8 +391,10 @@ class _BaseEmbeddingClustering(
         # Fewer distinct points than clusters leave centers without members; they repeat.
         means += [means[0]] * (self.n_clusters - len(means))
         centers = np.asarray(means, dtype=np.float32)
-        if isinstance(self.init, str) and self.init == "k-means":
-            # Its clusters are the points nearest to each center.
+        # The clusters of k-means are the points nearest to each center; and with augmentation
+        # the joint phase mends a poor start, which a lead would hold on to.
+        is_k_means = isinstance(self.init, str) and self.init == "k-means"
+        if is_k_means or self._augmentation is not None:
             return centers, None
         return centers, np.where(labels < 0, -1, np.searchsorted(kinds, labels))
 
@@ -452,15 +454,12 @@ class _BaseEmbeddingClustering(
         def assign(trained: ClusteringModule) -> Tensor:
             return map_batches(lambda x: trained.assign(trained.embed(x)), batches)
 
-        augmentation = getattr(self.encoder_, "augmentation_", encoder_params.get("augmentation"))
-        # With augmentation the joint phase mends a poor start, which a lead would hold on to.
-        is_led = labels is not None and augmentation is None
         refresh = TargetRefresh(
             assign,
             interval=self.update_interval,
             tol=self.tol,
             min_steps=_MIN_STEPS,
-            start=torch.from_numpy(labels) if is_led else None,
+            start=None if labels is None else torch.from_numpy(labels),
         )
         loader = loader_for(
             batches,
@@ -512,11 +511,9 @@ class _BaseEmbeddingClustering(
 
     def _assign(self, batches: Batches) -> Tensor:
         """Return the soft assignment of every row, on the CPU."""
-        embed = self._embedder(self.module_)
         centers = torch.tensor(self.cluster_centers_, device=batches.device)
-        return map_batches(
-            lambda batch: soft_assignment(embed(batch), centers, self.alpha, self._metric), batches
-        )
+        module = ClusteringModule(self.module_, centers, self.alpha, self._metric)
+        return map_batches(lambda batch: module.assign(module.embed(batch)), batches)
 
     def _batches(self, X: Any) -> Batches:
         check_is_fitted(self)

@@ -267,19 +267,14 @@ class ClusteringModule(nn.Module):
 
     def assign(self, embedding: Tensor) -> Tensor:
         """Return the soft assignment of embedded points."""
-        return soft_assignment(embedding, self.centers, self.alpha, self.metric)
+        if self.metric == "cosine":
+            return cosine_assignment(embedding, self.centers)
+        return student_t_assignment(embedding, self.centers, self.alpha)
 
 
 def normalize_embedding(code: Tensor, metric: str) -> Tensor:
     """Scale embeddings to unit length where the metric is "cosine"."""
     return nn.functional.normalize(code) if metric == "cosine" else code
-
-
-def soft_assignment(embedding: Tensor, centers: Tensor, alpha: float, metric: str) -> Tensor:
-    """Assign embedded points to clusters by the kernel that belongs to the metric."""
-    if metric == "cosine":
-        return cosine_assignment(embedding, centers)
-    return student_t_assignment(embedding, centers, alpha)
 
 
 class _GroupNorm(nn.GroupNorm):
