@@ -391,10 +391,9 @@ class _BaseEmbeddingClustering(
         # Fewer distinct points than clusters leave centers without members; they repeat.
         means += [means[0]] * (self.n_clusters - len(means))
         centers = np.asarray(means, dtype=np.float32)
-        # The clusters of k-means are the points nearest to each center; and with augmentation
-        # the joint phase mends a poor start, which a lead would hold on to.
+        # The clusters of k-means are the points nearest to each center.
         is_k_means = isinstance(self.init, str) and self.init == "k-means"
-        if is_k_means or self._augmentation is not None:
+        if is_k_means or self._metric == "cosine":
             return centers, None
         return centers, np.where(labels < 0, -1, np.searchsorted(kinds, labels))
 
@@ -410,7 +409,7 @@ class _BaseEmbeddingClustering(
                     self.n_clusters,
                     self.n_init,
                     seed,
-                    by_cuts=self._augmentation is None,
+                    by_cuts=self._metric != "cosine",
                 )
             return self._initial_clusterer(seed).fit_predict(embedding)
 
@@ -581,13 +580,14 @@ class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
         mixture lets clusters be longer in one direction than in another, as they are in an
         embedding that was only trained to reconstruct. Means do not say that, so the first
         targets are the starting clusters themselves, but for k-means and given centers, and
-        with augmentation; over the first half of the epochs, 10 at most, the target
-        distribution takes their place.
+        where the metric is the cosine; over the first half of the epochs, 10 at most, the
+        target distribution takes their place.
     n_init : int, default=10
         Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
         it is the one whose clusters cut the fewest ties between neighbours, beyond what
-        their sizes explain (the greatest modularity), or, with augmentation, the one of the
-        greatest likelihood.
+        their sizes explain (the greatest modularity). That one is mended by joining two
+        clusters and cutting a third, as long as this raises the modularity. Where the metric
+        is the cosine, the mixture of the greatest likelihood is taken as it is.
     max_epochs : int, default=20
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"
@@ -805,13 +805,14 @@ class DeepEmbeddingClustering(_BaseEmbeddingClustering):
         mixture lets clusters be longer in one direction than in another, as they are in an
         embedding that was only trained to reconstruct. Means do not say that, so the first
         targets are the starting clusters themselves, but for k-means and given centers, and
-        with augmentation; over the first half of the epochs, 10 at most, the target
-        distribution takes their place.
+        where the metric is the cosine; over the first half of the epochs, 10 at most, the
+        target distribution takes their place.
     n_init : int, default=10
         Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
         it is the one whose clusters cut the fewest ties between neighbours, beyond what
-        their sizes explain (the greatest modularity), or, with augmentation, the one of the
-        greatest likelihood.
+        their sizes explain (the greatest modularity). That one is mended by joining two
+        clusters and cutting a third, as long as this raises the modularity. Where the metric
+        is the cosine, the mixture of the greatest likelihood is taken as it is.
     max_epochs : int, default=20
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"

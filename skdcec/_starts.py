@@ -1,7 +1,8 @@
-"""Where the clusters start: a mixture of Gaussians, fitted several times and chosen by its cuts."""
+"""Where the clusters start: a mixture of Gaussians, chosen and mended by its cuts."""
 
 import numpy as np
-from sklearn.cluster import KMeans
+from scipy.sparse.csgraph import connected_components
+from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
@@ -13,6 +14,11 @@ _MAX_ITER = 500
 _N_NEIGHBORS = 10
 # So many points tell which of the mixtures cuts least.
 _MAX_JUDGED = 10_000
+# Clusters are joined and cut at most so often, the most promising so many ways each time.
+_MAX_MOVES = 10
+_N_WAYS = 3
+# Fewer points than this are not cut.
+_MIN_CUT = 3 * _N_NEIGHBORS
 
 
 def mixture_labels(
@@ -22,6 +28,8 @@ def mixture_labels(
 
     A mixture that joins two groups has to cut a third one in two, and such a cut goes through
     the midst of many neighbours. Likelihood does not see that: it may even be greater.
+    The best of `n_init` mixtures is mended: two of its clusters are joined, another is cut
+    where the fewest ties are, and the mixture is fitted again from there, as long as that helps.
 
     Parameters
     ----------
@@ -31,7 +39,7 @@ def mixture_labels(
         Mixtures to choose from.
     seed : int
     by_cuts : bool, default=True
-        False takes the mixture of the greatest likelihood instead.
+        False takes the mixture of the greatest likelihood instead, as it is.
 
     Returns
     -------
@@ -39,19 +47,15 @@ def mixture_labels(
     """
     covariance = max(_COVARIANCE_SHARE * embedding.var(axis=0).mean(), 1e-6)
 
-    def fitted(n_init: int, seed: int) -> np.ndarray:
-        return GaussianMixture(
-            n_clusters,
-            n_init=n_init,
-            max_iter=_MAX_ITER,
-            reg_covar=covariance,
-            random_state=seed,
-        ).fit_predict(embedding)
+    def mixture(**params) -> GaussianMixture:
+        return GaussianMixture(n_clusters, max_iter=_MAX_ITER, reg_covar=covariance, **params)
 
     if not by_cuts:
-        return fitted(n_init, seed)
+        return mixture(n_init=n_init, random_state=seed).fit_predict(embedding)
     rng = check_random_state(seed)
-    starts = [fitted(1, rng.randint(2**31)) for _ in range(n_init)]
+    starts = [
+        mixture(random_state=rng.randint(2**31)).fit_predict(embedding) for _ in range(n_init)
+    ]
     full = [labels for labels in starts if len(np.unique(labels)) == n_clusters]
     if not full:
         # There are fewer groups than clusters, so that the mixtures let clusters go.
@@ -59,10 +63,25 @@ def mixture_labels(
     judged = np.arange(len(embedding))
     if len(judged) > _MAX_JUDGED:
         judged = rng.choice(judged, _MAX_JUDGED, replace=False)
-    n_neighbors = min(_N_NEIGHBORS, len(judged) - 1)
-    neighbors = NearestNeighbors(n_neighbors=n_neighbors).fit(embedding[judged])
-    ties = neighbors.kneighbors(return_distance=False)
-    return max(full, key=lambda labels: modularity(labels[judged], ties))
+    points = embedding[judged]
+    ties = _neighbors(points)
+    labels = max(full, key=lambda labels: modularity(labels[judged], ties))
+    mended, best = None, modularity(labels[judged], ties)
+    current = labels[judged]
+    for _ in range(_MAX_MOVES):
+        found = [
+            (model, model.predict(points))
+            for moved in _moves(points, current, n_clusters, ties, seed)
+            for model in [mixture(**_moments(points, moved, covariance)).fit(points)]
+        ]
+        found = [pair for pair in found if len(np.unique(pair[1])) == n_clusters]
+        if not found:
+            break
+        model, moved = max(found, key=lambda pair: modularity(pair[1], ties))
+        if modularity(moved, ties) <= best:
+            break
+        mended, current, best = model, moved, modularity(moved, ties)
+    return labels if mended is None else mended.predict(embedding)
 
 
 def modularity(labels: np.ndarray, neighbors: np.ndarray) -> float:
@@ -86,3 +105,71 @@ def modularity(labels: np.ndarray, neighbors: np.ndarray) -> float:
     """
     shares = np.bincount(labels) / len(labels)
     return float((labels[neighbors] == labels[:, None]).mean() - np.square(shares).sum())
+
+
+def _neighbors(points: np.ndarray) -> np.ndarray:
+    n_neighbors = min(_N_NEIGHBORS, len(points) - 1)
+    return NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(return_distance=False)
+
+
+def _moves(
+    points: np.ndarray, labels: np.ndarray, n_clusters: int, ties: np.ndarray, seed: int
+) -> list[np.ndarray]:
+    """Return the labels after the most promising ways to join two clusters and cut a third."""
+    # What joining two clusters adds to the modularity.
+    between = np.zeros((n_clusters, n_clusters))
+    np.add.at(between, (np.repeat(labels, ties.shape[1]), labels[ties].ravel()), 1 / ties.size)
+    shares = np.bincount(labels, minlength=n_clusters) / len(labels)
+    joined = between + between.T - 2 * np.outer(shares, shares)
+    # What cutting one adds.
+    before = modularity(labels, ties)
+    cuts = {}
+    for cluster in range(n_clusters):
+        rows = np.flatnonzero(labels == cluster)
+        if len(rows) >= _MIN_CUT:
+            cut = labels.copy()
+            cut[rows[_halves(points[rows], seed)]] = n_clusters
+            cuts[cluster] = cut, modularity(cut, ties) - before
+    ways = [
+        (joined[first, second] + gain, first, second, cut)
+        for cluster, (cut, gain) in cuts.items()
+        for first in range(n_clusters)
+        for second in range(first)
+        if cluster not in (first, second)
+    ]
+    moves = []
+    for _, first, second, cut in sorted(ways, key=lambda way: -way[0])[:_N_WAYS]:
+        moved = np.where(cut == first, second, cut)
+        moved[cut == n_clusters] = first
+        moves.append(moved)
+    return moves
+
+
+def _halves(points: np.ndarray, seed: int) -> np.ndarray:
+    """Tell the two sides of the normalised cut through the ties of `points` apart."""
+    graph = NearestNeighbors(n_neighbors=_N_NEIGHBORS).fit(points).kneighbors_graph()
+    graph = (graph + graph.T) / 2
+    _, part = connected_components(graph, directed=False)
+    sizes = np.bincount(part)
+    whole = (sizes >= min(_MIN_CUT, sizes.max()))[part]
+    side = part == sizes.argmax()
+    if side[whole].all():
+        cut = SpectralClustering(2, affinity="precomputed", random_state=seed)
+        side[whole] = cut.fit_predict(graph[whole][:, whole]) == 1
+    # A few points without ties to the others are no side of their own.
+    if not whole.all():
+        nearest = NearestNeighbors(n_neighbors=1).fit(points[whole])
+        side[~whole] = side[whole][nearest.kneighbors(points[~whole], return_distance=False)[:, 0]]
+    return side
+
+
+def _moments(points: np.ndarray, labels: np.ndarray, covariance: float) -> dict[str, np.ndarray]:
+    """Return the parameters at which a mixture of these clusters starts."""
+    clusters = [points[labels == cluster] for cluster in range(labels.max() + 1)]
+    floor = covariance * np.eye(points.shape[1])
+    spread = [np.atleast_2d(np.cov(rows, rowvar=False, bias=True)) for rows in clusters]
+    return {
+        "weights_init": np.array([len(rows) / len(points) for rows in clusters]),
+        "means_init": np.array([rows.mean(axis=0) for rows in clusters]),
+        "precisions_init": np.array([np.linalg.inv(one + floor) for one in spread]),
+    }

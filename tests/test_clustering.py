@@ -33,6 +33,7 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
+from skdcec._functional import target_distribution
 from skdcec.metrics import clustering_accuracy
 from skdcec.model_selection import TransductiveSplit
 
@@ -443,12 +444,21 @@ def test_joint_training_holds_on_to_clusters_that_their_centers_cannot_describe(
     model.set_params(max_epochs=20, lr=0.01).fit(X)
     assert clustering_accuracy(kinds, model.labels_) > 0.98
 
-    # With augmentation the target distribution leads from the first.
-    class EncoderWithViews(LinearEncoder):
-        augmentation_ = staticmethod(lambda batch: batch)
 
-    model.set_params(encoder=EncoderWithViews(n_components=2)).fit(X)
-    assert clustering_accuracy(kinds, model.labels_) < 0.8
+@pytest.mark.parametrize(("metric", "leads"), [("euclidean", True), ("cosine", False)])
+def test_the_starting_clusters_are_the_first_targets_but_for_directions(images, metric, leads):
+    class FirstTargets(Callback):
+        def on_train_begin(self, net, **kwargs):
+            refresh = dict(net.callbacks_)["target_refresh"]
+            expected = target_distribution(refresh.assignment)
+            self.were_led_ = not torch.equal(refresh.target, expected)
+
+    callback = FirstTargets()
+    encoder = LinearEncoder(n_components=3, metric=metric)
+    dec(n_clusters=3, encoder=encoder, callbacks=[callback]).fit(
+        images[0].reshape(len(images[0]), -1)
+    )
+    assert callback.were_led_ == leads
 
 
 @clusters_may_die

@@ -30,9 +30,42 @@ def accuracies(groups, **params):
     )
 
 
-def test_of_several_mixtures_the_one_that_cuts_least_is_taken(groups):
+def test_of_several_mixtures_the_one_that_cuts_least_is_taken(groups, monkeypatch):
+    monkeypatch.setattr(_starts, "_MAX_MOVES", 0)
     assert accuracies(groups, n_init=1).min() < 0.95
     assert accuracies(groups, n_init=10).min() > 0.99
+
+
+def test_a_single_mixture_that_joined_groups_is_mended(groups):
+    large = groups[1] >= 2
+    points, kinds = groups[0][large], groups[1][large]
+    for seed in range(10):
+        start = mixture_labels(points, 10, n_init=1, seed=seed, by_cuts=False)
+        mended = mixture_labels(points, 10, n_init=1, seed=seed)
+        assert clustering_accuracy(kinds, mended) > 0.99, clustering_accuracy(kinds, start)
+
+
+def two_long_groups(gap):
+    """Return 600 points; at a gap of 5 all have ties to each other, at 9 the groups have none."""
+    rng = np.random.default_rng(2)
+    kinds = np.arange(600) % 2
+    return np.column_stack([rng.normal(0, 3, 600), rng.normal(gap * kinds, 1)]), kinds
+
+
+@pytest.mark.parametrize("gap", [5, 9])
+def test_a_cut_goes_where_the_fewest_ties_are(gap):
+    points, kinds = two_long_groups(gap)
+    assert clustering_accuracy(kinds, _starts._halves(points, seed=0)) > 0.98
+
+
+@pytest.mark.parametrize("gap", [5, 9])
+def test_a_few_points_apart_go_with_the_nearest_side(gap):
+    points, kinds = two_long_groups(gap)
+    # A dozen points beyond the first group, with ties among themselves alone.
+    apart = np.array([[0.0, -50.0]]) + np.random.default_rng(0).normal(size=(12, 2))
+    side = _starts._halves(np.vstack([points, apart]), seed=0)
+    assert clustering_accuracy(kinds, side[:600]) > 0.98
+    assert (side[600:] == (side[:600][kinds == 0].mean() > 0.5)).all()
 
 
 def test_a_part_of_many_points_is_enough_to_judge_by(groups, monkeypatch):
