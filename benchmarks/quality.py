@@ -76,7 +76,12 @@ def augmented(args, seed):
         callbacks=[Stopwatch()],
     )
     return DeepConvEmbeddingClustering(
-        10, encoder=encoder, gamma=1.0, reconstruction_weight=0.0, random_state=seed
+        10,
+        encoder=encoder,
+        gamma=1.0,
+        reconstruction_weight=0.0,
+        max_epochs=40,
+        random_state=seed,
     )
 
 
