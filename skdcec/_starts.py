@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
+from sklearn.base import clone
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
@@ -17,6 +18,8 @@ _MAX_JUDGED = 10_000
 # Clusters are joined and cut at most so often, the most promising so many ways each time.
 _MAX_MOVES = 10
 _N_WAYS = 3
+# Pairs of clusters that are worth a look.
+_N_JOINS = 20
 # Fewer points than this are not cut.
 _MIN_CUT = 3 * _N_NEIGHBORS
 
@@ -66,21 +69,7 @@ def mixture_labels(
     points = embedding[judged]
     ties = _neighbors(points)
     labels = max(full, key=lambda labels: modularity(labels[judged], ties))
-    mended, best = None, modularity(labels[judged], ties)
-    current = labels[judged]
-    for _ in range(_MAX_MOVES):
-        found = [
-            (model, model.predict(points))
-            for moved in _moves(points, current, n_clusters, ties, seed)
-            for model in [mixture(**_moments(points, moved, covariance)).fit(points)]
-        ]
-        found = [pair for pair in found if len(np.unique(pair[1])) == n_clusters]
-        if not found:
-            break
-        model, moved = max(found, key=lambda pair: modularity(pair[1], ties))
-        if modularity(moved, ties) <= best:
-            break
-        mended, current, best = model, moved, modularity(moved, ties)
+    mended = _mended(points, labels[judged], mixture(), ties, seed)
     return labels if mended is None else mended.predict(embedding)
 
 
@@ -112,6 +101,31 @@ def _neighbors(points: np.ndarray) -> np.ndarray:
     return NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(return_distance=False)
 
 
+def _mended(
+    points: np.ndarray, labels: np.ndarray, mixture: GaussianMixture, ties: np.ndarray, seed: int
+) -> GaussianMixture | None:
+    """Join and cut clusters as long as that raises the modularity; None if it does not at all."""
+    n_clusters = mixture.n_components
+    if n_clusters < 3 or len(np.unique(labels)) < n_clusters:
+        # Nothing to cut; or a part of the points, which has none of a small cluster.
+        return None
+    mended, best = None, modularity(labels, ties)
+    for _ in range(_MAX_MOVES):
+        found = []
+        for moved in _moves(points, labels, n_clusters, ties, seed):
+            model = clone(mixture).set_params(**_moments(points, moved, mixture.reg_covar))
+            settled = model.fit_predict(points)
+            if len(np.unique(settled)) == n_clusters:
+                found.append((modularity(settled, ties), settled, model))
+        if not found:
+            break
+        reached, moved, model = max(found, key=lambda found: found[0])
+        if reached <= best:
+            break
+        best, labels, mended = reached, moved, model
+    return mended
+
+
 def _moves(
     points: np.ndarray, labels: np.ndarray, n_clusters: int, ties: np.ndarray, seed: int
 ) -> list[np.ndarray]:
@@ -121,6 +135,8 @@ def _moves(
     np.add.at(between, (np.repeat(labels, ties.shape[1]), labels[ties].ravel()), 1 / ties.size)
     shares = np.bincount(labels, minlength=n_clusters) / len(labels)
     joined = between + between.T - 2 * np.outer(shares, shares)
+    pairs = [(first, second) for first in range(n_clusters) for second in range(first)]
+    pairs = sorted(pairs, key=lambda pair: -joined[pair])[:_N_JOINS]
     # What cutting one adds.
     before = modularity(labels, ties)
     cuts = {}
@@ -131,14 +147,13 @@ def _moves(
             cut[rows[_halves(points[rows], seed)]] = n_clusters
             cuts[cluster] = cut, modularity(cut, ties) - before
     ways = [
-        (joined[first, second] + gain, first, second, cut)
+        (joined[pair] + gain, pair, cut)
+        for pair in pairs
         for cluster, (cut, gain) in cuts.items()
-        for first in range(n_clusters)
-        for second in range(first)
-        if cluster not in (first, second)
+        if cluster not in pair
     ]
     moves = []
-    for _, first, second, cut in sorted(ways, key=lambda way: -way[0])[:_N_WAYS]:
+    for _, (first, second), cut in sorted(ways, key=lambda way: -way[0])[:_N_WAYS]:
         moved = np.where(cut == first, second, cut)
         moved[cut == n_clusters] = first
         moves.append(moved)

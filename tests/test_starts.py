@@ -73,6 +73,15 @@ def test_a_part_of_many_points_is_enough_to_judge_by(groups, monkeypatch):
     assert accuracies(groups, n_init=10).min() > 0.99
 
 
+def test_a_part_without_a_small_cluster_leaves_the_mixture_as_it_is(monkeypatch):
+    monkeypatch.setattr(_starts, "_MAX_JUDGED", 60)
+    centers = [[0, 0], [10, 0], [0, 10], [50, 50]]
+    points, kinds = make_blobs([400, 400, 400, 3], centers=centers, random_state=0)
+    for seed in range(3):
+        labels = mixture_labels(points, 4, n_init=5, seed=seed)
+        assert clustering_accuracy(kinds, labels) > 0.99
+
+
 @pytest.mark.parametrize("n_init", [1, 5])
 def test_every_cluster_has_members_where_there_are_fewer_groups(n_init):
     points, _ = make_blobs(60, centers=3, cluster_std=0.1, random_state=0)
