@@ -2,11 +2,13 @@
 
 import copy
 import re
+import warnings
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import safetensors.torch
 import torch
 from joblib import hash as digest
 from sklearn.base import (
@@ -35,18 +37,18 @@ _OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 class PretrainedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Turn images into features of a network that was trained on ImageNet.
 
-    Images are resized and normalised, go through the network up to its last feature maps, and
-    the mean of each map over space is a feature.
+    Images are resized and normalised, and go through the network without its classifier. Where
+    that leaves maps, the mean of each over space is a feature.
 
     Parameters
     ----------
     model : str or torch.nn.Module, default="densenet121"
-        Name of a model of torchvision, which then has to be installed; or a network that maps
-        (n, 3, size, size) images to (n, C, H, W) maps or to (n, C) vectors.
+        Name of a classifier of torchvision, which then has to be installed; or a network that
+        maps (n, 3, size, size) images to (n, C, H, W) maps or to (n, C) vectors.
     weights : "default", str, path or None, default="default"
         For a model given by name: "default" lets torchvision load its best weights (once, from
-        the network), a path is a file with a state dict, None leaves random weights. Not used
-        for a network.
+        the network), a path is a file with a state dict, of PyTorch or ".safetensors", None
+        leaves random weights. Not used for a network.
     size : int or None, default=224
         Side that images are resized to; None leaves them as they are.
     image_shape : tuple (height, width) or (height, width, channels), default=None
@@ -145,8 +147,8 @@ class PretrainedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         ImportError
             If the model is given by name and torchvision is not installed.
         ValueError
-            If there is no such model, its weights cannot be had, or images have another number
-            of channels.
+            If there is no such model, its weights cannot be had, it does not take images of
+            this size, or images have another number of channels.
         """
         images, shape, _ = validate_images(self, X, reset=True, image_shape=self.image_shape)
         if shape[2] not in (1, 3):
@@ -159,7 +161,7 @@ class PretrainedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.module_ = copy.deepcopy(module).to(device).eval()
         self.image_shape_ = shape
         self.scale_ = natural_scale(images)
-        self._n_features_out = self._extract(Batches(images[:1], self.scale_, device)).shape[1]
+        self._n_features_out = self._count_features(Batches(images[:1], self.scale_, device))
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -186,12 +188,27 @@ class PretrainedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         cached = memory.cache(_features, ignore=["transformer", "batches"])
         return cached(key, self, batches)
 
+    def _count_features(self, batches: Batches) -> int:
+        """Return how many there are, or say what is wrong before the work has begun."""
+        side = "their own size" if self.size is None else f"size={self.size}"
+        try:
+            features = self._extract(batches)
+        except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+            name = self.model if isinstance(self.model, str) else type(self.model).__name__
+            raise ValueError(
+                f"model={name!r} takes no RGB images of {side} ({error}): choose the size that it "
+                "was trained on."
+            ) from error
+        return features.shape[1]
+
     def _extract(self, batches: Batches) -> np.ndarray:
         """Return one row of features per image."""
 
         def embed(batch: Tensor) -> Tensor:
-            maps = self.module_(self._prepare(batch))
-            return maps.mean(dim=(2, 3)) if maps.ndim == 4 else maps
+            features = _mean_over_space(self.module_(self._prepare(batch)))
+            if features.ndim != 2:
+                raise ValueError(f"it returns values of shape {tuple(features.shape)}")
+            return features
 
         return map_batches(embed, batches, batch_size=int(self.batch_size)).float().numpy()
 
@@ -210,28 +227,46 @@ class PretrainedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         """Return the feature layers of a model of torchvision."""
         try:
             import torchvision
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:
+            # A torchvision made for another PyTorch fails with a RuntimeError.
             raise ImportError(
-                f"model={self.model!r} is a model of torchvision, which is not installed: install "
-                "it, or pass a network as model."
+                f"model={self.model!r} is a model of torchvision, which is not installed or does "
+                f"not fit PyTorch {torch.__version__} ({error}): install one that does, or pass a "
+                "network as model."
             ) from error
-        if self.model not in torchvision.models.list_models():
+        if self.model not in torchvision.models.list_models(module=torchvision.models):
             raise ValueError(
-                f"model={self.model!r} is no model of torchvision; "
-                "torchvision.models.list_models() names them."
+                f"model={self.model!r} is no classifier of torchvision; "
+                "torchvision.models.list_models(module=torchvision.models) names them."
             )
         by_torchvision = self.weights == "default"
         try:
-            weights = "DEFAULT" if by_torchvision else None
-            model = torchvision.models.get_model(self.model, weights=weights)
+            # Weights are drawn at random before they are loaded.
+            with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The default weight initialization")
+                weights = "DEFAULT" if by_torchvision else None
+                model = torchvision.models.get_model(self.model, weights=weights)
         except OSError as error:
             raise ValueError(
                 f"The weights of model={self.model!r} cannot be loaded ({error}): without a "
                 "network connection, pass the path of a file with its state dict as weights."
             ) from error
         if not by_torchvision and self.weights is not None:
-            model.load_state_dict(load_state(self.weights))
+            self._load_weights(model)
         return without_classifier(model)
+
+    def _load_weights(self, model: Any) -> None:
+        try:
+            model.load_state_dict(load_state(self.weights))
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()
+            raise ValueError(
+                f"weights={str(self.weights)!r} are not those of model={self.model!r}: "
+                f"{' '.join(reason[:2])}"
+            ) from error
+        if hasattr(model, "transform_input"):
+            # The published Inception and GoogLeNet expect images in other units than the rest.
+            model.transform_input = True
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
@@ -258,7 +293,10 @@ def load_state(path: Any) -> dict[str, Tensor]:
         If the file holds anything else, or cannot be read.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if Path(path).suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"weights={str(path)!r} is no file with a state dict: {error}") from error
     if not isinstance(state, dict):
@@ -270,15 +308,25 @@ def load_state(path: Any) -> dict[str, Tensor]:
 
 
 def without_classifier(model: Any) -> nn.Module:
-    """Return what a model of torchvision computes before it pools and classifies."""
-    if isinstance(getattr(model, "features", None), nn.Module):
-        # DenseNet applies its last ReLU outside of `features`; it changes nothing elsewhere.
-        return nn.Sequential(model.features, nn.ReLU())
+    """Return a classifier of torchvision as what it computes before it classifies."""
     for name in ("fc", "head", "heads", "classifier"):
         if isinstance(getattr(model, name, None), nn.Module):
-            setattr(model, name, nn.Identity())
+            setattr(model, name, _MeanOverSpace())
+            # VGG and AlexNet classify flattened maps of several pixels; one each is their mean.
+            pool = getattr(model, "avgpool", None)
+            if isinstance(pool, nn.AdaptiveAvgPool2d):
+                pool.output_size = 1
             return model
     raise ValueError(
         f"{type(model).__name__} has no part that is known to classify: pass the layers before "
         "it as model."
     )
+
+
+def _mean_over_space(features: Tensor) -> Tensor:
+    return features.mean(dim=(2, 3)) if features.ndim == 4 else features
+
+
+class _MeanOverSpace(nn.Module):
+    def forward(self, features: Tensor) -> Tensor:
+        return _mean_over_space(features)

@@ -3,10 +3,12 @@
 import pickle
 import sys
 import types
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from torch import nn
@@ -126,6 +128,13 @@ def test_images_of_two_channels_are_a_clear_error(images, network):
         PretrainedFeatures(network).fit(images[..., :2])
 
 
+def test_a_network_that_cannot_take_the_images_is_a_clear_error(images, network):
+    with pytest.raises(ValueError, match=r"model='Linear'.*size=8.*size that it was trained on"):
+        PretrainedFeatures(nn.Linear(5, 2), size=8).fit(images)
+    with pytest.raises(ValueError, match=r"model='Flatten'.*values of shape"):
+        PretrainedFeatures(nn.Flatten(2), size=8).fit(images)
+
+
 # --- torchvision ---
 
 
@@ -135,15 +144,47 @@ class DenseNet(nn.Module):
         self.features = nn.Sequential(nn.Conv2d(3, 4, 1))
         self.classifier = nn.Linear(4, 2)
 
+    def forward(self, x):
+        return self.classifier(self.features(x).relu().mean(dim=(2, 3)))
+
 
 class ResNet(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 1)
         self.fc = nn.Linear(4, 2)
+        self.transform_input = False
 
     def forward(self, x):
-        return self.fc(self.conv(x).mean(dim=(2, 3)))
+        return self.fc(self.conv(x * 2 if self.transform_input else x).mean(dim=(2, 3)))
+
+
+class VGG(nn.Module):
+    """Classifies flattened maps of four pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Conv2d(3, 4, 1)
+        self.avgpool = nn.AdaptiveAvgPool2d(2)
+        self.classifier = nn.Linear(16, 2)
+
+    def forward(self, x):
+        return self.classifier(self.avgpool(self.features(x)).flatten(1))
+
+
+class Swin(nn.Module):
+    """Has its channels last until it pools, and a norm after its features."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Linear(3, 4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.features(x.permute(0, 2, 3, 1)).mean(dim=(1, 2)))
+
+
+STANDINS = {"densenet121": DenseNet, "resnet18": ResNet, "vgg11": VGG, "swin_t": Swin}
 
 
 @pytest.fixture
@@ -153,14 +194,13 @@ def torchvision(monkeypatch):
     def get_model(name, weights):
         if weights is not None:
             raise OSError("no route to host")
-        torch_state = torch.get_rng_state()
-        model = {"densenet121": DenseNet, "resnet18": ResNet}[name]()
-        torch.set_rng_state(torch_state)
-        return model
+        return STANDINS[name]()
 
-    models = types.SimpleNamespace(
-        get_model=get_model, list_models=lambda: ["densenet121", "resnet18"]
-    )
+    def list_models(module):
+        assert module is models
+        return list(STANDINS)
+
+    models = types.SimpleNamespace(get_model=get_model, list_models=list_models)
     module = types.ModuleType("torchvision")
     module.models = models
     monkeypatch.setitem(sys.modules, "torchvision", module)
@@ -173,7 +213,7 @@ def test_without_torchvision_a_name_is_a_clear_error(images, monkeypatch):
 
 
 def test_an_unknown_name_is_a_clear_error(images, torchvision):
-    with pytest.raises(ValueError, match="model='densenet' is no model"):
+    with pytest.raises(ValueError, match="model='densenet' is no classifier"):
         PretrainedFeatures("densenet").fit(images)
 
 
@@ -182,27 +222,80 @@ def test_without_a_network_connection_the_error_names_the_way_out(images, torchv
         PretrainedFeatures().fit(images)
 
 
-@pytest.mark.parametrize(("name", "cls"), [("densenet121", DenseNet), ("resnet18", ResNet)])
-def test_weights_come_from_a_file(images, torchvision, tmp_path, name, cls):
-    state = {k: torch.full_like(v, 0.5) for k, v in cls().state_dict().items()}
-    torch.save(state, tmp_path / "weights.pth")
-    features = PretrainedFeatures(name, weights=tmp_path / "weights.pth", size=8)
-    embedding = features.fit_transform(images)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("name", STANDINS)
+def test_weights_come_from_a_file(images, torchvision, tmp_path, name, suffix):
+    path = (tmp_path / "weights").with_suffix(suffix)
+    state = {k: torch.full_like(v, 0.5) for k, v in STANDINS[name]().state_dict().items()}
+    (torch.save if suffix == ".pth" else save_file)(state, path)
+    random = torch.get_rng_state()
+    embedding = PretrainedFeatures(name, weights=path, size=8).fit_transform(images)
+    assert torch.equal(torch.get_rng_state(), random)
     assert embedding.shape == (60, 4)
     pixels = PretrainedFeatures(nn.Identity(), size=8).fit_transform(images)
-    wanted = 0.5 * pixels.sum(axis=1) + 0.5
-    if name == "resnet18":
-        np.testing.assert_allclose(embedding[:, 0], wanted, atol=1e-5)
-    else:
-        # DenseNet ends in a ReLU, before the mean.
+    # What the classifier of that file expects, a ReLU and units of its own included.
+    wanted = 0.5 * pixels.sum(axis=1) * (2 if name == "resnet18" else 1) + 0.5
+    if name == "densenet121":
         assert (embedding >= 0).all()
         assert (embedding[:, 0] >= wanted - 1e-5).all()
+    else:
+        np.testing.assert_allclose(embedding[:, 0], wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["missing", "list", "code"])
-def test_a_file_without_a_state_dict_is_a_clear_error(images, torchvision, tmp_path, kind):
+@pytest.mark.parametrize("kind", ["missing", "list", "code", "other"])
+def test_a_file_without_its_state_dict_is_a_clear_error(images, torchvision, tmp_path, kind):
     path = tmp_path / "weights.pth"
+    contents = {"list": [1], "code": DenseNet(), "other": ResNet().state_dict()}
     if kind != "missing":
-        torch.save([1] if kind == "list" else DenseNet(), path)
-    with pytest.raises(ValueError, match="weights=.*state dict"):
+        torch.save(contents[kind], path)
+    said = "are not those of model='densenet121'" if kind == "other" else "state dict"
+    with pytest.raises(ValueError, match=f"weights=.*{said}"):
         PretrainedFeatures(weights=path).fit(images)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "alexnet",
+        "convnext_tiny",
+        "densenet121",
+        "efficientnet_b0",
+        "googlenet",
+        "inception_v3",
+        "mnasnet0_5",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "regnet_y_400mf",
+        "resnet18",
+        "shufflenet_v2_x0_5",
+        "squeezenet1_1",
+        "swin_t",
+        "vgg11",
+        "vit_b_32",
+    ],
+)
+def test_features_are_what_a_real_model_classifies(name):
+    try:
+        import torchvision
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"needs torchvision: {error}")
+    X = np.random.default_rng(0).integers(0, 256, size=(2, 224, 224, 3)).astype(np.uint8)
+    transformer = PretrainedFeatures(name, weights=None, size=None)
+    features = torch.tensor(transformer.fit_transform(X))
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torchvision.models.get_model(name, weights=None).eval()
+    state = transformer.module_.state_dict()
+    assert not model.load_state_dict(state, strict=False).unexpected_keys
+    with torch.no_grad():
+        batch = transformer._prepare(torch.tensor(X).permute(0, 3, 1, 2) / 255)
+        part = next(
+            getattr(model, n) for n in ("fc", "head", "heads", "classifier") if hasattr(model, n)
+        )
+        if name.startswith(("vgg", "alexnet", "squeezenet")):
+            np.testing.assert_allclose(
+                features, model.features(batch).mean(dim=(2, 3)), atol=1e-4, rtol=1e-3
+            )
+        else:
+            given = features[:, :, None, None] if name.startswith("convnext") else features
+            np.testing.assert_allclose(part(given), model(batch), atol=1e-4, rtol=1e-3)
