@@ -32,11 +32,21 @@ if TYPE_CHECKING:
     import numpy as np
     from sklearn.utils import Bunch
 
-    from skdcec import ContrastiveEncoder, ConvAutoencoder, DeepConvEmbeddingClustering
+    from skdcec import (
+        ContrastiveEncoder,
+        ConvAutoencoder,
+        DeepConvEmbeddingClustering,
+        DeepEmbeddingClustering,
+        DenseAutoencoder,
+    )
+    from skdcec._backbone import Backbone
     from skdcec.report import Report
+
+    Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
 
 DEFAULT_CLUSTERS = 7
 DEFAULT_SIZE = 64
+NETWORK_SIZE = 224  # which most networks of torchvision were trained on
 N_COMPONENTS = 32  # as published for paintings; ten, the library's default, is for digits
 
 MODEL = "model.safetensors"
@@ -63,11 +73,26 @@ MIN_STEPS = 200
 # Fewer images are compared by an autoencoder unless asked otherwise: a contrastive encoder learns
 # by telling images from each other, and was measured on thousands.
 CONTRASTIVE_MIN_IMAGES = 1000
-# Epochs of joint training for each of pretraining: the library's defaults; and few where the
-# metric is learned, since on paintings the time does more in pretraining.
-JOINT_SHARES = {"autoencoder": 0.4, "contrastive": 0.1}
-# What a step with the clustering loss costs, and embedding a batch, in steps of pretraining.
-JOINT_COSTS = {"autoencoder": (1.1, 0.15), "contrastive": (1.9, 0.3)}
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """What joint training is planned as.
+
+    `share` is its epochs for each of pretraining: as the library's defaults have it, and few
+    where the metric is learned, since on paintings the time does more in pretraining. `step` and
+    `embedding` are what a step with the clustering loss, and embedding a batch, cost in steps of
+    pretraining.
+    """
+
+    share: float
+    step: float
+    embedding: float
+
+
+ENCODERS = {"autoencoder": _Joint(0.4, 1.1, 0.15), "contrastive": _Joint(0.1, 1.9, 0.3)}
+# Of what is trained on the features of a network of torchvision.
+ON_FEATURES = _Joint(0.4, 0.8, 0.4)
 
 MAX_SHEET_ROWS = 100
 
@@ -120,6 +145,7 @@ def _cluster(args: argparse.Namespace) -> None:
     out = Path(args.out) if args.out else _default_out(args.folder)
     _claim(out, args)
     _check_device(args.device)
+    backbone = _choose_backbone(args)
     bunch = _load(args, args.folder, _image_settings(args), **_source_options(args))
     skipped = _without_own_files(bunch.skipped, args.folder, out)
     _tell_skipped(skipped, args.strict)
@@ -127,18 +153,20 @@ def _cluster(args: argparse.Namespace) -> None:
     args.encoder = _choose_encoder(args, len(bunch.images))
     n_clusters = _choose_clusters(args.clusters, len(bunch.images))
     clock.lap("loading")
+    inputs = _inputs(args, backbone, bunch.images)
+    clock.lap("features")
 
-    plan, digest = _plan(args, bunch.images, clock.elapsed)
+    plan, digest = _plan(args, inputs, clock.elapsed)
     _tell_plan(args, bunch, n_clusters, plan, clock.elapsed)
-    model = _train(args, bunch.images, n_clusters, plan)
+    model = _train(args, inputs, n_clusters, plan)
     clock.lap("training")
     _note(args, f"Map and page follow, about {_duration(_page_seconds(len(bunch.images)))}.")
 
-    found = _Found.from_model(model, bunch, skipped, _title(args.folder), _previous(out))
+    found = _Found.from_model(model, inputs, bunch, skipped, _title(args.folder), _previous(out))
     found.settings = _page_settings(args, found, n_clusters, plan)
     clock.lap("map")
-    model.image_loading_ = _image_settings(args)
-    learn_strangers(model, found.labels, found.embedding, bunch.images)
+    model.image_loading_ = _image_settings(args) | (backbone.known if backbone else {})
+    learn_strangers(model, found.labels, found.embedding, inputs)
     with _staged(out) as folder:
         _save_model(model, folder / MODEL)
         found.save(folder)
@@ -300,6 +328,7 @@ def _choose_k(args: argparse.Namespace) -> None:
     out = Path(args.out) if args.out else _default_out(args.folder, "choose-k")
     _claim(out, args)
     _check_device(args.device)
+    backbone = _choose_backbone(args)
     bunch = _load(args, args.folder, _image_settings(args), **_source_options(args))
     skipped = _without_own_files(bunch.skipped, args.folder, out)
     _tell_skipped(skipped, args.strict)
@@ -310,28 +339,32 @@ def _choose_k(args: argparse.Namespace) -> None:
             f"--k {args.k[0]}..{args.k[-1]}: {len(bunch.images)} images are too few for that."
         )
     clock.lap("loading")
+    inputs = _inputs(args, backbone, bunch.images)
+    clock.lap("features")
 
     # Up to three numbers are trained, which costs about as much again as one training in all.
     half = argparse.Namespace(**vars(args) | {"minutes": args.minutes / 2})
-    plan, digest = _plan(half, bunch.images, clock.elapsed)
+    plan, digest = _plan(half, inputs, clock.elapsed)
     _note(args, f"{len(bunch.images)} images, {len(numbers)} numbers of clusters to compare.")
     search = NClustersSearch(
         _new_model(args, numbers[0], plan).set_params(verbose=False),
         numbers,
         n_runs=args.runs,
         screen=None if args.all else "plausible",
-        memory=_kept_pretraining(args),
+        memory=_kept(args, "pretraining"),
         random_state=args.seed,
         verbose=not args.quiet,
-    ).fit(bunch.images)
+    ).fit(inputs)
     clock.lap("search")
     with _staged(out) as folder:
-        _draw_choice(args, search, bunch, folder)
+        _draw_choice(args, search, inputs, bunch, folder)
         _write_json(folder / RUN, _choice_record(args, search, plan, clock, digest))
     _tell_choice(args, out, search)
 
 
-def _draw_choice(args: argparse.Namespace, search: Any, bunch: Bunch, folder: Path) -> None:
+def _draw_choice(
+    args: argparse.Namespace, search: Any, inputs: np.ndarray, bunch: Bunch, folder: Path
+) -> None:
     """Write the page, the picture and the table into a folder."""
     from skdcec._choice_page import write_choice_page
     from skdcec.report import write_table
@@ -346,7 +379,7 @@ def _draw_choice(args: argparse.Namespace, search: Any, bunch: Bunch, folder: Pa
     write_choice_page(
         folder / CHOICE_PAGE,
         bunch.filenames.tolist(),
-        search.best_estimator_.encoder_.transform(bunch.images),
+        search.best_estimator_.encoder_.transform(inputs),
         {k: _by_size(search.labels_of_[k]) for k in shown},
         results,
         best=best,
@@ -450,15 +483,16 @@ def _assign(args: argparse.Namespace) -> None:
 
     target = _target(args.out, args.force, (".csv",))
     model, out = _load_model(args.model)
-    settings = _settings_of_model(model)
+    settings, backbone = _settings_of_model(args, model)
     bunch = _load(args, args.folder, settings, **_source_options(args))
     _tell_skipped(bunch.skipped, args.strict)
-    probabilities = model.predict_proba(bunch.images)
+    inputs = _inputs(args, backbone, bunch.images)
+    probabilities = model.predict_proba(inputs)
     table = image_table(
         probabilities.argmax(axis=1),
         paths=bunch.paths.tolist(),
         probabilities=probabilities,
-        distances=euclidean_distances(model.transform(bunch.images), model.cluster_centers_),
+        distances=euclidean_distances(model.transform(inputs), model.cluster_centers_),
     )
     for column in ("x", "y", "flag"):
         del table[column]
@@ -466,7 +500,7 @@ def _assign(args: argparse.Namespace) -> None:
     if out is not None and (out / NAMES).exists():
         names = _kept_names(out, _Found.load(out))
     table["name"] = [names.get(cluster, {}).get("name", "") for cluster in table["cluster"]]
-    found = unlikeness(model, bunch.images)
+    found = unlikeness(model, inputs)
     if found is None:
         _message("The model holds no limits, so no image is flagged as unlike any cluster.")
         table["unlikeness"], table["flag"] = ([None] * len(bunch.images), [""] * len(bunch.images))
@@ -489,11 +523,11 @@ def _similar(args: argparse.Namespace) -> None:
     sheet = args.sheet or (target.with_suffix(".jpg") if target else None)
     sheet = _target(sheet, args.force, (".jpg", ".jpeg", ".png", ".webp"))
     model, out = _load_model(args.model)
-    settings = _settings_of_model(model)
+    settings, backbone = _settings_of_model(args, model)
     queries = _load(args, list(dict.fromkeys(args.images)), settings, use_cache=False)
     _tell_skipped(queries.skipped, args.strict)
-    embedded = model.encoder_.transform(queries.images)
-    paths, filenames, embedding = _searched(args, model, out, settings)
+    embedded = model.encoder_.transform(_inputs(args, backbone, queries.images))
+    paths, filenames, embedding = _searched(args, model, out, settings, backbone)
     metric = getattr(model.encoder_, "metric_", "euclidean")
     # One more than asked for: the image itself is not similar to itself.
     wanted = min(args.top + 1, len(paths))
@@ -518,9 +552,10 @@ def _similar(args: argparse.Namespace) -> None:
 
 def _searched(
     args: argparse.Namespace,
-    model: DeepConvEmbeddingClustering,
+    model: Model,
     out: Path | None,
     settings: dict[str, Any],
+    backbone: Backbone | None,
 ) -> tuple[list[str], list[str], np.ndarray]:
     """Return ids, files and embedding of the images among which similar ones are sought."""
     if args.folder:
@@ -529,7 +564,7 @@ def _searched(
         return (
             bunch.paths.tolist(),
             bunch.filenames.tolist(),
-            model.encoder_.transform(bunch.images),
+            model.encoder_.transform(_inputs(args, backbone, bunch.images)),
         )
     if out is None:
         raise ValueError(
@@ -608,16 +643,64 @@ def _image_settings(args: argparse.Namespace) -> dict[str, Any]:
     return {"size": args.size, "resize": args.resize}
 
 
-def _settings_of_model(model: DeepConvEmbeddingClustering) -> dict[str, Any]:
-    """Return how to load images as those were that the model was trained on."""
-    height, width, channels = model.image_shape_
+def _settings_of_model(
+    args: argparse.Namespace, model: Model
+) -> tuple[dict[str, Any], Backbone | None]:
+    """Return how to load images as those were that the model was trained on.
+
+    Also returns the network whose features it was trained on, if there is one.
+    """
+    from skdcec._backbone import Backbone
+
+    kept = getattr(model, "image_loading_", None)
+    kept = kept if isinstance(kept, dict) else {}
+    shape = getattr(model, "image_shape_", None)
+    settings: dict[str, Any] = {"resize": kept.get("resize", "pad")}
+    if shape is None:
+        if "network" not in kept:
+            raise ValueError("The model was trained on vectors, not on images.")
+        memory = _kept(args, "features")
+        backbone = Backbone.of_model(kept, weights=args.weights, memory=memory)
+        return settings | {"size": kept["size"]}, backbone
+    if args.weights is not None:
+        raise ValueError("--weights: the model was trained on images, not behind a network.")
+    height, width, channels = shape
     if channels != 3:
         raise ValueError(
             f"The model was trained on images of {channels} channel(s); files are read as RGB, "
             "of 3 channels."
         )
-    kept = getattr(model, "image_loading_", {})
-    return {"size": (height, width), "resize": kept.get("resize", "pad")}
+    return settings | {"size": (height, width)}, None
+
+
+def _choose_backbone(args: argparse.Namespace) -> Backbone | None:
+    """Load the network that --encoder names, if it does, and settle --size."""
+    if args.encoder in ("auto", *ENCODERS):
+        if args.weights is not None:
+            raise ValueError(f"--weights are those of a network, not of --encoder {args.encoder}.")
+        args.size = args.size or DEFAULT_SIZE
+        return None
+    from skdcec._backbone import Backbone
+
+    args.size = args.size or NETWORK_SIZE
+    try:
+        return Backbone(
+            args.encoder,
+            weights=args.weights,
+            size=args.size,
+            device=args.device,
+            memory=_kept(args, "features"),
+        )
+    except (ImportError, ValueError) as error:
+        raise ValueError(
+            f"--encoder {args.encoder} is none of auto, {' and '.join(ENCODERS)}, and cannot be "
+            f"had from torchvision: {error}"
+        ) from error
+
+
+def _inputs(args: argparse.Namespace, backbone: Backbone | None, images: np.ndarray) -> np.ndarray:
+    """Return what the model is given for images."""
+    return images if backbone is None else backbone.features(images, verbose=not args.quiet)
 
 
 def _source_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -726,13 +809,13 @@ def _choose_epochs(args: argparse.Namespace, images: np.ndarray, elapsed: float)
     steps = math.ceil(len(images) / batch_size) * n_passes
     seconds_per_step = _measure_step(args, images, batch_size)
     most = type(_encoder(args, 1))().max_epochs
-    joint_step, embedding_step = JOINT_COSTS[args.encoder]
+    planned = ENCODERS.get(args.encoder, ON_FEATURES)
 
     def joint(pretraining: int) -> int:
-        return max(1, round(pretraining * JOINT_SHARES[args.encoder]))
+        return max(1, round(pretraining * planned.share))
 
     def seconds(pretraining: int) -> float:
-        joint_epoch = joint_step * steps + embedding_step * steps / n_passes
+        joint_epoch = planned.step * steps + planned.embedding * steps / n_passes
         in_steps = pretraining * steps + joint(pretraining) * joint_epoch
         return in_steps * seconds_per_step
 
@@ -775,42 +858,47 @@ def _choose_encoder(args: argparse.Namespace, n_images: int) -> str:
     return "contrastive" if n_images >= CONTRASTIVE_MIN_IMAGES else "autoencoder"
 
 
-def _encoder(args: argparse.Namespace, epochs: int) -> ConvAutoencoder | ContrastiveEncoder:
-    from skdcec import ContrastiveEncoder, ConvAutoencoder
+def _encoder(
+    args: argparse.Namespace, epochs: int
+) -> ConvAutoencoder | ContrastiveEncoder | DenseAutoencoder:
+    from skdcec import ContrastiveEncoder, ConvAutoencoder, DenseAutoencoder
 
     if args.encoder == "contrastive":
         return ContrastiveEncoder(max_epochs=epochs)
-    return ConvAutoencoder(N_COMPONENTS, max_epochs=epochs)
+    if args.encoder == "autoencoder":
+        return ConvAutoencoder(N_COMPONENTS, max_epochs=epochs)
+    # What the network knows is there already: wide and shallow keeps it.
+    return DenseAutoencoder(64, hidden_layer_sizes=(512,), max_epochs=epochs)
 
 
-def _train(
-    args: argparse.Namespace, images: np.ndarray, n_clusters: int, plan: _Plan
-) -> DeepConvEmbeddingClustering:
-    return _number_by_size(_new_model(args, n_clusters, plan).fit(images))
+def _train(args: argparse.Namespace, inputs: np.ndarray, n_clusters: int, plan: _Plan) -> Model:
+    return _number_by_size(_new_model(args, n_clusters, plan).fit(inputs))
 
 
-def _new_model(
-    args: argparse.Namespace, n_clusters: int, plan: _Plan
-) -> DeepConvEmbeddingClustering:
-    from skdcec import DeepConvEmbeddingClustering
+def _new_model(args: argparse.Namespace, n_clusters: int, plan: _Plan) -> Model:
+    from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
 
-    return DeepConvEmbeddingClustering(
-        n_clusters,
-        encoder=_encoder(args, plan.pretraining),
-        max_epochs=plan.joint,
-        memory=_kept_pretraining(args),
-        device=args.device,
-        random_state=args.seed,
-        verbose=not args.quiet,
-    )
+    settings: dict[str, Any] = {
+        "encoder": _encoder(args, plan.pretraining),
+        "max_epochs": plan.joint,
+        "memory": _kept(args, "pretraining"),
+        "device": args.device,
+        "random_state": args.seed,
+        "verbose": not args.quiet,
+    }
+    if args.encoder in ENCODERS:
+        return DeepConvEmbeddingClustering(n_clusters, **settings)
+    # With so many dimensions, a mixture has clusters of a handful of images.
+    return DeepEmbeddingClustering(n_clusters, init="k-means", **settings)
 
 
-def _kept_pretraining(args: argparse.Namespace) -> str | None:
+def _kept(args: argparse.Namespace, kind: str) -> str | None:
+    """Return the folder of the cache for what is worth keeping."""
     cache = _cache_folder(args)
-    return None if cache is None else str(cache / "pretraining")
+    return None if cache is None else str(cache / kind)
 
 
-def _number_by_size(model: DeepConvEmbeddingClustering) -> DeepConvEmbeddingClustering:
+def _number_by_size(model: Model) -> Model:
     """Make 0 the largest cluster, in the model itself, so that `predict` agrees."""
     import numpy as np
 
@@ -846,7 +934,8 @@ class _Found:
     @classmethod
     def from_model(
         cls,
-        model: DeepConvEmbeddingClustering,
+        model: Model,
+        inputs: np.ndarray,
         bunch: Bunch,
         skipped: list[tuple[str, str]],
         title: str,
@@ -857,7 +946,7 @@ class _Found:
 
         from skdcec.report import map_projection
 
-        embedding = model.encoder_.transform(bunch.images)
+        embedding = model.encoder_.transform(inputs)
         # Threads may add up in another order, so the same map is best not computed again.
         if previous is not None and np.array_equal(previous.embedding, embedding):
             positions = previous.map
@@ -866,8 +955,8 @@ class _Found:
         return cls(
             labels=model.labels_,
             embedding=embedding,
-            probabilities=model.predict_proba(bunch.images),
-            distances=euclidean_distances(model.transform(bunch.images), model.cluster_centers_),
+            probabilities=model.predict_proba(inputs),
+            distances=euclidean_distances(model.transform(inputs), model.cluster_centers_),
             map=positions,
             paths=bunch.paths.tolist(),
             filenames=bunch.filenames.tolist(),
@@ -1001,7 +1090,7 @@ def _staged(out: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _save_model(model: DeepConvEmbeddingClustering, path: Path) -> None:
+def _save_model(model: Model, path: Path) -> None:
     from safetensors import SafetensorError
 
     try:
@@ -1017,16 +1106,20 @@ def _check_device(device: str | None) -> None:
     resolve_device(device)
 
 
-def _load_model(source: str) -> tuple[DeepConvEmbeddingClustering, Path | None]:
+def _load_model(source: str) -> tuple[Model, Path | None]:
     """Return the model, and the folder that `cluster` wrote if it lies in one."""
-    from skdcec import DeepConvEmbeddingClustering
+    from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
+    from skdcec._persistence import class_name
 
     path = Path(source)
-    if path.is_dir():
-        if not (path / MODEL).exists():
+    out = path if path.is_dir() else None
+    if out is not None:
+        path = out / MODEL
+        if not path.exists():
             raise ValueError(f"{source} holds no {MODEL}; skdcec cluster writes one.")
-        return DeepConvEmbeddingClustering.load(path / MODEL), path
-    return DeepConvEmbeddingClustering.load(path), None
+    if class_name(path) == DeepEmbeddingClustering.__name__:
+        return DeepEmbeddingClustering.load(path), out
+    return DeepConvEmbeddingClustering.load(path), out
 
 
 def _page_settings(
@@ -1418,6 +1511,7 @@ def _add_assign(commands: Any) -> None:
     )
     parser.add_argument("folder", metavar="FOLDER", help="the new images")
     parser.add_argument("--out", metavar="FILE.csv", help="where to write (default: stdout)")
+    _add_weights(parser)
     _add_source(parser)
     parser.add_argument("--force", action="store_true", help="replace FILE.csv")
     _add_common(parser)
@@ -1459,6 +1553,7 @@ def _add_similar(commands: Any) -> None:
         metavar="FILE.jpg",
         help="contact sheet, JPEG, PNG or WebP (default: beside FILE.csv; none without --out)",
     )
+    _add_weights(parser)
     parser.add_argument("--strict", action="store_true", help=_STRICT)
     parser.add_argument("--force", action="store_true", help="replace FILE.csv and FILE.jpg")
     _add_common(parser)
@@ -1489,12 +1584,15 @@ def _add_command(
 def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     parser.add_argument(
         "--encoder",
-        choices=("auto", *JOINT_COSTS),
+        metavar="NAME",
         default="auto",
-        help="what images are compared by: how they can be drawn again (autoencoder), or what "
-        "tells them from changed views of others (contrastive; for paintings and photographs). "
-        f"auto, the default, is contrastive for {CONTRASTIVE_MIN_IMAGES} images or more",
+        help="what images are compared by: how they can be drawn again (autoencoder), what "
+        "tells them from changed views of others (contrastive; for paintings and photographs), "
+        "or what a network of torchvision was taught about other images (its name, such as "
+        f"densenet121). auto, the default, is contrastive for {CONTRASTIVE_MIN_IMAGES} images or "
+        "more, else autoencoder",
     )
+    _add_weights(parser)
     parser.add_argument(
         "--minutes",
         type=_positive_float,
@@ -1513,9 +1611,9 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     parser.add_argument(
         "--size",
         type=_positive_int,
-        default=DEFAULT_SIZE,
         metavar="PIXELS",
-        help=f"train on squares of this side (default: {DEFAULT_SIZE}); the page shows the files",
+        help=f"train on squares of this side (default: {DEFAULT_SIZE}, or {NETWORK_SIZE} for a "
+        "network of torchvision); the page shows the files",
     )
     parser.add_argument(
         "--resize",
@@ -1529,6 +1627,14 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: the fastest)")
     parser.add_argument(
         "--force", action="store_true", help="write into a folder that holds other files, too"
+    )
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights of the network of torchvision (default: torchvision downloads them once)",
     )
 
 

@@ -75,6 +75,15 @@ def load(cls: type, path: Any, *, encoder: BaseEstimator | None = None) -> Any:
         raise _damaged(path) from error
 
 
+def class_name(path: Any) -> str:
+    """Return the name of the class of the estimator in a file."""
+    header, _ = _read(Path(path))
+    try:
+        return str(header["estimator"]["class"])
+    except (KeyError, TypeError) as error:
+        raise _damaged(path) from error
+
+
 class _CannotRebuild(Exception):
     """A value is not made of plain values and of classes of skdcec."""
 

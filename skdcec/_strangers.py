@@ -24,15 +24,16 @@ def learn_strangers(model: Any, labels: np.ndarray, embedding: np.ndarray, image
 
     The distance to the nearest cluster alone misses noise, patterns and diagrams, which are
     embedded amid the rest. An autoencoder cannot reproduce them, and in a contrastive encoder
-    they stir the layers in ways that the embedding leaves out. Too few images set no limit.
+    they stir the layers in ways that the embedding leaves out, as they do in the network behind
+    rows of features. Too few images set no limit.
 
     Parameters
     ----------
-    model : fitted DeepConvEmbeddingClustering
+    model : fitted DeepConvEmbeddingClustering or DeepEmbeddingClustering
     labels : ndarray of shape (n_samples,)
     embedding : ndarray of shape (n_samples, n_components)
         In the pretrained space.
-    images : array of shape (n_samples, height, width, channels)
+    images : array of shape (n_samples, height, width, channels) or (n_samples, n_features)
     """
     if len(images) < _MIN_IMAGES:
         return
@@ -44,7 +45,7 @@ def learn_strangers(model: Any, labels: np.ndarray, embedding: np.ndarray, image
     precision = np.linalg.inv(spread.covariance_ + ridge * np.eye(len(spread.covariance_)))
     model.unlike_means_, model.unlike_whitening_ = means, np.linalg.cholesky(precision)
     some = images[:: -(-len(images) // _MAX_IMAGES)]
-    if hasattr(model.encoder_.module_, "statistics"):
+    if _has_statistics(model, some):
         # So many directions fit what they were found on: the limit is set on other images.
         _learn_statistics(model, some[::2])
         some = some[1::2]
@@ -76,7 +77,7 @@ def _strangeness(model: Any, images: Any) -> np.ndarray:
             embedding @ model.unlike_whitening_, model.unlike_means_ @ model.unlike_whitening_
         )
         columns = [distances.min(axis=1)]
-        if hasattr(model.encoder_, "inverse_transform"):
+        if hasattr(model.encoder_, "inverse_transform") and not _has_statistics(model, some):
             errors = (model.encoder_.inverse_transform(embedding) - some) ** 2
             columns.append(errors.mean(axis=(1, 2, 3)))
         if hasattr(model, "unlike_directions_"):
@@ -104,7 +105,15 @@ def _learn_statistics(model: Any, images: Any) -> None:
     model.unlike_variances_ = np.append(variances[-n_kept:], variances[:-n_kept].mean())
 
 
+def _has_statistics(model: Any, images: Any) -> bool:
+    return np.ndim(images) == 2 or hasattr(model.encoder_.module_, "statistics")
+
+
 def _statistics(model: Any, images: Any) -> np.ndarray:
+    if np.ndim(images) == 2:
+        # Means of the layers of a network that has never seen these images: nothing to learn by
+        # heart, as an autoencoder of a few hundred such rows does.
+        return np.asarray(images)
     encoder = model.encoder_
     device = next(encoder.module_.parameters()).device
     batches = Batches(np.asarray(images), encoder.scale_, device)

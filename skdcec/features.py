@@ -230,7 +230,7 @@ class PretrainedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         except (ImportError, RuntimeError) as error:
             # A torchvision made for another PyTorch fails with a RuntimeError.
             raise ImportError(
-                f"model={self.model!r} is a model of torchvision, which is not installed or does "
+                f"model={self.model!r} names one of torchvision, which is not installed or does "
                 f"not fit PyTorch {torch.__version__} ({error}): install one that does, or pass a "
                 "network as model."
             ) from error

@@ -10,15 +10,24 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 
-from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering, _cli, datasets, report
+from skdcec import (
+    ConvAutoencoder,
+    DeepConvEmbeddingClustering,
+    DeepEmbeddingClustering,
+    DenseAutoencoder,
+    _cli,
+    datasets,
+    report,
+)
 from skdcec._choice_page import write_choice_page
 from skdcec._cli import main
 from skdcec.datasets import load_images
@@ -350,6 +359,7 @@ def test_metadata_from_a_table(tmp_path, folder, run):
         (["cluster", "images", "--out", "file"], "is a file"),
         (["cluster", "images", "--out", "file/out"], "Not a directory"),
         (["cluster", "images", "--metadata", "no.csv"], "no.csv"),
+        (["assign", "model", "images", "--weights", "file"], "not behind a network"),
         (["report", "empty"], "no finished result"),
         (["assign", "empty", "images"], "model.safetensors"),
         (["assign", "missing", "images"], "missing"),
@@ -357,11 +367,14 @@ def test_metadata_from_a_table(tmp_path, folder, run):
         (["similar", "file", "x.png"], "not a model"),
     ],
 )
-def test_errors_are_one_line_and_status_1(arguments, said, folder, tmp_path, run, monkeypatch):
+def test_errors_are_one_line_and_status_1(
+    arguments, said, folder, clustered, tmp_path, run, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     os.symlink(folder, "images")
     os.mkdir("empty")
     Path("file").write_text("text")
+    os.symlink(clustered / "model.safetensors", "model")
     if "images" in arguments and "--out" not in arguments and arguments[0] == "cluster":
         arguments = [*arguments, "--out", "out"]
     result = run(*arguments, "--quiet")
@@ -482,6 +495,8 @@ def test_the_plan_knows_what_the_encoder_costs(monkeypatch):
     assert (fast.pretraining, fast.joint) == (75, 8)
     autoencoder = plan_of(10, 1e-3, 6_000, monkeypatch, epochs=75)
     contrastive = plan_of(10, 1e-3, 6_000, monkeypatch, epochs=75, encoder="contrastive")
+    features = plan_of(10, 1e-3, 6_000, monkeypatch, encoder="resnet18")
+    assert (features.pretraining, features.joint) == (50, 20)
     # An epoch of clustering costs twice as much as with an autoencoder, but there are fewer.
     per_epoch = [
         (plan.training_seconds - 75 * 64 * 1e-3) / plan.joint for plan in (autoencoder, contrastive)
@@ -651,6 +666,105 @@ def test_all_commands_work_with_a_contrastive_encoder(folder, tmp_path, run):
     assert all(0 <= float(distance) <= 2 for distance in near["distance"])
 
 
+class SmallNet(nn.Module):
+    """A classifier of images of at least two by two pixels; counts those that it has seen."""
+
+    n_seen = 0
+
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.Conv2d(3, 8, 2, stride=2)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        type(self).n_seen += len(x)
+        return self.fc(self.maps(x).relu().mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def network(monkeypatch, tmp_path):
+    """The arguments for a network of a torchvision that is made up, and has no weights itself."""
+
+    def get_model(name, weights):
+        if weights is not None:
+            raise OSError("no route to host")
+        return SmallNet()
+
+    module = ModuleType("torchvision")
+    module.models = SimpleNamespace(get_model=get_model, list_models=lambda module: ["small"])
+    monkeypatch.setitem(sys.modules, "torchvision", module)
+    monkeypatch.setattr(SmallNet, "n_seen", 0)
+    generator = torch.Generator().manual_seed(0)
+    state = SmallNet().state_dict()
+    for name, value in state.items():
+        state[name] = torch.randn(value.shape, generator=generator)
+    save_file(state, tmp_path / "small.safetensors")
+    return ["--weights", tmp_path / "small.safetensors"]
+
+
+def test_all_commands_work_with_a_network_of_torchvision(folder, tmp_path, run, network):
+    out, arguments = tmp_path / "out", [folder, "--encoder", "small", *network, *FAST, "--quiet"]
+    assert run("cluster", *arguments, "-k", 3, "--out", out).status == 0
+    clusters = read_csv(out / "clusters.csv")
+    kinds = [file.split("/")[0] for file in clusters["file"]]
+    assert len({*zip(kinds, clusters["cluster"], strict=True)}) == 3
+    assert json.loads((out / "run.json").read_text())["arguments"]["encoder"] == "small"
+    seen = SmallNet.n_seen
+    assert run("cluster", *arguments, "-k", 2, "--out", tmp_path / "two").status == 0
+    # One, of the size of the others, is to see whether the network takes it.
+    assert SmallNet.n_seen == seen + 1
+    assigned = read_csv(run("assign", out, folder, *network).out)
+    assert assigned["cluster"] == clusters["cluster"]
+    assert assigned["flag"].count("unlike") <= 4
+    assert run("report", out).status == 0
+    images = [folder / "gold" / "0.png", "--top", 2]
+    near = run("similar", out, *images, *network)
+    assert "gold" in read_csv(near.out)["similar"][0]
+    assert run("similar", out, *images, "--in", folder, *network).out == near.out
+    how_many = run("choose-k", *arguments, "--k", "2..4", "--out", tmp_path / "k", "--json")
+    assert json.loads(how_many.out)["best_n_clusters"] == 3
+
+
+def test_images_are_larger_for_a_network_of_torchvision(network):
+    for encoder, size in (("small", 224), ("autoencoder", 64), ("auto", 64)):
+        weights = network[1] if encoder == "small" else None
+        args = SimpleNamespace(encoder=encoder, size=None, weights=weights, device=None, cache=None)
+        _cli._choose_backbone(args)
+        assert args.size == size
+
+
+def test_a_network_that_cannot_be_had_is_said_at_once(folder, tmp_path, run, network, monkeypatch):
+    monkeypatch.setattr(_cli, "_load", None)
+    cluster = ["cluster", folder, "--out", tmp_path / "out", "--quiet", "--encoder"]
+    for arguments, said in (
+        (["contrastve"], "none of auto, autoencoder and contrastive.*no classifier"),
+        (["small"], "no route to host.*path of a file"),
+        (["small", "--weights", tmp_path / "none"], "no file with a state dict"),
+        (["small", "--size", "1", *network], "size that it was trained on"),
+        (["autoencoder", *network], "--weights are those of a network"),
+    ):
+        result = run(*cluster, *arguments)
+        assert result.status == 1
+        assert re.search(said, result.err)
+        assert result.err.count("\n") == 1
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    assert "not installed" in run(*cluster, "resnet18").err
+
+
+def test_a_model_is_used_with_the_network_it_was_trained_behind(folder, tmp_path, run, network):
+    out = tmp_path / "out"
+    run("cluster", folder, "--encoder", "small", *network, *FAST, "--quiet", "--out", out)
+    other = {name: value + 1 for name, value in SmallNet().state_dict().items()}
+    save_file(other, tmp_path / "other.safetensors")
+    for weights, said in (
+        ([], "no route to host"),
+        (["--weights", tmp_path / "other.safetensors"], "other weights of small"),
+    ):
+        result = run("assign", out, folder, *weights)
+        assert (result.status, result.out) == (1, "")
+        assert said in result.err
+
+
 def test_assign_to_a_file(clustered, folder, tmp_path, run):
     target = tmp_path / "new.csv"
     result = run("assign", clustered, folder / "night", "--out", target)
@@ -686,6 +800,12 @@ def test_models_of_other_kinds_are_refused(tmp_path, folder, run, images):
         2, encoder=ConvAutoencoder(2, filters=(2,), max_epochs=1), max_epochs=1, random_state=0
     )
     gray.fit(images[..., 0]).save(tmp_path / "gray")
+    vectors = DeepEmbeddingClustering(
+        2, encoder=DenseAutoencoder(2, max_epochs=1), max_epochs=1, random_state=0
+    )
+    vectors.fit(images.reshape(len(images), -1)).save(tmp_path / "vectors")
+    vectors.image_loading_ = {"network": "small"}
+    vectors.save(tmp_path / "half")
     said = {
         "newer": "upgrade",
         "other": "no skdcec model",
@@ -693,6 +813,8 @@ def test_models_of_other_kinds_are_refused(tmp_path, folder, run, images):
         "pickle": "not a model",
         "encoder": "ConvAutoencoder",
         "gray": "1 channel",
+        "vectors": "on vectors",
+        "half": "what network it needs",
     }
     for name, text in said.items():
         result = run("assign", tmp_path / name, folder)
