@@ -259,10 +259,6 @@ class Judge:
         }
         self.distances = {name: distances_in(space) for name, space in self.common.items()}
         self.own = (None, None, {})
-        # The first part may serve to choose settings, so the other is looked at by itself.
-        letters = np.array([artist[:1].upper() for artist in targets.get("artist", [])])
-        parts = {"artists A to M": letters < "N", "artists N to Z": letters >= "N"}
-        self.parts = {name: np.flatnonzero(rows) for name, rows in parts.items() if rows.any()}
 
     def scores(self, method, seed, labels, space):
         distances, accuracy = self.look_at(method, seed, space)
@@ -282,19 +278,28 @@ class Judge:
         # Only the spaces of trained models depend on more than that.
         if self.own[0] != key or method in MODELS:
             distances = distances_in(space)
-            vote = KNeighborsClassifier(N_NEIGHBORS, weights="distance", metric="precomputed")
-            folds = StratifiedKFold(3, shuffle=True, random_state=0)
-            accuracy = {
-                name: float(cross_val_score(vote, distances, target, cv=folds).mean())
-                for name, target in self.targets.items()
-            }
-            for part, rows in self.parts.items():
-                among = distances[np.ix_(rows, rows)]
-                for name, target in self.targets.items():
-                    found = cross_val_score(vote, among, target[rows], cv=folds).mean()
-                    accuracy[f"{name}, {part}"] = float(found)
-            self.own = (key, distances, accuracy)
+            self.own = (key, distances, neighbour_accuracy(distances, self.targets))
         return self.own[1:]
+
+
+def neighbour_accuracy(distances, targets):
+    """Return how often 10 neighbours name each target, of all images and within two parts."""
+    vote = KNeighborsClassifier(N_NEIGHBORS, weights="distance", metric="precomputed")
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    accuracy = {}
+    for part, rows in {"": np.arange(len(distances)), **two_parts(targets)}.items():
+        among = distances[np.ix_(rows, rows)]
+        for name, target in targets.items():
+            found = cross_val_score(vote, among, target[rows], cv=folds).mean()
+            accuracy[f"{name}, {part}" if part else name] = float(found)
+    return accuracy
+
+
+def two_parts(targets):
+    """Return two sets of artists: the first may serve to choose settings, the second not."""
+    letters = np.array([artist[:1].upper() for artist in targets.get("artist", [])])
+    parts = {"artists A to M": letters < "N", "artists N to Z": letters >= "N"}
+    return {name: np.flatnonzero(rows) for name, rows in parts.items() if rows.any()}
 
 
 def distances_in(space):
