@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         _message("error: not enough memory; try --sample N or a smaller --size.")
         return 1
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         _message(f"error: {_describe(error)}")
         return 1
     return 0

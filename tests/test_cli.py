@@ -751,7 +751,9 @@ def test_a_network_that_cannot_be_had_is_said_at_once(folder, tmp_path, run, net
     assert "not installed" in run(*cluster, "resnet18").err
 
 
-def test_a_model_is_used_with_the_network_it_was_trained_behind(folder, tmp_path, run, network):
+def test_a_model_is_used_with_the_network_it_was_trained_behind(
+    folder, tmp_path, run, network, monkeypatch
+):
     out = tmp_path / "out"
     run("cluster", folder, "--encoder", "small", *network, *FAST, "--quiet", "--out", out)
     other = {name: value + 1 for name, value in SmallNet().state_dict().items()}
@@ -763,6 +765,8 @@ def test_a_model_is_used_with_the_network_it_was_trained_behind(folder, tmp_path
         result = run("assign", out, folder, *weights)
         assert (result.status, result.out) == (1, "")
         assert said in result.err
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    assert "not installed" in run("similar", out, folder / "gold" / "0.png").err
 
 
 def test_assign_to_a_file(clustered, folder, tmp_path, run):
