@@ -64,7 +64,7 @@ def as_the_command(k, seed, args):
 
 
 def delius(k, seed, args):
-    """Return the settings of the paper, as the guide page *The papers* has them."""
+    """Return the paper's settings but for the joint epochs: the library's 20 at most."""
     return DeepEmbeddingClustering(
         k,
         encoder=DenseAutoencoder(

@@ -67,17 +67,15 @@ class Backbone:
         Raises
         ------
         ValueError
-            If the weights are not the same.
+            If `known` is not what was kept, or the weights are not the same.
         """
-        try:
-            network = cls(str(known["network"]), size=int(known["size"]), **settings)
-            same = known["weights"] == network.known["weights"]
-        except (KeyError, TypeError) as error:
-            raise ValueError("The model does not say what network it needs.") from error
-        if not same:
+        name, size = known.get("network"), known.get("size")
+        if not isinstance(name, str) or not isinstance(size, int):
+            raise ValueError("The model does not say what network it needs.")
+        network = cls(name, size=size, **settings)
+        if network.known["weights"] != known.get("weights"):
             raise ValueError(
-                f"The model was trained with other weights of {known['network']}: --weights FILE "
-                "names theirs."
+                f"The model was trained with other weights of {name}: --weights FILE names theirs."
             )
         return network
 

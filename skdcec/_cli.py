@@ -1109,7 +1109,7 @@ def _check_device(device: str | None) -> None:
 def _load_model(source: str) -> tuple[Model, Path | None]:
     """Return the model, and the folder that `cluster` wrote if it lies in one."""
     from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
-    from skdcec._persistence import class_name
+    from skdcec._persistence import load
 
     path = Path(source)
     out = path if path.is_dir() else None
@@ -1117,9 +1117,7 @@ def _load_model(source: str) -> tuple[Model, Path | None]:
         path = out / MODEL
         if not path.exists():
             raise ValueError(f"{source} holds no {MODEL}; skdcec cluster writes one.")
-    if class_name(path) == DeepEmbeddingClustering.__name__:
-        return DeepEmbeddingClustering.load(path), out
-    return DeepConvEmbeddingClustering.load(path), out
+    return load((DeepConvEmbeddingClustering, DeepEmbeddingClustering), path), out
 
 
 def _page_settings(

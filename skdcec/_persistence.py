@@ -43,8 +43,9 @@ def save(estimator: BaseEstimator, path: Any) -> None:
         temporary.write_bytes(content)
 
 
-def load(cls: type, path: Any, *, encoder: BaseEstimator | None = None) -> Any:
-    """Read a fitted estimator of class `cls`; see its method `load`."""
+def load(cls: type | tuple[type, ...], path: Any, *, encoder: BaseEstimator | None = None) -> Any:
+    """Read a fitted estimator of class `cls`, or of one of several; see its method `load`."""
+    wanted = [one.__name__ for one in (cls if isinstance(cls, tuple) else (cls,))]
     header, tensors = _read(Path(path))
     try:
         if header["format"] > FORMAT:
@@ -55,9 +56,9 @@ def load(cls: type, path: Any, *, encoder: BaseEstimator | None = None) -> Any:
         node = header["estimator"]
         if node["class"] not in _known_classes():
             raise _damaged(path)
-        if node["class"] != cls.__name__:
+        if node["class"] not in wanted:
             raise ValueError(
-                f"{str(path)!r} holds a {node['class']}, not a {cls.__name__}: use "
+                f"{str(path)!r} holds a {node['class']}, not a {' or '.join(wanted)}: use "
                 f"{node['class']}.load."
             )
         foreign = node["encoder_"].get("name") if "encoder_" in node else None
@@ -72,15 +73,6 @@ def load(cls: type, path: Any, *, encoder: BaseEstimator | None = None) -> Any:
     try:
         return _Reader(tensors, encoder).estimator(node, "")
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise _damaged(path) from error
-
-
-def class_name(path: Any) -> str:
-    """Return the name of the class of the estimator in a file."""
-    header, _ = _read(Path(path))
-    try:
-        return str(header["estimator"]["class"])
-    except (KeyError, TypeError) as error:
         raise _damaged(path) from error
 
 
