@@ -22,7 +22,7 @@ from sklearn.frozen import FrozenEstimator
 from torch.nn.functional import mse_loss
 
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
-from skdcec._modules import ConvAutoencoderModule
+from skdcec._nn.modules import ConvAutoencoderModule
 
 N_CLUSTERS = 10
 N_COMPONENTS = 10

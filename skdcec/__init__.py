@@ -4,9 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skdcec._autoencoder import ConvAutoencoder, DenseAutoencoder
-    from skdcec._clustering import DeepConvEmbeddingClustering, DeepEmbeddingClustering
-    from skdcec._contrastive import ContrastiveEncoder
+    from skdcec._clusterers.dcec import DeepConvEmbeddingClustering
+    from skdcec._clusterers.dec import DeepEmbeddingClustering
+    from skdcec._encoders.autoencoder import ConvAutoencoder, DenseAutoencoder
+    from skdcec._encoders.contrastive import ContrastiveEncoder
 
 __all__ = [
     "ContrastiveEncoder",
@@ -18,11 +19,11 @@ __all__ = [
 __version__ = "0.1.0.dev0"
 
 _HOME = {
-    "ContrastiveEncoder": "_contrastive",
-    "ConvAutoencoder": "_autoencoder",
-    "DeepConvEmbeddingClustering": "_clustering",
-    "DeepEmbeddingClustering": "_clustering",
-    "DenseAutoencoder": "_autoencoder",
+    "ContrastiveEncoder": "_encoders.contrastive",
+    "ConvAutoencoder": "_encoders.autoencoder",
+    "DeepConvEmbeddingClustering": "_clusterers.dcec",
+    "DeepEmbeddingClustering": "_clusterers.dec",
+    "DenseAutoencoder": "_encoders.autoencoder",
 }
 
 

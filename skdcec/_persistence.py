@@ -19,7 +19,7 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from skdcec import augmentation
-from skdcec._modules import use_channels_last
+from skdcec._nn.modules import use_channels_last
 
 FORMAT = 1
 

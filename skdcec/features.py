@@ -21,9 +21,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, check_memory
 from torch import Tensor, nn
 
-from skdcec._batches import Batches, map_batches
-from skdcec._device import cpu_state, resolve_device
-from skdcec._images import natural_scale, validate_images
+from skdcec._encoders.images import natural_scale, validate_images
+from skdcec._nn.batches import Batches, map_batches
+from skdcec._nn.device import cpu_state, resolve_device
 
 __all__ = ["PretrainedFeatures"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdcec._batches import Batches, ShuffledLoader, map_batches, plan_batches
+from skdcec._nn.batches import Batches, ShuffledLoader, map_batches, plan_batches
 
 CPU = torch.device("cpu")
 DTYPES = [bool, np.uint8, np.int16, np.int64, np.float16, np.float32, np.float64]

@@ -28,10 +28,10 @@ from skdcec import (
     datasets,
     report,
 )
-from skdcec._choice_page import write_choice_page
 from skdcec._cli import main
 from skdcec.datasets import load_images
 from skdcec.report import read_table
+from skdcec.report.choice import write_choice_page
 
 FAST = ["--size", "16", "--epochs", "4", "--jobs", "1"]
 KINDS = {"gold": 30, "night": 20, "green": 12}

@@ -33,7 +33,7 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
-from skdcec._functional import target_distribution
+from skdcec._nn.functional import target_distribution
 from skdcec.metrics import clustering_accuracy
 from skdcec.model_selection import TransductiveSplit
 

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
 from skdcec import ContrastiveEncoder, DeepConvEmbeddingClustering
-from skdcec._modules import ContrastiveModule
+from skdcec._nn.modules import ContrastiveModule
 from skdcec.augmentation import Compose, RandomFlip, RandomResizedCrop
 from skdcec.model_selection import TransductiveSplit, silhouette_scorer
 
@@ -70,7 +70,7 @@ def test_before_it_is_scaled_the_embedding_is_nearly_white(images):
 
 def test_the_moments_do_not_depend_on_the_batches(images, monkeypatch):
     one_batch = contrastive().fit(images).transform(images)
-    monkeypatch.setattr("skdcec._batches._INFERENCE_VALUES", 7 * 8 * 8 * 3)
+    monkeypatch.setattr("skdcec._nn.batches._INFERENCE_VALUES", 7 * 8 * 8 * 3)
     np.testing.assert_allclose(contrastive().fit(images).transform(images), one_batch, atol=1e-4)
 
 

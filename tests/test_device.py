@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from skdcec import ConvAutoencoder
-from skdcec._device import cpu_state, make_generator, on_cpu, resolve_device, resolve_precision
+from skdcec._nn.device import cpu_state, make_generator, on_cpu, resolve_device, resolve_precision
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from skdcec._functional import (
+from skdcec._nn.functional import (
     clustering_loss,
     contrastive_loss,
     cosine_assignment,

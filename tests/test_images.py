@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
-from skdcec._images import (
+from skdcec._encoders.images import (
     natural_scale,
     resolve_image_shape,
     restore_layout,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from skdcec._functional import cosine_assignment, student_t_assignment
-from skdcec._modules import (
+from skdcec._nn.functional import cosine_assignment, student_t_assignment
+from skdcec._nn.modules import (
     ACTIVATIONS,
     ClusteringModule,
     ConvAutoencoderModule,
@@ -17,7 +17,7 @@ from skdcec._modules import (
     normalize_embedding,
     use_channels_last,
 )
-from skdcec._upsampling import Upsampling
+from skdcec._nn.upsampling import Upsampling
 
 SHAPES = [
     (1, 1, 1),

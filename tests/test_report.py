@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skdcec import _thumbnails
 from skdcec import report as report_module
 from skdcec.datasets import load_images
 from skdcec.report import (
@@ -26,6 +25,7 @@ from skdcec.report import (
     read_names,
     read_table,
     report_from_estimator,
+    thumbnails,
     write_report,
     write_table,
 )
@@ -251,9 +251,9 @@ def test_every_cell_of_the_sheets_belongs_to_its_path(page, monkeypatch, tmp_pat
 
 
 def test_sheets_continue_where_the_last_one_ended(monkeypatch):
-    monkeypatch.setattr(_thumbnails, "CELLS_PER_SIDE", 4)
+    monkeypatch.setattr(thumbnails, "CELLS_PER_SIDE", 4)
     cells = np.broadcast_to(np.arange(40, dtype=np.uint8)[:, None, None, None] * 6, (40, 32, 32, 3))
-    sheets = _thumbnails.encode_sheets(cells)
+    sheets = thumbnails.encode_sheets(cells)
     assert [decoded(base64.b64encode(sheet)).shape[:2] for sheet in sheets] == [
         (128, 128),
         (128, 128),
@@ -384,7 +384,7 @@ def test_the_page_holds_no_address_and_forbids_every_request(page):
 
 
 def test_viewer_files_are_safe_inside_the_page():
-    folder = importlib.resources.files("skdcec") / "_viewer"
+    folder = importlib.resources.files("skdcec.report") / "viewer"
     script = (folder / "viewer.js").read_text(encoding="utf-8")
     assert "</script" not in script
     assert "innerHTML" not in script

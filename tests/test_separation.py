@@ -7,7 +7,7 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import silhouette_samples
 from sklearn.preprocessing import normalize
 
-from skdcec._separation import (
+from skdcec.model_selection.null import (
     dip_p_value,
     dip_statistic,
     distance_matrix,

@@ -5,8 +5,8 @@ import pytest
 from sklearn.datasets import make_blobs
 from sklearn.mixture import GaussianMixture
 
-from skdcec import _starts
-from skdcec._starts import mixture_labels, modularity
+from skdcec._clusterers import starts
+from skdcec._clusterers.starts import mixture_labels, modularity
 from skdcec.metrics import clustering_accuracy
 
 
@@ -31,7 +31,7 @@ def accuracies(groups, **params):
 
 
 def test_of_several_mixtures_the_one_that_cuts_least_is_taken(groups, monkeypatch):
-    monkeypatch.setattr(_starts, "_MAX_MOVES", 0)
+    monkeypatch.setattr(starts, "_MAX_MOVES", 0)
     assert accuracies(groups, n_init=1).min() < 0.95
     assert accuracies(groups, n_init=10).min() > 0.99
 
@@ -55,7 +55,7 @@ def two_long_groups(gap):
 @pytest.mark.parametrize("gap", [5, 9])
 def test_a_cut_goes_where_the_fewest_ties_are(gap):
     points, kinds = two_long_groups(gap)
-    assert clustering_accuracy(kinds, _starts._halves(points, seed=0)) > 0.98
+    assert clustering_accuracy(kinds, starts._halves(points, seed=0)) > 0.98
 
 
 @pytest.mark.parametrize("gap", [5, 9])
@@ -63,18 +63,18 @@ def test_a_few_points_apart_go_with_the_nearest_side(gap):
     points, kinds = two_long_groups(gap)
     # A dozen points beyond the first group, with ties among themselves alone.
     apart = np.array([[0.0, -50.0]]) + np.random.default_rng(0).normal(size=(12, 2))
-    side = _starts._halves(np.vstack([points, apart]), seed=0)
+    side = starts._halves(np.vstack([points, apart]), seed=0)
     assert clustering_accuracy(kinds, side[:600]) > 0.98
     assert (side[600:] == (side[:600][kinds == 0].mean() > 0.5)).all()
 
 
 def test_a_part_of_many_points_is_enough_to_judge_by(groups, monkeypatch):
-    monkeypatch.setattr(_starts, "_MAX_JUDGED", 600)
+    monkeypatch.setattr(starts, "_MAX_JUDGED", 600)
     assert accuracies(groups, n_init=10).min() > 0.99
 
 
 def test_a_part_without_a_small_cluster_leaves_the_mixture_as_it_is(monkeypatch):
-    monkeypatch.setattr(_starts, "_MAX_JUDGED", 60)
+    monkeypatch.setattr(starts, "_MAX_JUDGED", 60)
     centers = [[0, 0], [10, 0], [0, 10], [50, 50]]
     points, kinds = make_blobs([400, 400, 400, 3], centers=centers, random_state=0)
     for seed in range(3):

@@ -10,20 +10,19 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping
 from torch.testing import assert_close
 
-from skdcec._batches import Batches
-from skdcec._functional import clustering_loss, reconstruction_loss, target_distribution
-from skdcec._modules import ClusteringModule, DenseAutoencoderModule
-from skdcec._training import (
+from skdcec._encoders.base import unchanged_on_failure
+from skdcec._nn.batches import Batches, loader_for
+from skdcec._nn.callbacks import TargetRefresh
+from skdcec._nn.functional import clustering_loss, reconstruction_loss, target_distribution
+from skdcec._nn.modules import ClusteringModule, DenseAutoencoderModule
+from skdcec._nn.nets import (
     ClusteringNet,
     ReconstructionNet,
-    Schedule,
-    TargetRefresh,
     call_augmentation,
     epoch_history,
-    loader_for,
     train,
-    unchanged_on_failure,
 )
+from skdcec._nn.schedule import Schedule
 
 CPU = torch.device("cpu")
 N, STEPS = 12, 3  # rows, and batches per epoch

@@ -151,3 +151,22 @@ def map_batches(
             for start in range(0, len(batches), batch_size)
         ]
     return torch.cat(parts)
+
+
+def loader_for(
+    batches: Batches,
+    *,
+    batch_size: int,
+    n_passes: int,
+    generator: torch.Generator,
+    target: Callable[[], Tensor] | None = None,
+) -> ShuffledLoader:
+    """Return a loader of batches ``(x,)``, or ``(x, target rows)`` where there are targets."""
+
+    def load(index: np.ndarray) -> tuple[Tensor, ...]:
+        x = batches[index]
+        if target is None:
+            return (x,)
+        return x, target()[torch.from_numpy(index)].to(x.device)
+
+    return ShuffledLoader(len(batches), batch_size, n_passes, generator, load)

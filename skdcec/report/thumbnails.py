@@ -11,8 +11,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image, ImageOps
 
-from skdcec._images import natural_scale
-from skdcec._pictures import FORMATS, to_rgb
+from skdcec._encoders.images import natural_scale
+from skdcec.datasets.decode import FORMATS, to_rgb
 
 Progress = Callable[[str, int, int], None]
 
@@ -25,6 +25,8 @@ SAMPLE = 200
 
 
 class Thumbnails(NamedTuple):
+    """Single thumbnails, and how they are encoded."""
+
     size: int
     quality: int
     singles: list[bytes]  # WebP files, empty where an image has its cell of the map only
@@ -118,6 +120,7 @@ class Pictures:
             yield i, result
 
     def report(self, stage: str, done: int, total: int) -> None:
+        """Tell whoever shows progress how far a stage is."""
         if self.progress:
             self.progress(stage, done, total)
 
@@ -152,6 +155,7 @@ class Pictures:
 
 
 def encode_webp(picture: Image.Image, quality: int) -> bytes:
+    """Return a picture as a WebP file."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=quality, method=WEBP_METHOD)
     return buffer.getvalue()
@@ -177,6 +181,7 @@ def encode_sheets(cells: np.ndarray) -> list[bytes]:
 
 
 def are_paths(images: Any) -> bool:
+    """Whether `images` are names of files rather than pixels."""
     return (not hasattr(images, "ndim") or images.ndim == 1) and isinstance(
         images[0], (str, bytes, os.PathLike)
     )

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skdcec._functional import cosine_assignment, student_t_assignment
-from skdcec._upsampling import Upsampling
+from skdcec._nn.functional import cosine_assignment, student_t_assignment
+from skdcec._nn.upsampling import Upsampling
 
 # In place where the gradient can be taken from the result: the pass over memory that this saves is
 # a twenty-fifth of a training step.

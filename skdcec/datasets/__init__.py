@@ -32,7 +32,7 @@ from sklearn.utils import Bunch, Tags
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from tqdm import tqdm
 
-from skdcec._pictures import FORMATS, to_rgb
+from skdcec.datasets.decode import FORMATS, to_rgb
 
 __all__ = ["ImageLoader", "load_images"]
 

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -22,39 +22,29 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor, nn
 
 from skdcec import _persistence
-from skdcec._autoencoder import ConvAutoencoder, DenseAutoencoder, decode_embedding
-from skdcec._batches import Batches, map_batches, plan_batches
-from skdcec._device import cpu_state, make_generator, resolve_device, resolve_precision
-from skdcec._images import (
-    restore_layout,
-    validate_images,
-    validate_rows,
+from skdcec._clusterers.starts import mixture_labels
+from skdcec._encoders.autoencoder import ConvAutoencoder, DenseAutoencoder
+from skdcec._encoders.base import unchanged_on_failure
+from skdcec._encoders.cache import fit_encoder
+from skdcec._encoders.images import (
     warn_of_other_range,
 )
-from skdcec._memory import fit_encoder
-from skdcec._modules import ClusteringModule, normalize_embedding
-from skdcec._starts import mixture_labels
-from skdcec._training import (
-    ClusteringNet,
-    Schedule,
-    TargetRefresh,
-    check_finite,
-    epoch_history,
-    loader_for,
-    train,
-    unchanged_on_failure,
-)
+from skdcec._nn.batches import Batches, loader_for, map_batches, plan_batches
+from skdcec._nn.callbacks import TargetRefresh
+from skdcec._nn.device import cpu_state, make_generator, resolve_device, resolve_precision
+from skdcec._nn.modules import ClusteringModule, normalize_embedding
+from skdcec._nn.nets import ClusteringNet, check_finite, epoch_history, train
+from skdcec._nn.schedule import Schedule
 
 # Labels that held still are not believed before this many steps of joint training.
 _MIN_STEPS = 100
 
 
-def _can_decode(model: Any) -> bool:
+def can_decode(model: Any) -> bool:
     """Whether `model` has, or after fit will have, a decoder that fits its embedding."""
     if not model.reconstruction_weight > 0:
         return False
@@ -74,7 +64,7 @@ def _precision_of(encoder: Any, device: torch.device) -> torch.dtype:
     return resolve_precision(encoder.precision if own else "float32", device)
 
 
-class _BaseEmbeddingClustering(
+class BaseEmbeddingClustering(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
 ):
     """Pretrain an encoder, place centers in its embedding, train both together."""
@@ -540,425 +530,3 @@ class _BaseEmbeddingClustering(
 
     def __getstate__(self) -> dict[str, Any]:
         return cpu_state(super().__getstate__())
-
-
-class DeepConvEmbeddingClustering(_BaseEmbeddingClustering):
-    """Cluster images by deep convolutional embedded clustering (DCEC).
-
-    A convolutional autoencoder is pretrained on reconstruction, a Gaussian mixture places
-    centers in its embedding, and encoder, decoder and centers are then trained together on
-    ``reconstruction_weight * L_rec + gamma * L_clu``, where ``L_clu`` pulls each image
-    towards a sharpened version of its own soft assignment.
-
-    Parameters
-    ----------
-    n_clusters : int, default=8
-        Number of clusters.
-    encoder : estimator, default=None
-        What is pretrained: None for ``ConvAutoencoder()``, or any estimator of the encoder
-        protocol. A ``FrozenEstimator`` around a fitted one skips the pretraining and is
-        left as it is. Where its own `random_state`, `device`, `verbose` or `image_shape` is
-        None, it takes the value from here. Joint training has its `precision`.
-    image_shape : tuple (height, width) or (height, width, channels), default=None
-        Shape of the images that come as rows of a 2-D `X`. None takes a square number of
-        features for a square gray image, and any other for an image one pixel high.
-    data_format : {"channels_last", "channels_first"}, default="channels_last"
-        Order of the axes of a 4-D `X`. Rows of a 2-D `X` are always (H, W, C).
-    gamma : float, default=0.1
-        Weight of the clustering loss, summed over clusters and averaged over images.
-    reconstruction_weight : float, default=1.0
-        Weight of the reconstruction loss, the mean over all values of a batch. 0 trains
-        without the decoder.
-    alpha : float, default=1.0
-        Degrees of freedom of the Student's t soft assignment. Not used where the encoder's
-        metric is the cosine: there the soft assignment is the softmax of ten times the
-        cosines with the centers.
-    init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
-            clusterer, default="gaussian-mixture"
-        Where the clusters start: those that a Gaussian mixture, k-means (as in the papers) or
-        an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers. A
-        mixture lets clusters be longer in one direction than in another, as they are in an
-        embedding that was only trained to reconstruct. Means do not say that, so the first
-        targets are the starting clusters themselves, but for k-means and given centers, and
-        where the metric is the cosine; over the first half of the epochs, 10 at most, the
-        target distribution takes their place.
-    n_init : int, default=10
-        Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
-        it is the one whose clusters cut the fewest ties between neighbours, beyond what
-        their sizes explain (the greatest modularity). That one is mended by joining two
-        clusters and cutting a third, as long as this raises the modularity. Where the metric
-        is the cosine, the mixture of the greatest likelihood is taken as it is.
-    max_epochs : int, default=20
-        Epochs of joint training.
-    update_interval : "epoch" or int, default="epoch"
-        How often the targets are recomputed on all images: after each epoch, or after so
-        many batches.
-    tol : float, default=1e-3
-        Training ends early, with a last epoch of falling learning rate, once a smaller
-        share of labels changed in two refreshes in a row.
-    lr : float, default=1e-3
-        Learning rate of Adam in the joint phase, at its highest.
-    lr_schedule : {"cosine", "onecycle", "constant"}, default="cosine"
-        How the learning rate moves from step to step.
-    batch_size : int, "auto" or None, default=None
-        Images per step of the joint phase. None takes the encoder's.
-    memory : str, path or joblib.Memory, default=None
-        Where pretrained encoders are kept, so that fits that differ in `n_clusters` or in
-        the joint phase share one.
-    device : str or torch.device, default=None
-        None uses CUDA where present, else the CPU.
-    callbacks : list of skorch callbacks, default=None
-        Called during the joint phase.
-    random_state : int, RandomState instance or None, default=None
-        Determines pretraining (the same for every `n_clusters`), initial centers and
-        joint training.
-    verbose : int or bool, default=None
-        Whether to show progress bars.
-
-    Attributes
-    ----------
-    labels_ : ndarray of shape (n_samples,), dtype int64
-        Cluster of each image, equal to ``predict`` of the same images.
-    cluster_centers_ : ndarray of shape (n_clusters, n_components), dtype float32
-        Centers in the refined embedding; of length 1 where the metric is the cosine.
-    encoder_ : estimator
-        The pretrained encoder, untouched by the joint phase: its embedding is the space
-        that models with other numbers of clusters share.
-    module_ : torch.nn.Module
-        The refined network.
-    history_ : dict of list of float
-        "loss", "reconstruction_loss", "clustering_loss", "label_change" (share of labels
-        that differ between the last two refreshes) and "lr", one value per epoch of the
-        joint phase.
-    n_iter_ : int
-        Epochs of joint training.
-    converged_ : bool
-        Whether the labels settled while the learning rate was still high.
-    image_shape_ : tuple (height, width, channels)
-    scale_ : float
-        What pixel values are divided by.
-    device_ : str
-        Where training ran.
-    n_features_in_ : int
-        Values per image.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of `X`, where it had any.
-
-    See Also
-    --------
-    DeepEmbeddingClustering : The same for vectors.
-    ConvAutoencoder : The default encoder.
-    ContrastiveEncoder : An encoder for paintings and photographs.
-
-    Notes
-    -----
-    Results are equal for equal `random_state` on the same device, in the same precision,
-    number of threads and versions of the libraries.
-
-    References
-    ----------
-    Guo, Liu, Zhu & Yin, *Deep Clustering with Convolutional Autoencoders*, ICONIP 2017.
-
-    Castellano & Vessio, *Deep Convolutional Embedding for Digitized Painting Clustering*,
-    ICPR 2020.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_digits
-    >>> from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
-    >>> images = load_digits().images[:200]
-    >>> model = DeepConvEmbeddingClustering(
-    ...     n_clusters=10, encoder=ConvAutoencoder(max_epochs=3), max_epochs=2, random_state=0
-    ... )
-    >>> model.fit_predict(images).shape
-    (200,)
-    >>> model.predict_proba(images[:1]).shape
-    (1, 10)
-    """
-
-    _parameter_constraints: dict = {
-        **_BaseEmbeddingClustering._parameter_constraints,
-        "image_shape": ["array-like", None],
-        "data_format": [StrOptions({"channels_last", "channels_first"})],
-    }
-
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        encoder: BaseEstimator | None = None,
-        image_shape: tuple[int, ...] | None = None,
-        data_format: str = "channels_last",
-        gamma: float = 0.1,
-        reconstruction_weight: float = 1.0,
-        alpha: float = 1.0,
-        init: Any = "gaussian-mixture",
-        n_init: int = 10,
-        max_epochs: int = 20,
-        update_interval: str | int = "epoch",
-        tol: float = 1e-3,
-        lr: float = 1e-3,
-        lr_schedule: str = "cosine",
-        batch_size: int | str | None = None,
-        memory: Any = None,
-        device: Any = None,
-        callbacks: Sequence[Any] | None = None,
-        random_state: Any = None,
-        verbose: Any = None,
-    ):
-        self.n_clusters = n_clusters
-        self.encoder = encoder
-        self.image_shape = image_shape
-        self.data_format = data_format
-        self.gamma = gamma
-        self.reconstruction_weight = reconstruction_weight
-        self.alpha = alpha
-        self.init = init
-        self.n_init = n_init
-        self.max_epochs = max_epochs
-        self.update_interval = update_interval
-        self.tol = tol
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.batch_size = batch_size
-        self.memory = memory
-        self.device = device
-        self.callbacks = callbacks
-        self.random_state = random_state
-        self.verbose = verbose
-
-    @available_if(_can_decode)
-    def inverse_transform(self, Z: Any) -> np.ndarray:
-        """Decode embeddings into images.
-
-        Exists where the decoder was trained in the joint phase, that is with an encoder
-        that can decode and a positive `reconstruction_weight`.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n_samples, n_components)
-            Refined embeddings, such as ``cluster_centers_``.
-
-        Returns
-        -------
-        images : ndarray, dtype float32
-            In the form and the units of the `X` seen in `fit`.
-        """
-        check_is_fitted(self)
-        decoded = decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
-        return restore_layout(decoded.reshape(len(decoded), *self.image_shape_), self._layout)
-
-    def _encoder_or_default(self) -> BaseEstimator:
-        return ConvAutoencoder() if self.encoder is None else self.encoder
-
-    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
-        images, shape, layout = validate_images(
-            self, X, reset=reset, image_shape=self._own_or_encoder_shape()
-        )
-        if reset:
-            self.image_shape_, self._layout = shape, layout
-        return images
-
-    def _own_or_encoder_shape(self) -> tuple[int, ...] | None:
-        """Return the image shape that the user gave, here or in the encoder."""
-        if isinstance(self.encoder, FrozenEstimator):
-            own = getattr(self.encoder.estimator, "image_shape_", None)
-        else:
-            own = getattr(self.encoder, "image_shape", None)
-        return self.image_shape if own is None else own
-
-    def _as_encoder_is_given(self, images: np.ndarray, params: dict[str, Any]) -> np.ndarray:
-        """Return (n, H, W, C) images, or rows for an encoder of vectors."""
-        return images if "image_shape" in params else images.reshape(len(images), -1)
-
-
-class DeepEmbeddingClustering(_BaseEmbeddingClustering):
-    """Cluster vectors by deep embedded clustering (DEC, IDEC).
-
-    A dense autoencoder is pretrained on reconstruction, a Gaussian mixture places centers in
-    its embedding, and encoder and centers are then trained together on
-    ``reconstruction_weight * L_rec + gamma * L_clu``. The defaults are DEC, which leaves
-    the decoder behind; ``gamma=0.1, reconstruction_weight=1.0`` is IDEC.
-
-    Parameters
-    ----------
-    n_clusters : int, default=8
-        Number of clusters.
-    encoder : estimator, default=None
-        What is pretrained: None for ``DenseAutoencoder()``, or any estimator of the encoder
-        protocol. A ``FrozenEstimator`` around a fitted one skips the pretraining and is
-        left as it is. Where its own `random_state`, `device` or `verbose` is None, it takes
-        the value from here. Joint training has its `precision`.
-    gamma : float, default=1.0
-        Weight of the clustering loss, summed over clusters and averaged over samples.
-    reconstruction_weight : float, default=0.0
-        Weight of the reconstruction loss, the mean over all values of a batch. 0 trains
-        without the decoder.
-    alpha : float, default=1.0
-        Degrees of freedom of the Student's t soft assignment. Not used where the encoder's
-        metric is the cosine: there the soft assignment is the softmax of ten times the
-        cosines with the centers.
-    init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
-            clusterer, default="gaussian-mixture"
-        Where the clusters start: those that a Gaussian mixture, k-means (as in the papers) or
-        an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers. A
-        mixture lets clusters be longer in one direction than in another, as they are in an
-        embedding that was only trained to reconstruct. Means do not say that, so the first
-        targets are the starting clusters themselves, but for k-means and given centers, and
-        where the metric is the cosine; over the first half of the epochs, 10 at most, the
-        target distribution takes their place.
-    n_init : int, default=10
-        Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
-        it is the one whose clusters cut the fewest ties between neighbours, beyond what
-        their sizes explain (the greatest modularity). That one is mended by joining two
-        clusters and cutting a third, as long as this raises the modularity. Where the metric
-        is the cosine, the mixture of the greatest likelihood is taken as it is.
-    max_epochs : int, default=20
-        Epochs of joint training.
-    update_interval : "epoch" or int, default="epoch"
-        How often the targets are recomputed on all samples: after each epoch, or after so
-        many batches.
-    tol : float, default=1e-3
-        Training ends early, with a last epoch of falling learning rate, once a smaller
-        share of labels changed in two refreshes in a row.
-    lr : float, default=1e-3
-        Learning rate of Adam in the joint phase, at its highest.
-    lr_schedule : {"cosine", "onecycle", "constant"}, default="cosine"
-        How the learning rate moves from step to step.
-    batch_size : int, "auto" or None, default=None
-        Samples per step of the joint phase. None takes the encoder's.
-    memory : str, path or joblib.Memory, default=None
-        Where pretrained encoders are kept, so that fits that differ in `n_clusters` or in
-        the joint phase share one.
-    device : str or torch.device, default=None
-        None uses CUDA where present, else the CPU.
-    callbacks : list of skorch callbacks, default=None
-        Called during the joint phase.
-    random_state : int, RandomState instance or None, default=None
-        Determines pretraining (the same for every `n_clusters`), initial centers and
-        joint training.
-    verbose : int or bool, default=None
-        Whether to show progress bars.
-
-    Attributes
-    ----------
-    labels_ : ndarray of shape (n_samples,), dtype int64
-        Cluster of each sample, equal to ``predict`` of the same samples.
-    cluster_centers_ : ndarray of shape (n_clusters, n_components), dtype float32
-        Centers in the refined embedding; of length 1 where the metric is the cosine.
-    encoder_ : estimator
-        The pretrained encoder, untouched by the joint phase.
-    module_ : torch.nn.Module
-        The refined network.
-    history_ : dict of list of float
-        "loss", "reconstruction_loss" (where it has a weight), "clustering_loss",
-        "label_change" and "lr", one value per epoch of the joint phase.
-    n_iter_ : int
-        Epochs of joint training.
-    converged_ : bool
-        Whether the labels settled while the learning rate was still high.
-    scale_ : float
-        What values are divided by.
-    device_ : str
-        Where training ran.
-    n_features_in_ : int
-        Values per sample.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns of `X`, where it had any.
-
-    See Also
-    --------
-    DeepConvEmbeddingClustering : The same for images.
-    DenseAutoencoder : The default encoder.
-
-    References
-    ----------
-    Xie, Girshick & Farhadi, *Unsupervised Deep Embedding for Clustering Analysis*,
-    ICML 2016 (DEC).
-
-    Guo, Gao, Liu & Yin, *Improved Deep Embedded Clustering with Local Structure
-    Preservation*, IJCAI 2017 (IDEC).
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_digits
-    >>> from skdcec import DeepEmbeddingClustering, DenseAutoencoder
-    >>> X = load_digits().data[:200]
-    >>> encoder = DenseAutoencoder(hidden_layer_sizes=(64,), max_epochs=3)
-    >>> model = DeepEmbeddingClustering(
-    ...     n_clusters=10, encoder=encoder, max_epochs=2, random_state=0
-    ... )
-    >>> model.fit_predict(X).shape
-    (200,)
-    """
-
-    def __init__(
-        self,
-        n_clusters: int = 8,
-        *,
-        encoder: BaseEstimator | None = None,
-        gamma: float = 1.0,
-        reconstruction_weight: float = 0.0,
-        alpha: float = 1.0,
-        init: Any = "gaussian-mixture",
-        n_init: int = 10,
-        max_epochs: int = 20,
-        update_interval: str | int = "epoch",
-        tol: float = 1e-3,
-        lr: float = 1e-3,
-        lr_schedule: str = "cosine",
-        batch_size: int | str | None = None,
-        memory: Any = None,
-        device: Any = None,
-        callbacks: Sequence[Any] | None = None,
-        random_state: Any = None,
-        verbose: Any = None,
-    ):
-        self.n_clusters = n_clusters
-        self.encoder = encoder
-        self.gamma = gamma
-        self.reconstruction_weight = reconstruction_weight
-        self.alpha = alpha
-        self.init = init
-        self.n_init = n_init
-        self.max_epochs = max_epochs
-        self.update_interval = update_interval
-        self.tol = tol
-        self.lr = lr
-        self.lr_schedule = lr_schedule
-        self.batch_size = batch_size
-        self.memory = memory
-        self.device = device
-        self.callbacks = callbacks
-        self.random_state = random_state
-        self.verbose = verbose
-
-    @available_if(_can_decode)
-    def inverse_transform(self, Z: Any) -> np.ndarray:
-        """Decode embeddings into vectors.
-
-        Exists where the decoder was trained in the joint phase, that is with an encoder
-        that can decode and a positive `reconstruction_weight`.
-
-        Parameters
-        ----------
-        Z : array-like of shape (n_samples, n_components)
-            Refined embeddings, such as ``cluster_centers_``.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features), dtype float32
-            In the units of the `X` seen in `fit`.
-        """
-        check_is_fitted(self)
-        decoded = decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
-        return decoded.reshape(len(decoded), -1)
-
-    def _encoder_or_default(self) -> BaseEstimator:
-        return DenseAutoencoder() if self.encoder is None else self.encoder
-
-    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
-        return validate_rows(self, X, reset=reset)
-
-    def _as_encoder_is_given(self, rows: np.ndarray, params: dict[str, Any]) -> np.ndarray:
-        return rows

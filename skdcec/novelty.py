@@ -6,7 +6,9 @@ import numpy as np
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import euclidean_distances
 
-from skdcec._batches import Batches, map_batches
+from skdcec._nn.batches import Batches, map_batches
+
+__all__: list[str] = []
 
 # Each limit is passed by half a percent of the training images.
 _QUANTILE = 0.995

@@ -30,8 +30,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_array, check_random_state
 
-from skdcec._page import Page, packed
-from skdcec._thumbnails import CELL, Pictures, Progress, are_paths, encode_sheets
+from skdcec.report.page import Page, packed
+from skdcec.report.thumbnails import CELL, Pictures, Progress, are_paths, encode_sheets
 
 __all__ = [
     "Report",

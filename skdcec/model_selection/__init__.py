@@ -36,9 +36,9 @@ from sklearn.utils.validation import (
 )
 from tqdm import tqdm
 
-from skdcec._ace import pooled, space_weights
-from skdcec._memory import _plain, content_digest
-from skdcec._separation import (
+from skdcec._encoders.cache import _plain, content_digest
+from skdcec.model_selection.ace import pooled, space_weights
+from skdcec.model_selection.null import (
     cluster_by_k_means,
     distance_matrix,
     gap_p_value,

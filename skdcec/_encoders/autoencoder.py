@@ -1,212 +1,34 @@
 """What an embedding is: autoencoders as scikit-learn transformers."""
 
 from collections.abc import Sequence
-from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
 
-from skdcec import _persistence
-from skdcec._batches import Batches, map_batches, plan_batches
-from skdcec._device import cpu_state, make_generator, resolve_device, resolve_precision
-from skdcec._functional import reconstruction_loss
-from skdcec._images import (
+from skdcec._encoders.base import BaseEncoder, check_widths, decode_embedding
+from skdcec._encoders.images import (
     natural_scale,
     restore_layout,
     root_mean_square,
     validate_images,
     validate_rows,
-    warn_of_other_range,
 )
-from skdcec._modules import (
+from skdcec._nn.batches import Batches, map_batches
+from skdcec._nn.device import resolve_precision
+from skdcec._nn.functional import reconstruction_loss
+from skdcec._nn.modules import (
     ACTIVATIONS,
     AutoencoderModule,
     ConvAutoencoderModule,
     DenseAutoencoderModule,
-    normalize_embedding,
 )
-from skdcec._training import (
-    ReconstructionNet,
-    Schedule,
-    check_finite,
-    epoch_history,
-    loader_for,
-    train,
-    unchanged_on_failure,
-)
+from skdcec._nn.nets import ReconstructionNet, check_finite
 
 
-class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """What encoders share: everything but the network, its loss and the form of X.
-
-    An encoder for the clusterers has ``fit``, ``transform``, ``module_``, ``metric_`` and
-    ``history_``; batches reach its module as ``X / scale_``, images if it has
-    ``image_shape_`` and rows if not.
-    """
-
-    _parameter_constraints: dict = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "augmentation": [callable, None],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": [StrOptions({"onecycle", "cosine", "constant"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "device": [str, torch.device, None],
-        "callbacks": [list, tuple, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose", None],
-    }
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: None = None) -> Self:
-        """Train the encoder on `X`.
-
-        Parameters
-        ----------
-        X : array-like
-            The images or vectors. Never modified; may be read-only or memory-mapped.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If `X` or a parameter is not usable, or the loss becomes NaN.
-        KeyboardInterrupt
-            On Ctrl-C; the estimator is then as it was before.
-        """
-        with unchanged_on_failure(self):
-            self._fit(self._validate(X, reset=True))
-        return self
-
-    def _fit(self, array: np.ndarray) -> None:
-        device = resolve_device(self.device)
-        generator = make_generator(check_random_state(self.random_state).randint(2**31 - 1))
-        scale = self._find_scale(array)
-        module = self._new_module(generator)
-        batch_size, n_passes = plan_batches(len(array), self.batch_size)
-        batches = Batches(array, scale, device)
-        loader = loader_for(
-            batches,
-            batch_size=batch_size,
-            n_passes=n_passes,
-            generator=generator,
-        )
-        net = self._net_class(
-            module,
-            loss_names=(),
-            schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
-            generator=generator,
-            callbacks=self.callbacks,
-            max_epochs=self.max_epochs,
-            lr=self.lr,
-            device=device,
-            **self._net_params(device),
-        )
-        train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
-        self.module_ = net.module_.eval()
-        self._complete(batches)
-        self.scale_ = scale
-        self.history_ = epoch_history(net, {"loss": "train_loss"})
-        self.n_iter_ = len(self.history_["loss"])
-        self.device_ = str(device)
-        self.metric_ = self._metric
-        self._n_features_out = int(self.n_components)
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Embed `X`.
-
-        Parameters
-        ----------
-        X : array-like
-            Images or vectors of the shape seen in `fit`.
-
-        Returns
-        -------
-        embedding : ndarray of shape (n_samples, n_components), dtype float32
-        """
-        check_is_fitted(self)
-
-        def embed(batch: torch.Tensor) -> torch.Tensor:
-            return normalize_embedding(self.module_.encode(batch), self.metric_)
-
-        return map_batches(embed, self._batches(X)).numpy()
-
-    def save(self, path: Any) -> None:
-        """Write the fitted estimator to a file that holds no code.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file, in safetensors format. Replaced as a whole, or not at all.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-
-        Warns
-        -----
-        UserWarning
-            If parts cannot be rebuilt from plain values; their names are given.
-        """
-        check_is_fitted(self)
-        _persistence.save(self, path)
-
-    @classmethod
-    def load(cls, path: Any) -> Self:
-        """Read an estimator written by `save`. Executes nothing from the file.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file.
-
-        Returns
-        -------
-        estimator : object
-            Fitted, on the CPU.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged, of another kind, or from a newer version.
-        """
-        return _persistence.load(cls, path)
-
-    def _batches(self, X: Any) -> Batches:
-        array = self._validate(X, reset=False)
-        if array.ndim == 4:
-            warn_of_other_range(array, self.scale_)
-        return Batches(array, self.scale_, next(self.module_.parameters()).device)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "module_")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        return cpu_state(super().__getstate__())
-
-
-class _BaseAutoencoder(BaseEncoder):
+class BaseAutoencoder(BaseEncoder):
     """What the two autoencoders share: reconstruction, and how well it is done."""
 
     _parameter_constraints: dict = {
@@ -258,7 +80,7 @@ class _BaseAutoencoder(BaseEncoder):
         return decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
 
 
-class ConvAutoencoder(_BaseAutoencoder):
+class ConvAutoencoder(BaseAutoencoder):
     """Embed images by a convolutional autoencoder.
 
     Strided convolutions lead to a linear layer of `n_components` values, the embedding;
@@ -344,7 +166,7 @@ class ConvAutoencoder(_BaseAutoencoder):
     """
 
     _parameter_constraints: dict = {
-        **_BaseAutoencoder._parameter_constraints,
+        **BaseAutoencoder._parameter_constraints,
         "filters": ["array-like"],
         "image_shape": ["array-like", None],
         "data_format": [StrOptions({"channels_last", "channels_first"})],
@@ -419,7 +241,7 @@ class ConvAutoencoder(_BaseAutoencoder):
         )
 
 
-class DenseAutoencoder(_BaseAutoencoder):
+class DenseAutoencoder(BaseAutoencoder):
     """Embed vectors by a fully connected autoencoder.
 
     Parameters
@@ -494,7 +316,7 @@ class DenseAutoencoder(_BaseAutoencoder):
     """
 
     _parameter_constraints: dict = {
-        **_BaseAutoencoder._parameter_constraints,
+        **BaseAutoencoder._parameter_constraints,
         "hidden_layer_sizes": ["array-like"],
     }
 
@@ -558,33 +380,3 @@ class DenseAutoencoder(_BaseAutoencoder):
             self.activation,
             generator,
         )
-
-
-def check_widths(name: str, widths: Any) -> tuple[int, ...]:
-    """Return the widths of layers as a tuple of positive ints.
-
-    Raises
-    ------
-    ValueError
-        If there is none, or one is not a positive integer.
-    """
-    values = list(widths)
-    if not values or not all(isinstance(v, (int, np.integer)) and v >= 1 for v in values):
-        raise ValueError(f"{name}={widths!r} must be a sequence of integers of at least 1.")
-    return tuple(int(v) for v in values)
-
-
-def decode_embedding(module: Any, Z: Any, n_components: int, scale: float) -> np.ndarray:
-    """Decode embeddings with `module` into values in the units of X, channels last.
-
-    Raises
-    ------
-    ValueError
-        If `Z` does not have `n_components` columns.
-    """
-    Z = check_array(Z, dtype=np.float32, input_name="Z")
-    if Z.shape[1] != n_components:
-        raise ValueError(f"Z has {Z.shape[1]} columns, but the embedding has {n_components}.")
-    device = next(module.parameters()).device
-    decoded = map_batches(module.decode, Batches(Z, 1.0, device)).numpy() * np.float32(scale)
-    return np.ascontiguousarray(decoded.transpose(0, 2, 3, 1)) if decoded.ndim == 4 else decoded

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from skdcec._thumbnails import CELL, CELLS_PER_SIDE, Thumbnails
+from skdcec.report.thumbnails import CELL, CELLS_PER_SIDE, Thumbnails
 
 CHUNK = 256
 
@@ -20,7 +20,7 @@ class Page:
     """The page without its single thumbnails, whose size decides what these may need."""
 
     def __init__(self, payload: dict, sheets: list[bytes]):
-        parts = importlib.resources.files("skdcec") / "_viewer"
+        parts = importlib.resources.files("skdcec.report") / "viewer"
         template, style, script = (
             (parts / name).read_text(encoding="utf-8").replace("\r\n", "\n")
             for name in ("template.html", "viewer.css", "viewer.js")
@@ -71,6 +71,7 @@ def _data_element(name: str, files: list[bytes]) -> str:
 
 
 def source_hash(text: str) -> str:
+    """Return what a Content-Security-Policy calls this script or style by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

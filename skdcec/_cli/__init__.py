@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _cluster(args: argparse.Namespace) -> None:
-    from skdcec._strangers import learn_strangers
+    from skdcec.novelty import learn_strangers
 
     clock = _Clock()
     out = Path(args.out) if args.out else _default_out(args.folder)
@@ -366,8 +366,8 @@ def _draw_choice(
     args: argparse.Namespace, search: Any, inputs: np.ndarray, bunch: Bunch, folder: Path
 ) -> None:
     """Write the page, the picture and the table into a folder."""
-    from skdcec._choice_page import write_choice_page
     from skdcec.report import write_table
+    from skdcec.report.choice import write_choice_page
 
     results = search.results_
     write_table(folder / CHOICE_TABLE, _choice_table(results))
@@ -478,7 +478,7 @@ def _tell_choice(args: argparse.Namespace, out: Path, search: Any) -> None:
 def _assign(args: argparse.Namespace) -> None:
     from sklearn.metrics import euclidean_distances
 
-    from skdcec._strangers import unlikeness
+    from skdcec.novelty import unlikeness
     from skdcec.report import image_table
 
     target = _target(args.out, args.force, (".csv",))
@@ -780,7 +780,7 @@ def _plan(args: argparse.Namespace, images: np.ndarray, elapsed: float) -> tuple
     """
     import torch
 
-    from skdcec._memory import content_digest
+    from skdcec._encoders.cache import content_digest
 
     digest = content_digest(images)
     cache = _cache_folder(args)
@@ -803,7 +803,7 @@ def _plan(args: argparse.Namespace, images: np.ndarray, elapsed: float) -> tuple
 
 
 def _choose_epochs(args: argparse.Namespace, images: np.ndarray, elapsed: float) -> _Plan:
-    from skdcec._batches import plan_batches
+    from skdcec._nn.batches import plan_batches
 
     batch_size, n_passes = plan_batches(len(images), "auto")
     steps = math.ceil(len(images) / batch_size) * n_passes
@@ -1101,7 +1101,7 @@ def _save_model(model: Model, path: Path) -> None:
 
 def _check_device(device: str | None) -> None:
     """Fail before the images are read rather than after."""
-    from skdcec._device import resolve_device
+    from skdcec._nn.device import resolve_device
 
     resolve_device(device)
 

@@ -1,83 +1,27 @@
-"""How it is trained: skorch nets, the learning-rate schedule, targets and stopping."""
+"""How it is trained: skorch nets, and the loop around them."""
 
 import contextlib
 import inspect
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, PassthroughScoring
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from skdcec._batches import Batches, ShuffledLoader
-from skdcec._functional import (
+from skdcec._nn.batches import ShuffledLoader
+from skdcec._nn.callbacks import Progress, StopTraining
+from skdcec._nn.functional import (
     clustering_loss,
     contrastive_loss,
-    lead_targets,
     reconstruction_loss,
-    target_distribution,
 )
-from skdcec._modules import ClusteringModule
+from skdcec._nn.modules import ClusteringModule
+from skdcec._nn.schedule import Schedule
 
 Augmentation = Callable[..., Tensor]
-
-# A learning rate below this share of its start no longer moves labels by itself, so labels
-# that hold still under it say nothing about convergence.
-_LIVELY_SHARE = 0.1
-
-# The targets leave the starting clusters over this share of the training, and over so many epochs
-# where it is a long one.
-_START_SHARE = 0.5
-_START_EPOCHS = 10
-
-
-class StopTraining(Exception):
-    """Raised inside the loop to end training in good order."""
-
-
-class Schedule:
-    """The learning rate as a share of its maximum, for each optimisation step.
-
-    Parameters
-    ----------
-    kind : {"onecycle", "cosine", "constant"}
-    total_steps : int
-
-    Notes
-    -----
-    "onecycle" rises from 1/25 over the first 30 % of the steps and then falls to nearly 0
-    (Smith & Topin, *Super-Convergence*, 2018); "cosine" falls from the start.
-    """
-
-    def __init__(self, kind: str, total_steps: int):
-        self.kind = kind
-        self.total_steps = total_steps
-        self._decay: tuple[int, int, float] | None = None
-
-    def __call__(self, step: int) -> float:
-        if self._decay is not None:
-            start, n_steps, share = self._decay
-            return share * _half_cosine((step - start) / n_steps)
-        if self.kind == "constant":
-            return 1.0
-        progress = step / self.total_steps
-        if self.kind == "cosine":
-            return _half_cosine(progress)
-        if progress < 0.3:
-            return 1 - (1 - 1 / 25) * _half_cosine(progress / 0.3)
-        return _half_cosine((progress - 0.3) / 0.7)
-
-    def finish(self, step: int, n_steps: int) -> None:
-        """Fall from the rate at `step` to zero within the next `n_steps`."""
-        self._decay = (step, n_steps, self(step))
-
-
-def _half_cosine(progress: float) -> float:
-    return (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
 
 
 class EmbeddingNet(NeuralNet):
@@ -251,113 +195,6 @@ class ClusteringNet(EmbeddingNet):
         return {"loss": loss, **losses}
 
 
-class TargetRefresh(Callback):
-    """Recomputes the targets on the whole data set, and stops when labels have settled.
-
-    Parameters
-    ----------
-    assign : callable
-        Returns the soft assignment of all samples, on the CPU, for the module given.
-    interval : "epoch" or int
-        Batches between two refreshes.
-    tol : float
-        Labels have settled when a smaller share than this changed, twice in a row.
-    min_steps : int
-        Steps before which they are not believed.
-    start : tensor of shape (n_samples,) or None
-        Clusters that the targets begin as and leave gradually; see `lead_targets`.
-
-    Attributes
-    ----------
-    target : tensor of shape (n_samples, n_clusters)
-    assignment : tensor of shape (n_samples, n_clusters)
-        As of the last refresh.
-    changes : list of float
-        Share of labels that each refresh after the first changed.
-    settled : bool
-    """
-
-    def __init__(
-        self,
-        assign: Callable[[ClusteringModule], Tensor],
-        *,
-        interval: str | int,
-        tol: float,
-        min_steps: int,
-        start: Tensor | None = None,
-    ):
-        self.assign = assign
-        self.interval = interval
-        self.tol = tol
-        self.min_steps = min_steps
-        self.start = start
-
-    def on_train_begin(self, net: ClusteringNet, X: ShuffledLoader, **kwargs: Any) -> None:
-        self.step = 0
-        self._start_steps = 0.0
-        if self.start is not None:
-            half = _START_SHARE * net.schedule.total_steps
-            self._start_steps = min(half, _START_EPOCHS * len(X))
-        self.changes: list[float] = []
-        self.settled = False
-        self._labels: Tensor | None = None
-        self._last_epoch: int | None = None
-        self._refresh(net)
-
-    def on_batch_end(self, net: ClusteringNet, **kwargs: Any) -> None:
-        self.step += 1
-        if self.interval != "epoch" and self.step % int(self.interval) == 0:
-            self._refresh(net)
-
-    def on_epoch_end(self, net: ClusteringNet, dataset_train: ShuffledLoader, **kw: Any) -> None:
-        if self.interval == "epoch":
-            self._refresh(net)
-        net.history.record("label_change", self.changes[-1] if self.changes else math.nan)
-        epoch = len(net.history)
-        if self._last_epoch is not None and epoch >= self._last_epoch:
-            raise StopTraining
-        if self._last_epoch is None and self._labels_hold(net):
-            self.settled = True
-            net.schedule.finish(self.step, len(dataset_train))
-            self._last_epoch = epoch + 1
-
-    def _refresh(self, net: ClusteringNet) -> None:
-        self.assignment = self.assign(net.module_.eval())
-        labels = self.assignment.argmax(dim=1)
-        if self._labels is not None:
-            self.changes.append((labels != self._labels).double().mean().item())
-        self._labels = labels
-        self.target = target_distribution(self.assignment)
-        if self.start is not None and self.step < self._start_steps:
-            share = 1 - self.step / self._start_steps
-            self.target = lead_targets(self.target, self.start, share)
-
-    def _labels_hold(self, net: ClusteringNet) -> bool:
-        return (
-            len(self.changes) >= 2
-            and max(self.changes[-2:]) < self.tol
-            and self.step >= max(self.min_steps, self._start_steps)
-            and net.schedule(self.step) > _LIVELY_SHARE
-        )
-
-
-class Progress(Callback):
-    """Moves a progress bar on by one with every batch and shows the epoch's losses."""
-
-    def __init__(self, bar: tqdm):
-        self.bar = bar
-
-    def on_batch_end(self, net: EmbeddingNet, **kwargs: Any) -> None:
-        self.bar.update()
-
-    def on_epoch_end(self, net: EmbeddingNet, **kwargs: Any) -> None:
-        row = net.history[-1]
-        shown = {"epoch": len(net.history), "loss": f"{row['train_loss']:.4g}"}
-        if "label_change" in row:
-            shown["label change"] = f"{row['label_change']:.2%}"
-        self.bar.set_postfix(shown, refresh=False)
-
-
 def train(net: EmbeddingNet, loader: ShuffledLoader, *, description: str, verbose: bool) -> None:
     """Run skorch's loop over `loader` until it ends, stops, or is interrupted.
 
@@ -473,34 +310,3 @@ def view_loss(
     else:
         first, second = (module.project(view) for view in views)
     return contrastive_loss(first, second, temperature)
-
-
-def loader_for(
-    batches: Batches,
-    *,
-    batch_size: int,
-    n_passes: int,
-    generator: torch.Generator,
-    target: Callable[[], Tensor] | None = None,
-) -> ShuffledLoader:
-    """Return a loader of batches ``(x,)``, or ``(x, target rows)`` where there are targets."""
-
-    def load(index: np.ndarray) -> tuple[Tensor, ...]:
-        x = batches[index]
-        if target is None:
-            return (x,)
-        return x, target()[torch.from_numpy(index)].to(x.device)
-
-    return ShuffledLoader(len(batches), batch_size, n_passes, generator, load)
-
-
-@contextlib.contextmanager
-def unchanged_on_failure(estimator: Any) -> Iterator[None]:
-    """Leave an estimator as it was when its fit fails or is interrupted."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        vars(estimator).clear()
-        vars(estimator).update(before)
-        raise

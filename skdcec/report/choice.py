@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from skdcec._page import source_hash
-from skdcec._thumbnails import encode_webp
 from skdcec.datasets import ImageLoader
 from skdcec.report import _replace_file
+from skdcec.report.page import source_hash
+from skdcec.report.thumbnails import encode_webp
 
 _SIDE = 56
 _N_TYPICAL = 8

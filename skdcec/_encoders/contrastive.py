@@ -10,12 +10,12 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
-from skdcec._autoencoder import BaseEncoder, check_widths
-from skdcec._batches import Batches, map_batches
-from skdcec._functional import whitening
-from skdcec._images import natural_scale, validate_images
-from skdcec._modules import ContrastiveModule
-from skdcec._training import ContrastiveNet, check_finite, view_loss
+from skdcec._encoders.base import BaseEncoder, check_widths
+from skdcec._encoders.images import natural_scale, validate_images
+from skdcec._nn.batches import Batches, map_batches
+from skdcec._nn.functional import whitening
+from skdcec._nn.modules import ContrastiveModule
+from skdcec._nn.nets import ContrastiveNet, check_finite, view_loss
 from skdcec.augmentation import painting_augmentation
 
 # Side of the views of the default augmentation, as a share of the image's: little more than half

@@ -24,7 +24,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from skdcec._images import natural_scale, resolve_image_shape
+from skdcec._encoders.images import natural_scale, resolve_image_shape
 from skdcec.model_selection import pretrained_embedding
 from skdcec.report import map_projection
 

@@ -1,0 +1,1 @@
+"""What do the clusters say? Numbers about a finished clustering, each defined once."""

@@ -1,0 +1,1 @@
+"""What is an embedded clustering? An encoder and cluster centers, trained together."""

@@ -1,0 +1,248 @@
+"""What an embedded clustering is: an encoder and cluster centers, trained together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
+from skdcec._encoders.autoencoder import ConvAutoencoder
+from skdcec._encoders.base import decode_embedding
+from skdcec._encoders.images import restore_layout, validate_images
+
+
+class DeepConvEmbeddingClustering(BaseEmbeddingClustering):
+    """Cluster images by deep convolutional embedded clustering (DCEC).
+
+    A convolutional autoencoder is pretrained on reconstruction, a Gaussian mixture places
+    centers in its embedding, and encoder, decoder and centers are then trained together on
+    ``reconstruction_weight * L_rec + gamma * L_clu``, where ``L_clu`` pulls each image
+    towards a sharpened version of its own soft assignment.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters.
+    encoder : estimator, default=None
+        What is pretrained: None for ``ConvAutoencoder()``, or any estimator of the encoder
+        protocol. A ``FrozenEstimator`` around a fitted one skips the pretraining and is
+        left as it is. Where its own `random_state`, `device`, `verbose` or `image_shape` is
+        None, it takes the value from here. Joint training has its `precision`.
+    image_shape : tuple (height, width) or (height, width, channels), default=None
+        Shape of the images that come as rows of a 2-D `X`. None takes a square number of
+        features for a square gray image, and any other for an image one pixel high.
+    data_format : {"channels_last", "channels_first"}, default="channels_last"
+        Order of the axes of a 4-D `X`. Rows of a 2-D `X` are always (H, W, C).
+    gamma : float, default=0.1
+        Weight of the clustering loss, summed over clusters and averaged over images.
+    reconstruction_weight : float, default=1.0
+        Weight of the reconstruction loss, the mean over all values of a batch. 0 trains
+        without the decoder.
+    alpha : float, default=1.0
+        Degrees of freedom of the Student's t soft assignment. Not used where the encoder's
+        metric is the cosine: there the soft assignment is the softmax of ten times the
+        cosines with the centers.
+    init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
+            clusterer, default="gaussian-mixture"
+        Where the clusters start: those that a Gaussian mixture, k-means (as in the papers) or
+        an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers. A
+        mixture lets clusters be longer in one direction than in another, as they are in an
+        embedding that was only trained to reconstruct. Means do not say that, so the first
+        targets are the starting clusters themselves, but for k-means and given centers, and
+        where the metric is the cosine; over the first half of the epochs, 10 at most, the
+        target distribution takes their place.
+    n_init : int, default=10
+        Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
+        it is the one whose clusters cut the fewest ties between neighbours, beyond what
+        their sizes explain (the greatest modularity). That one is mended by joining two
+        clusters and cutting a third, as long as this raises the modularity. Where the metric
+        is the cosine, the mixture of the greatest likelihood is taken as it is.
+    max_epochs : int, default=20
+        Epochs of joint training.
+    update_interval : "epoch" or int, default="epoch"
+        How often the targets are recomputed on all images: after each epoch, or after so
+        many batches.
+    tol : float, default=1e-3
+        Training ends early, with a last epoch of falling learning rate, once a smaller
+        share of labels changed in two refreshes in a row.
+    lr : float, default=1e-3
+        Learning rate of Adam in the joint phase, at its highest.
+    lr_schedule : {"cosine", "onecycle", "constant"}, default="cosine"
+        How the learning rate moves from step to step.
+    batch_size : int, "auto" or None, default=None
+        Images per step of the joint phase. None takes the encoder's.
+    memory : str, path or joblib.Memory, default=None
+        Where pretrained encoders are kept, so that fits that differ in `n_clusters` or in
+        the joint phase share one.
+    device : str or torch.device, default=None
+        None uses CUDA where present, else the CPU.
+    callbacks : list of skorch callbacks, default=None
+        Called during the joint phase.
+    random_state : int, RandomState instance or None, default=None
+        Determines pretraining (the same for every `n_clusters`), initial centers and
+        joint training.
+    verbose : int or bool, default=None
+        Whether to show progress bars.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), dtype int64
+        Cluster of each image, equal to ``predict`` of the same images.
+    cluster_centers_ : ndarray of shape (n_clusters, n_components), dtype float32
+        Centers in the refined embedding; of length 1 where the metric is the cosine.
+    encoder_ : estimator
+        The pretrained encoder, untouched by the joint phase: its embedding is the space
+        that models with other numbers of clusters share.
+    module_ : torch.nn.Module
+        The refined network.
+    history_ : dict of list of float
+        "loss", "reconstruction_loss", "clustering_loss", "label_change" (share of labels
+        that differ between the last two refreshes) and "lr", one value per epoch of the
+        joint phase.
+    n_iter_ : int
+        Epochs of joint training.
+    converged_ : bool
+        Whether the labels settled while the learning rate was still high.
+    image_shape_ : tuple (height, width, channels)
+    scale_ : float
+        What pixel values are divided by.
+    device_ : str
+        Where training ran.
+    n_features_in_ : int
+        Values per image.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of `X`, where it had any.
+
+    See Also
+    --------
+    DeepEmbeddingClustering : The same for vectors.
+    ConvAutoencoder : The default encoder.
+    ContrastiveEncoder : An encoder for paintings and photographs.
+
+    Notes
+    -----
+    Results are equal for equal `random_state` on the same device, in the same precision,
+    number of threads and versions of the libraries.
+
+    References
+    ----------
+    Guo, Liu, Zhu & Yin, *Deep Clustering with Convolutional Autoencoders*, ICONIP 2017.
+
+    Castellano & Vessio, *Deep Convolutional Embedding for Digitized Painting Clustering*,
+    ICPR 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
+    >>> images = load_digits().images[:200]
+    >>> model = DeepConvEmbeddingClustering(
+    ...     n_clusters=10, encoder=ConvAutoencoder(max_epochs=3), max_epochs=2, random_state=0
+    ... )
+    >>> model.fit_predict(images).shape
+    (200,)
+    >>> model.predict_proba(images[:1]).shape
+    (1, 10)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseEmbeddingClustering._parameter_constraints,
+        "image_shape": ["array-like", None],
+        "data_format": [StrOptions({"channels_last", "channels_first"})],
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        encoder: BaseEstimator | None = None,
+        image_shape: tuple[int, ...] | None = None,
+        data_format: str = "channels_last",
+        gamma: float = 0.1,
+        reconstruction_weight: float = 1.0,
+        alpha: float = 1.0,
+        init: Any = "gaussian-mixture",
+        n_init: int = 10,
+        max_epochs: int = 20,
+        update_interval: str | int = "epoch",
+        tol: float = 1e-3,
+        lr: float = 1e-3,
+        lr_schedule: str = "cosine",
+        batch_size: int | str | None = None,
+        memory: Any = None,
+        device: Any = None,
+        callbacks: Sequence[Any] | None = None,
+        random_state: Any = None,
+        verbose: Any = None,
+    ):
+        self.n_clusters = n_clusters
+        self.encoder = encoder
+        self.image_shape = image_shape
+        self.data_format = data_format
+        self.gamma = gamma
+        self.reconstruction_weight = reconstruction_weight
+        self.alpha = alpha
+        self.init = init
+        self.n_init = n_init
+        self.max_epochs = max_epochs
+        self.update_interval = update_interval
+        self.tol = tol
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.batch_size = batch_size
+        self.memory = memory
+        self.device = device
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @available_if(can_decode)
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Decode embeddings into images.
+
+        Exists where the decoder was trained in the joint phase, that is with an encoder
+        that can decode and a positive `reconstruction_weight`.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+            Refined embeddings, such as ``cluster_centers_``.
+
+        Returns
+        -------
+        images : ndarray, dtype float32
+            In the form and the units of the `X` seen in `fit`.
+        """
+        check_is_fitted(self)
+        decoded = decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
+        return restore_layout(decoded.reshape(len(decoded), *self.image_shape_), self._layout)
+
+    def _encoder_or_default(self) -> BaseEstimator:
+        return ConvAutoencoder() if self.encoder is None else self.encoder
+
+    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
+        images, shape, layout = validate_images(
+            self, X, reset=reset, image_shape=self._own_or_encoder_shape()
+        )
+        if reset:
+            self.image_shape_, self._layout = shape, layout
+        return images
+
+    def _own_or_encoder_shape(self) -> tuple[int, ...] | None:
+        """Return the image shape that the user gave, here or in the encoder."""
+        if isinstance(self.encoder, FrozenEstimator):
+            own = getattr(self.encoder.estimator, "image_shape_", None)
+        else:
+            own = getattr(self.encoder, "image_shape", None)
+        return self.image_shape if own is None else own
+
+    def _as_encoder_is_given(self, images: np.ndarray, params: dict[str, Any]) -> np.ndarray:
+        """Return (n, H, W, C) images, or rows for an encoder of vectors."""
+        return images if "image_shape" in params else images.reshape(len(images), -1)

@@ -1,0 +1,208 @@
+"""What an embedded clustering is: an encoder and cluster centers, trained together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
+from skdcec._encoders.autoencoder import DenseAutoencoder
+from skdcec._encoders.base import decode_embedding
+from skdcec._encoders.images import validate_rows
+
+
+class DeepEmbeddingClustering(BaseEmbeddingClustering):
+    """Cluster vectors by deep embedded clustering (DEC, IDEC).
+
+    A dense autoencoder is pretrained on reconstruction, a Gaussian mixture places centers in
+    its embedding, and encoder and centers are then trained together on
+    ``reconstruction_weight * L_rec + gamma * L_clu``. The defaults are DEC, which leaves
+    the decoder behind; ``gamma=0.1, reconstruction_weight=1.0`` is IDEC.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters.
+    encoder : estimator, default=None
+        What is pretrained: None for ``DenseAutoencoder()``, or any estimator of the encoder
+        protocol. A ``FrozenEstimator`` around a fitted one skips the pretraining and is
+        left as it is. Where its own `random_state`, `device` or `verbose` is None, it takes
+        the value from here. Joint training has its `precision`.
+    gamma : float, default=1.0
+        Weight of the clustering loss, summed over clusters and averaged over samples.
+    reconstruction_weight : float, default=0.0
+        Weight of the reconstruction loss, the mean over all values of a batch. 0 trains
+        without the decoder.
+    alpha : float, default=1.0
+        Degrees of freedom of the Student's t soft assignment. Not used where the encoder's
+        metric is the cosine: there the soft assignment is the softmax of ten times the
+        cosines with the centers.
+    init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
+            clusterer, default="gaussian-mixture"
+        Where the clusters start: those that a Gaussian mixture, k-means (as in the papers) or
+        an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers. A
+        mixture lets clusters be longer in one direction than in another, as they are in an
+        embedding that was only trained to reconstruct. Means do not say that, so the first
+        targets are the starting clusters themselves, but for k-means and given centers, and
+        where the metric is the cosine; over the first half of the epochs, 10 at most, the
+        target distribution takes their place.
+    n_init : int, default=10
+        Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
+        it is the one whose clusters cut the fewest ties between neighbours, beyond what
+        their sizes explain (the greatest modularity). That one is mended by joining two
+        clusters and cutting a third, as long as this raises the modularity. Where the metric
+        is the cosine, the mixture of the greatest likelihood is taken as it is.
+    max_epochs : int, default=20
+        Epochs of joint training.
+    update_interval : "epoch" or int, default="epoch"
+        How often the targets are recomputed on all samples: after each epoch, or after so
+        many batches.
+    tol : float, default=1e-3
+        Training ends early, with a last epoch of falling learning rate, once a smaller
+        share of labels changed in two refreshes in a row.
+    lr : float, default=1e-3
+        Learning rate of Adam in the joint phase, at its highest.
+    lr_schedule : {"cosine", "onecycle", "constant"}, default="cosine"
+        How the learning rate moves from step to step.
+    batch_size : int, "auto" or None, default=None
+        Samples per step of the joint phase. None takes the encoder's.
+    memory : str, path or joblib.Memory, default=None
+        Where pretrained encoders are kept, so that fits that differ in `n_clusters` or in
+        the joint phase share one.
+    device : str or torch.device, default=None
+        None uses CUDA where present, else the CPU.
+    callbacks : list of skorch callbacks, default=None
+        Called during the joint phase.
+    random_state : int, RandomState instance or None, default=None
+        Determines pretraining (the same for every `n_clusters`), initial centers and
+        joint training.
+    verbose : int or bool, default=None
+        Whether to show progress bars.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_samples,), dtype int64
+        Cluster of each sample, equal to ``predict`` of the same samples.
+    cluster_centers_ : ndarray of shape (n_clusters, n_components), dtype float32
+        Centers in the refined embedding; of length 1 where the metric is the cosine.
+    encoder_ : estimator
+        The pretrained encoder, untouched by the joint phase.
+    module_ : torch.nn.Module
+        The refined network.
+    history_ : dict of list of float
+        "loss", "reconstruction_loss" (where it has a weight), "clustering_loss",
+        "label_change" and "lr", one value per epoch of the joint phase.
+    n_iter_ : int
+        Epochs of joint training.
+    converged_ : bool
+        Whether the labels settled while the learning rate was still high.
+    scale_ : float
+        What values are divided by.
+    device_ : str
+        Where training ran.
+    n_features_in_ : int
+        Values per sample.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns of `X`, where it had any.
+
+    See Also
+    --------
+    DeepConvEmbeddingClustering : The same for images.
+    DenseAutoencoder : The default encoder.
+
+    References
+    ----------
+    Xie, Girshick & Farhadi, *Unsupervised Deep Embedding for Clustering Analysis*,
+    ICML 2016 (DEC).
+
+    Guo, Gao, Liu & Yin, *Improved Deep Embedded Clustering with Local Structure
+    Preservation*, IJCAI 2017 (IDEC).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skdcec import DeepEmbeddingClustering, DenseAutoencoder
+    >>> X = load_digits().data[:200]
+    >>> encoder = DenseAutoencoder(hidden_layer_sizes=(64,), max_epochs=3)
+    >>> model = DeepEmbeddingClustering(
+    ...     n_clusters=10, encoder=encoder, max_epochs=2, random_state=0
+    ... )
+    >>> model.fit_predict(X).shape
+    (200,)
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        encoder: BaseEstimator | None = None,
+        gamma: float = 1.0,
+        reconstruction_weight: float = 0.0,
+        alpha: float = 1.0,
+        init: Any = "gaussian-mixture",
+        n_init: int = 10,
+        max_epochs: int = 20,
+        update_interval: str | int = "epoch",
+        tol: float = 1e-3,
+        lr: float = 1e-3,
+        lr_schedule: str = "cosine",
+        batch_size: int | str | None = None,
+        memory: Any = None,
+        device: Any = None,
+        callbacks: Sequence[Any] | None = None,
+        random_state: Any = None,
+        verbose: Any = None,
+    ):
+        self.n_clusters = n_clusters
+        self.encoder = encoder
+        self.gamma = gamma
+        self.reconstruction_weight = reconstruction_weight
+        self.alpha = alpha
+        self.init = init
+        self.n_init = n_init
+        self.max_epochs = max_epochs
+        self.update_interval = update_interval
+        self.tol = tol
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.batch_size = batch_size
+        self.memory = memory
+        self.device = device
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @available_if(can_decode)
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Decode embeddings into vectors.
+
+        Exists where the decoder was trained in the joint phase, that is with an encoder
+        that can decode and a positive `reconstruction_weight`.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+            Refined embeddings, such as ``cluster_centers_``.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features), dtype float32
+            In the units of the `X` seen in `fit`.
+        """
+        check_is_fitted(self)
+        decoded = decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
+        return decoded.reshape(len(decoded), -1)
+
+    def _encoder_or_default(self) -> BaseEstimator:
+        return DenseAutoencoder() if self.encoder is None else self.encoder
+
+    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
+        return validate_rows(self, X, reset=reset)
+
+    def _as_encoder_is_given(self, rows: np.ndarray, params: dict[str, Any]) -> np.ndarray:
+        return rows

@@ -1,0 +1,1 @@
+"""What is an embedding? Encoders as scikit-learn transformers."""

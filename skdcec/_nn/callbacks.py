@@ -1,0 +1,136 @@
+"""What happens between the steps of joint training: targets, the stop rule, progress."""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from skorch.callbacks import Callback
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from skdcec._nn.batches import ShuffledLoader
+from skdcec._nn.functional import lead_targets, target_distribution
+from skdcec._nn.modules import ClusteringModule
+
+if TYPE_CHECKING:
+    from skdcec._nn.nets import ClusteringNet, EmbeddingNet
+
+# A learning rate below this share of its start no longer moves labels by itself, so labels
+# that hold still under it say nothing about convergence.
+_LIVELY_SHARE = 0.1
+
+# The targets leave the starting clusters over this share of the training, and over so many epochs
+# where it is a long one.
+_START_SHARE = 0.5
+_START_EPOCHS = 10
+
+
+class StopTraining(Exception):
+    """Raised inside the loop to end training in good order."""
+
+
+class TargetRefresh(Callback):
+    """Recomputes the targets on the whole data set, and stops when labels have settled.
+
+    Parameters
+    ----------
+    assign : callable
+        Returns the soft assignment of all samples, on the CPU, for the module given.
+    interval : "epoch" or int
+        Batches between two refreshes.
+    tol : float
+        Labels have settled when a smaller share than this changed, twice in a row.
+    min_steps : int
+        Steps before which they are not believed.
+    start : tensor of shape (n_samples,) or None
+        Clusters that the targets begin as and leave gradually; see `lead_targets`.
+
+    Attributes
+    ----------
+    target : tensor of shape (n_samples, n_clusters)
+    assignment : tensor of shape (n_samples, n_clusters)
+        As of the last refresh.
+    changes : list of float
+        Share of labels that each refresh after the first changed.
+    settled : bool
+    """
+
+    def __init__(
+        self,
+        assign: Callable[[ClusteringModule], Tensor],
+        *,
+        interval: str | int,
+        tol: float,
+        min_steps: int,
+        start: Tensor | None = None,
+    ):
+        self.assign = assign
+        self.interval = interval
+        self.tol = tol
+        self.min_steps = min_steps
+        self.start = start
+
+    def on_train_begin(self, net: "ClusteringNet", X: ShuffledLoader, **kwargs: Any) -> None:
+        self.step = 0
+        self._start_steps = 0.0
+        if self.start is not None:
+            half = _START_SHARE * net.schedule.total_steps
+            self._start_steps = min(half, _START_EPOCHS * len(X))
+        self.changes: list[float] = []
+        self.settled = False
+        self._labels: Tensor | None = None
+        self._last_epoch: int | None = None
+        self._refresh(net)
+
+    def on_batch_end(self, net: "ClusteringNet", **kwargs: Any) -> None:
+        self.step += 1
+        if self.interval != "epoch" and self.step % int(self.interval) == 0:
+            self._refresh(net)
+
+    def on_epoch_end(self, net: "ClusteringNet", dataset_train: ShuffledLoader, **kw: Any) -> None:
+        if self.interval == "epoch":
+            self._refresh(net)
+        net.history.record("label_change", self.changes[-1] if self.changes else math.nan)
+        epoch = len(net.history)
+        if self._last_epoch is not None and epoch >= self._last_epoch:
+            raise StopTraining
+        if self._last_epoch is None and self._labels_hold(net):
+            self.settled = True
+            net.schedule.finish(self.step, len(dataset_train))
+            self._last_epoch = epoch + 1
+
+    def _refresh(self, net: "ClusteringNet") -> None:
+        self.assignment = self.assign(net.module_.eval())
+        labels = self.assignment.argmax(dim=1)
+        if self._labels is not None:
+            self.changes.append((labels != self._labels).double().mean().item())
+        self._labels = labels
+        self.target = target_distribution(self.assignment)
+        if self.start is not None and self.step < self._start_steps:
+            share = 1 - self.step / self._start_steps
+            self.target = lead_targets(self.target, self.start, share)
+
+    def _labels_hold(self, net: "ClusteringNet") -> bool:
+        return (
+            len(self.changes) >= 2
+            and max(self.changes[-2:]) < self.tol
+            and self.step >= max(self.min_steps, self._start_steps)
+            and net.schedule(self.step) > _LIVELY_SHARE
+        )
+
+
+class Progress(Callback):
+    """Moves a progress bar on by one with every batch and shows the epoch's losses."""
+
+    def __init__(self, bar: tqdm):
+        self.bar = bar
+
+    def on_batch_end(self, net: "EmbeddingNet", **kwargs: Any) -> None:
+        self.bar.update()
+
+    def on_epoch_end(self, net: "EmbeddingNet", **kwargs: Any) -> None:
+        row = net.history[-1]
+        shown = {"epoch": len(net.history), "loss": f"{row['train_loss']:.4g}"}
+        if "label_change" in row:
+            shown["label change"] = f"{row['label_change']:.2%}"
+        self.bar.set_postfix(shown, refresh=False)
