@@ -1,12 +1,13 @@
-"""Are these groups, and how far apart: silhouettes of many labellings, a null model, a dip test."""
+"""Are there groups at all? A model of points without clusters, and a test for gaps."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.isotonic import isotonic_regression
-from sklearn.metrics.pairwise import pairwise_distances
 from sklearn.preprocessing import normalize
+
+from skdcec._analysis.silhouette import distance_matrix, silhouettes
 
 # Quantiles of sqrt(n) * dip of n uniform values, from 200 000 samples each, at these upper tails.
 _TAILS = np.array([0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001])
@@ -23,63 +24,6 @@ _QUANTILES = np.array(
         (0.3738, 0.4494, 0.4959, 0.5380, 0.5898, 0.6249, 0.6554, 0.6973, 0.7279),
     ]
 )
-
-
-def silhouettes(distances: np.ndarray, labellings: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the silhouette of every point for every labelling.
-
-    The distances are computed once, and each labelling costs one product of them with its
-    one-hot labels. One product for all would be faster by little, and rounded differently in
-    company than alone.
-
-    Parameters
-    ----------
-    distances : ndarray of shape (n_samples, n_samples)
-    labellings : sequence of ndarray of shape (n_samples,)
-        Labels may be any integers.
-
-    Returns
-    -------
-    values : ndarray of shape (n_labellings, n_samples)
-        As of `sklearn.metrics.silhouette_samples`; NaN throughout where there are fewer than
-        two clusters, or as many as points.
-    """
-    return np.array([_silhouettes(distances, labels) for labels in labellings])
-
-
-def _silhouettes(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    points = np.arange(len(distances))
-    kinds, code = np.unique(labels, return_inverse=True)
-    if not 1 < len(kinds) < len(points):
-        return np.full(len(points), np.nan)
-    sizes = np.bincount(code)
-    sums = distances @ np.eye(len(kinds))[code]
-    within = sums[points, code] / np.maximum(sizes[code] - 1, 1)
-    means = sums / sizes
-    means[points, code] = np.inf
-    between = means.min(axis=1)
-    larger = np.maximum(within, between)
-    # By definition 0 for a cluster of one; and for points that all coincide.
-    defined = (sizes[code] > 1) & (larger > 0)
-    return np.where(defined, (between - within) / np.where(defined, larger, 1), 0.0)
-
-
-def distance_matrix(points: np.ndarray, metric: str) -> np.ndarray:
-    """Return all distances between points, with zeros on the diagonal, in double precision.
-
-    Parameters
-    ----------
-    points : ndarray of shape (n_samples, n_components)
-    metric : str
-        As `sklearn.metrics.pairwise_distances` takes it.
-
-    Returns
-    -------
-    distances : ndarray of shape (n_samples, n_samples), dtype float64
-    """
-    distances = pairwise_distances(np.asarray(points, dtype=np.float64), metric=metric)
-    np.fill_diagonal(distances, 0)
-    return distances
 
 
 def paired_differences(values: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,84 @@
+"""How far apart are the groups? Silhouettes of many labellings of one set of points."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics.pairwise import pairwise_distances
+from sklearn.utils import check_random_state
+
+
+def sample_rows(n_samples: int, size: int | None, random_state: Any) -> np.ndarray:
+    """Return the numbers of the rows that are judged or drawn, in order.
+
+    Parameters
+    ----------
+    n_samples : int
+    size : int or None
+        How many rows; None takes all.
+    random_state : int, RandomState instance or None
+
+    Returns
+    -------
+    rows : ndarray of shape (min(n_samples, size),)
+    """
+    if size is None or n_samples <= size:
+        return np.arange(n_samples)
+    return np.sort(check_random_state(random_state).permutation(n_samples)[:size])
+
+
+def silhouettes(distances: np.ndarray, labellings: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the silhouette of every point for every labelling.
+
+    The distances are computed once, and each labelling costs one product of them with its
+    one-hot labels. One product for all would be faster by little, and rounded differently in
+    company than alone.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_samples, n_samples)
+    labellings : sequence of ndarray of shape (n_samples,)
+        Labels may be any integers.
+
+    Returns
+    -------
+    values : ndarray of shape (n_labellings, n_samples)
+        As of `sklearn.metrics.silhouette_samples`; NaN throughout where there are fewer than
+        two clusters, or as many as points.
+    """
+    return np.array([_silhouettes(distances, labels) for labels in labellings])
+
+
+def _silhouettes(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    points = np.arange(len(distances))
+    kinds, code = np.unique(labels, return_inverse=True)
+    if not 1 < len(kinds) < len(points):
+        return np.full(len(points), np.nan)
+    sizes = np.bincount(code)
+    sums = distances @ np.eye(len(kinds))[code]
+    within = sums[points, code] / np.maximum(sizes[code] - 1, 1)
+    means = sums / sizes
+    means[points, code] = np.inf
+    between = means.min(axis=1)
+    larger = np.maximum(within, between)
+    # By definition 0 for a cluster of one; and for points that all coincide.
+    defined = (sizes[code] > 1) & (larger > 0)
+    return np.where(defined, (between - within) / np.where(defined, larger, 1), 0.0)
+
+
+def distance_matrix(points: np.ndarray, metric: str) -> np.ndarray:
+    """Return all distances between points, with zeros on the diagonal, in double precision.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_samples, n_components)
+    metric : str
+        As `sklearn.metrics.pairwise_distances` takes it.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_samples, n_samples), dtype float64
+    """
+    distances = pairwise_distances(np.asarray(points, dtype=np.float64), metric=metric)
+    np.fill_diagonal(distances, 0)
+    return distances

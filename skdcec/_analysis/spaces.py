@@ -1,0 +1,176 @@
+"""In which space are clusters judged, and how far are images from their centers there?
+
+Estimators are read through their public attributes alone: ``encoder_``, ``transform``,
+``cluster_centers_``, ``metric_``, ``data_format``, ``best_estimator_``, ``steps``.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.pipeline import Pipeline
+
+SPACES = ("auto", "pretrained", "input", "embedding")
+_NAMES = {"pretrained": "pretrained embedding", "input": "input", "embedding": "embedding"}
+
+
+class Space(NamedTuple):
+    """Points, and the distance that they are made for."""
+
+    points: np.ndarray
+    metric: str
+    name: str = "embedding"
+
+
+def check_space(space: str) -> None:
+    """Raise a ValueError that says which names of spaces there are."""
+    if space not in SPACES:
+        raise ValueError(f"space={space!r} must be one of {', '.join(map(repr, SPACES))}.")
+
+
+def space_of(estimator: Any, X: Any, space: str = "auto") -> Space:
+    """Return `X` in one of the spaces that a fitted estimator knows.
+
+    Parameters
+    ----------
+    estimator : fitted clusterer or encoder, Pipeline that ends in one, or search
+    X : array-like
+        What the estimator takes.
+    space : {"auto", "pretrained", "input", "embedding"}
+        The embedding of the pretrained encoder, which models with other numbers of clusters
+        share; the input of the (last) estimator; or its own ``transform``. "auto" is
+        "pretrained" where there is such an encoder, else "input" for what predicts clusters and
+        "embedding" for what does not.
+
+    Returns
+    -------
+    space : Space
+
+    Raises
+    ------
+    ValueError
+        If there is no such space, or the name is unknown.
+    """
+    check_space(space)
+    last, reached = last_step(best_of(estimator), X)
+    encoder = getattr(last, "encoder_", None)
+    if space == "auto":
+        alone = "input" if hasattr(last, "predict") else "embedding"
+        space = alone if encoder is None else "pretrained"
+    if space == "input":
+        return Space(as_rows(reached), "euclidean", _NAMES[space])
+    if space == "embedding":
+        return Space(as_rows(last.transform(reached)), metric_of(encoder or last), _NAMES[space])
+    if encoder is None:
+        raise ValueError(
+            f"space='pretrained' needs an estimator with an encoder_; {type(last).__name__} "
+            "has none: use space='input', or 'embedding' if it has transform."
+        )
+    return Space(pretrained_embedding(last, reached), metric_of(encoder), _NAMES[space])
+
+
+def best_of(estimator: Any) -> Any:
+    """Return what a search found best; any other estimator as it is."""
+    return getattr(estimator, "best_estimator_", estimator)
+
+
+def last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Return the last step of a pipeline, and what reaches it."""
+    if not isinstance(estimator, Pipeline):
+        return estimator, X
+    return estimator[-1], estimator[:-1].transform(X) if len(estimator) > 1 else X
+
+
+def pretrained_embedding(model: Any, X: Any) -> np.ndarray:
+    """Embed `X` by the pretrained encoder of a fitted clusterer.
+
+    Parameters
+    ----------
+    model : fitted clusterer with an ``encoder_``
+    X : array-like
+        What the model takes.
+
+    Returns
+    -------
+    embedding : ndarray of shape (n_samples, n_components)
+    """
+    return embed(model.encoder_, X, getattr(model, "data_format", "channels_last"))
+
+
+def embed(encoder: Any, X: Any, data_format: str = "channels_last") -> np.ndarray:
+    """Embed `X`, whose 4-D form is as `data_format` says, by a fitted encoder."""
+    X = np.asarray(X)
+    if X.ndim == 4 and data_format == "channels_first":
+        X = X.transpose(0, 2, 3, 1)
+    # Rows are (H, W, C) for every encoder, whatever order it expects of 4-D arrays.
+    takes_images = hasattr(encoder, "image_shape_")
+    if takes_images and getattr(encoder, "data_format", "channels_last") == "channels_last":
+        return encoder.transform(X)
+    return encoder.transform(as_rows(X))
+
+
+def metric_of(encoder: Any) -> str:
+    """Return the distance that an embedding is made for."""
+    return getattr(encoder, "metric_", "euclidean")
+
+
+def as_rows(X: Any) -> np.ndarray:
+    """Return one row of values per sample, uncopied."""
+    X = np.asarray(X)
+    return X.reshape(len(X), -1)
+
+
+def center_distances(estimator: Any, X: Any) -> np.ndarray:
+    """Return the distance of each sample to each center, in the space of ``transform``.
+
+    Parameters
+    ----------
+    estimator : fitted clusterer with ``cluster_centers_`` and ``transform``
+    X : array-like
+        What the estimator takes.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_samples, n_clusters)
+        Euclidean. Where the metric is the cosine, embeddings have length 1, and these rank as it
+        does.
+
+    Raises
+    ------
+    TypeError
+        If the estimator does not say where its centers are.
+    """
+    if hasattr(estimator, "cluster_centers_") and hasattr(estimator, "transform"):
+        embedded = estimator.transform(X)
+        if hasattr(estimator, "encoder_"):
+            return euclidean_distances(embedded, estimator.cluster_centers_)
+        # The transform of scikit-learn's relatives of k-means is the distances.
+        if embedded.shape[1] == len(estimator.cluster_centers_):
+            return np.asarray(embedded)
+    raise TypeError(
+        f"{type(estimator).__name__} does not say how far images are from the centers of the "
+        "clusters: it has no cluster_centers_ in the space of its transform."
+    )
+
+
+def distances_to_means(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the distance of each point to the mean of each cluster.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_samples, n_components)
+    labels : ndarray of shape (n_samples,)
+        Clusters from 0; -1 for none.
+
+    Returns
+    -------
+    distances : ndarray of shape (n_samples, max(labels) + 1)
+        Infinite for clusters without members; 0 throughout where there are no clusters.
+    """
+    distances = np.full((len(labels), max(1, labels.max() + 1)), np.inf)
+    for cluster in np.unique(labels[labels >= 0]):
+        mean = points[labels == cluster].mean(axis=0, keepdims=True)
+        distances[:, cluster] = euclidean_distances(points, mean)[:, 0]
+    if not np.isfinite(distances).any():
+        distances[:] = 0.0
+    return distances
