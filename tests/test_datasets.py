@@ -892,7 +892,7 @@ def test_file_that_became_readable_is_read(folder, tmp_path, monkeypatch):
 
     def refused(path, settings):
         if path.endswith("10.png"):
-            raise datasets._Unusable("cannot be read: Permission denied")
+            raise datasets.UnusableImage("cannot be read: Permission denied")
         return spied(path, settings)
 
     monkeypatch.setattr(datasets, "_decode_file", refused)

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import stat
 import sys
 import unicodedata
 import uuid
@@ -19,20 +18,27 @@ from fnmatch import fnmatchcase
 from itertools import product
 from numbers import Integral
 from types import MappingProxyType
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
 from joblib import Parallel, delayed
 from numpy.lib import format as npy_format
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL import __version__ as pillow_version
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Bunch, Tags
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from tqdm import tqdm
 
-from skdcec.datasets.decode import FORMATS, to_rgb
+from skdcec.datasets.decode import (
+    FORMATS,
+    MAX_PIXELS,
+    UNREADABLE,
+    UnusableImage,
+    fit_picture,
+    read_picture,
+)
 
 __all__ = ["ImageLoader", "load_images"]
 
@@ -42,7 +48,6 @@ _FILE_COLUMNS = (
 )
 
 _JUNK = {"@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
-_UNREADABLE = "cannot be read: "
 
 # One step of decoding is also one entry of the cache's journal: what a killed run can lose.
 _STEP_FILES = 512
@@ -82,7 +87,7 @@ def load_images(
     file_column: str | None = None,
     sample: int | None = None,
     on_error: str = "skip",
-    max_pixels: int = 178_956_970,
+    max_pixels: int = MAX_PIXELS,
     cache: str | os.PathLike | None = "auto",
     cache_above: int = 2**30,
     n_jobs: int | None = None,
@@ -330,7 +335,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         *,
         resize: str = "pad",
         on_error: str = "raise",
-        max_pixels: int = 178_956_970,
+        max_pixels: int = MAX_PIXELS,
         n_jobs: int | None = None,
         verbose: int | bool = False,
     ):
@@ -596,7 +601,7 @@ def _walk(root: str, exclude: Any, depth: int | None = None) -> tuple[list[_Foun
             with os.scandir(folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
-            unreadable.append((prefix, _UNREADABLE + str(error.strerror)))
+            unreadable.append((prefix, UNREADABLE + str(error.strerror)))
             continue
         for entry in entries:
             if entry.name.startswith(".") or entry.name.lower() in _JUNK:
@@ -636,7 +641,7 @@ def _examine(found: Iterable[_Found]) -> tuple[list[_File], list[_Skipped]]:
         try:
             result = status() if status is not None else os.stat(path)
         except (OSError, ValueError) as error:
-            skipped.append((id, _UNREADABLE + (getattr(error, "strerror", None) or str(error))))
+            skipped.append((id, UNREADABLE + (getattr(error, "strerror", None) or str(error))))
         else:
             files[id] = _File(id, path, result.st_size, result.st_mtime_ns)
     return list(files.values()), skipped
@@ -782,10 +787,6 @@ def _warn_unmatched(ids: list[str], row_of: dict[str, int], table: _Table) -> No
 # How does a file become an image?
 
 
-class _Unusable(Exception):
-    """The reason for which a file is not used."""
-
-
 class _Settings(NamedTuple):
     shape: tuple[int, int, int]
     resize: str
@@ -840,7 +841,7 @@ def _decode_batch(paths: list[str], settings: _Settings) -> list[_Row]:
     for path in paths:
         try:
             image = _decode_file(path, settings)
-        except _Unusable as reason:
+        except UnusableImage as reason:
             rows.append(_Row(None, None, str(reason)))
         else:
             rows.append(_Row(image, _digest(image), None))
@@ -857,80 +858,8 @@ def _duplicates(digests: list[str | None]) -> list[np.ndarray]:
 
 
 def _decode_file(path: str, settings: _Settings) -> np.ndarray:
-    try:
-        # Opening a pipe would wait for ever.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise _Unusable("not a regular file")
-        with open(path, "rb") as file:
-            return _decode(file, settings)
-    except OSError as error:
-        raise _Unusable(_UNREADABLE + str(error.strerror or error)) from error
-    except ValueError as error:
-        # A null character in the path.
-        raise _Unusable(_UNREADABLE + str(error)) from error
-
-
-def _decode(file: IO[bytes], settings: _Settings) -> np.ndarray:
-    prefix = file.read(16)
-    if not prefix:
-        raise _Unusable("empty file")
-    file.seek(0)
-    opener = _opener(prefix)
-    try:
-        # Not Image.open: its guard against huge images is a global setting and a warning, which
-        # cannot be silenced for one thread only.
-        image = opener(file, "")
-        if image.width * image.height > settings.max_pixels:
-            size = f"{image.width} x {image.height} pixels"
-            raise _Unusable(f"{size} are more than max_pixels={settings.max_pixels}")
-        enough = 2 * max(settings.shape[:2])
-        image.draft(None, (enough, enough))
-        image.load()
-        # A picture with broken EXIF data is still a picture.
-        with suppress(Exception):
-            ImageOps.exif_transpose(image, in_place=True)
-        return _resize(to_rgb(image), settings.shape[:2], settings.resize)
-    except _Unusable:
-        raise
-    except Exception as error:
-        # Decoders meet damage with whatever error comes first.
-        raise _Unusable(f"damaged or unsupported: {error or type(error).__name__}") from error
-
-
-def _opener(prefix: bytes) -> Callable[[IO[bytes], str], Image.Image]:
-    Image.init()
-    for name in FORMATS:
-        factory, accept = Image.OPEN.get(name, (None, None))
-        accepted = factory is not None and accept is not None and accept(prefix)
-        if isinstance(accepted, str):
-            # Right format, but this Pillow was built without its decoder.
-            raise _Unusable(accepted)
-        if accepted:
-            return cast(Callable, factory)
-    raise _Unusable("not an image of a known format")
-
-
-def _resize(image: Image.Image, size: tuple[int, int], resize: str) -> np.ndarray:
-    height, width = size
-    if resize == "crop":
-        fitted = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-        return np.asarray(fitted.convert("RGB"))
-    inner = (width, height)
-    if resize == "pad":
-        scale = min(width / image.width, height / image.height)
-        inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    if inner != image.size:
-        # Large reductions first by whole factors: several times faster, no visible difference.
-        image = image.resize(inner, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    content = np.asarray(image.convert("RGB"))
-    if inner == (width, height):
-        return content
-    border = np.concatenate([content[0], content[-1], content[:, 0], content[:, -1]])
-    padded = np.empty((height, width, 3), dtype=np.uint8)
-    padded[:] = border.mean(axis=0).round()
-    top, left = (height - inner[1]) // 2, (width - inner[0]) // 2
-    padded[top : top + inner[1], left : left + inner[0]] = content
-    return padded
+    picture = read_picture(path, side=max(settings.shape[:2]), max_pixels=settings.max_pixels)
+    return fit_picture(picture.image, settings.shape[:2], settings.resize)
 
 
 # Where are decoded images kept?
@@ -965,7 +894,7 @@ class _Store(NamedTuple):
 
 def _may_be_readable_now(file: _File, reason: str | None) -> bool:
     # Granting access to a file changes neither its size nor its time.
-    return reason is not None and reason.startswith(_UNREADABLE) and os.access(file.path, os.R_OK)
+    return reason is not None and reason.startswith(UNREADABLE) and os.access(file.path, os.R_OK)
 
 
 def _load_rows(
@@ -1029,7 +958,7 @@ def _build_store(
     known = {}
     for store in filter(None, (last, partial)):
         for entry, row in zip(store.entries, store.rows(), strict=True):
-            if row.reason is None or not row.reason.startswith(_UNREADABLE):
+            if row.reason is None or not row.reason.startswith(UNREADABLE):
                 known[tuple(entry[:3])] = row
     if partial is None or not partial.begins(files):
         partial = _Store(f"images-{uuid.uuid4().hex}.npy", [], np.empty(0))
