@@ -25,7 +25,6 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
     _cli,
-    datasets,
     report,
 )
 from skdcec._cli import main
@@ -202,7 +201,7 @@ def test_rerun_gives_the_same_files_without_decoding_or_pretraining(
     def fail(*args, **kwargs):
         raise AssertionError("this was done before")
 
-    monkeypatch.setattr(datasets, "_decode_file", fail)
+    monkeypatch.setattr("skdcec.datasets.steps.read_picture", fail)
     monkeypatch.setattr(ConvAutoencoder, "_fit", fail)
     result = run("cluster", folder, "-k", 3, "--out", out, *FAST)
     assert result.status == 0
@@ -230,7 +229,7 @@ def test_a_stopped_run_goes_on(folder, run, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("this was done before")
 
-    monkeypatch.setattr(datasets, "_decode_file", fail)
+    monkeypatch.setattr("skdcec.datasets.steps.read_picture", fail)
     monkeypatch.setattr(ConvAutoencoder, "_fit", fail)
     assert run(*arguments).status == 0
     assert (tmp_path / "out" / "report.html").exists()

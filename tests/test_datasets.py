@@ -19,8 +19,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skdcec import datasets
-from skdcec.datasets import ImageLoader, load_images
+from skdcec.datasets import ImageLoader, load_images, steps, store
+from skdcec.datasets.decode import UnusableImage
 
 PAINTINGS = Path(__file__).parents[2] / "shared/data/paintings"
 
@@ -58,11 +58,11 @@ def decoded(monkeypatch):
     """Names of the files decoded, in order."""
     names = []
 
-    def spy(path, settings, original=datasets._decode_file):
+    def spy(path, original=steps.read_picture, **options):
         names.append(os.path.basename(path))
-        return original(path, settings)
+        return original(path, **options)
 
-    monkeypatch.setattr(datasets, "_decode_file", spy)
+    monkeypatch.setattr(steps, "read_picture", spy)
     return names
 
 
@@ -738,17 +738,17 @@ def test_auto_cache_is_used_above_a_size(folder, tmp_path, monkeypatch):
 
 KILLED = """
 import os, sys
-from skdcec import datasets
-datasets._STEP_FILES = 4
-original, count = datasets._decode_file, 0
-def dying(path, settings):
+from skdcec.datasets import load_images, steps
+steps.STEP_FILES = 4
+original, count = steps.read_picture, 0
+def dying(path, **options):
     global count
     count += 1
     if count == 11:
         os._exit(9)
-    return original(path, settings)
-datasets._decode_file = dying
-datasets.load_images(sys.argv[1], size=8, cache=sys.argv[2])
+    return original(path, **options)
+steps.read_picture = dying
+load_images(sys.argv[1], size=8, cache=sys.argv[2])
 """
 
 
@@ -778,20 +778,20 @@ def test_killed_run_is_resumed(tmp_path, decoded, monkeypatch):
 
 def test_interrupted_update_is_resumed_though_files_changed(tmp_path, decoded, monkeypatch):
     pictures, cache = tmp_path / "pictures", tmp_path / "cache"
-    monkeypatch.setattr(datasets, "_STEP_FILES", 2)
+    monkeypatch.setattr(steps, "STEP_FILES", 2)
     for index in range(10, 16):
         paint(pictures / f"{index}.png", (index, 0, 0))
-    spied = datasets._decode_file
+    spied = steps.read_picture
 
-    def interrupted(path, settings):
+    def interrupted(path, **options):
         if path.endswith("14.png"):
             raise KeyboardInterrupt
-        return spied(path, settings)
+        return spied(path, **options)
 
-    monkeypatch.setattr(datasets, "_decode_file", interrupted)
+    monkeypatch.setattr(steps, "read_picture", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load_images(pictures, size=8, cache=cache)
-    monkeypatch.setattr(datasets, "_decode_file", spied)
+    monkeypatch.setattr(steps, "read_picture", spied)
     decoded.clear()
     paint(pictures / "9.png", (9, 0, 0))
     bunch = load_images(pictures, size=8, cache=cache)
@@ -852,7 +852,7 @@ def test_cache_that_cannot_be_written(folder, tmp_path, monkeypatch):
         images = load_images(folder, size=8, cache=tmp_path / "cache").images
     assert record[0].filename == __file__
     np.testing.assert_array_equal(images, load_images(folder, size=8).images)
-    monkeypatch.setattr(datasets, "_physical_memory", lambda: 100)
+    monkeypatch.setattr(store, "physical_memory", lambda: 100)
     with pytest.raises(OSError, match="do not fit into memory"):
         load_images(folder, size=8, cache=tmp_path / "cache")
 
@@ -882,28 +882,28 @@ def test_complete_cache_is_read_where_nothing_can_be_written(
     def refuse(lock):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(datasets.FileLock, "acquire", refuse)
+    monkeypatch.setattr(store.FileLock, "acquire", refuse)
     assert isinstance(load_images(folder, size=8, cache=tmp_path / "cache").images, np.memmap)
     assert len(decoded) == 3
 
 
 def test_file_that_became_readable_is_read(folder, tmp_path, monkeypatch):
-    spied = datasets._decode_file
+    spied = steps.read_picture
 
-    def refused(path, settings):
+    def refused(path, **options):
         if path.endswith("10.png"):
-            raise datasets.UnusableImage("cannot be read: Permission denied")
-        return spied(path, settings)
+            raise UnusableImage("cannot be read: Permission denied")
+        return spied(path, **options)
 
-    monkeypatch.setattr(datasets, "_decode_file", refused)
+    monkeypatch.setattr(steps, "read_picture", refused)
     with pytest.warns(UserWarning, match="Permission denied"):
         load_images(folder, size=8, cache=tmp_path / "cache")
-    monkeypatch.setattr(datasets, "_decode_file", spied)
+    monkeypatch.setattr(steps, "read_picture", spied)
     assert len(load_images(folder, size=8, cache=tmp_path / "cache").images) == 3
 
 
 def test_simultaneous_runs_share_one_cache(tmp_path, decoded, monkeypatch):
-    monkeypatch.setattr(datasets, "_STEP_FILES", 2)
+    monkeypatch.setattr(steps, "STEP_FILES", 2)
     for index in range(40):
         paint(tmp_path / f"pictures/{index}.png", (index, 0, 0))
 
@@ -1005,7 +1005,7 @@ def test_loader_never_drops_a_row(paths):
 
 
 def test_loader_stops_reading_at_the_first_failures(paths, decoded, monkeypatch):
-    monkeypatch.setattr(datasets, "_STEP_FILES", 2)
+    monkeypatch.setattr(steps, "STEP_FILES", 2)
     with pytest.raises(ValueError, match="missing.png"):
         ImageLoader(8).transform(["missing.png", *paths])
     assert len(decoded) == 2

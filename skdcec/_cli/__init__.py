@@ -1179,9 +1179,9 @@ def _versions() -> dict[str, str]:
 
 def _cache_folder(args: argparse.Namespace) -> Path | None:
     """Return the folder that decoded images and pretrained encoders are kept in."""
-    from skdcec.datasets import _user_cache
+    from skdcec.datasets.store import user_cache
 
-    folder = Path(args.cache or _user_cache())
+    folder = Path(args.cache or user_cache())
     try:
         (folder / "pretraining").mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

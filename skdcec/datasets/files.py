@@ -1,0 +1,199 @@
+"""Which files does a source mean? Folders, patterns, tables and lists of paths."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from skdcec.datasets.decode import UNREADABLE
+from skdcec.datasets.tables import Table, read_table, relative
+
+_JUNK = {"@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
+
+# A path and a reason.
+Skipped = tuple[str, str | None]
+
+
+class File(NamedTuple):
+    """A file that was found; `id` is what the user knows it by."""
+
+    id: str
+    path: str
+    size: int
+    mtime_ns: int
+
+    @property
+    def version(self) -> tuple[str, int, int]:
+        """What a decoded image is remembered by."""
+        return self.id, self.size, self.mtime_ns
+
+
+class Listing(NamedTuple):
+    """The files of a source, those that are none, and the table that named them."""
+
+    root: str
+    files: list[File]
+    skipped: list[Skipped]
+    # What tells this source from others below the same root.
+    key: str = ""
+    table: Table | None = None
+    row_of: Mapping[str, int] = MappingProxyType({})
+
+
+def list_files(source: Any, file_column: str | None, exclude: Any) -> Listing:
+    """Find the files that a source means; the folder `exclude` is not searched."""
+    if not isinstance(source, str | bytes | os.PathLike):
+        return _list_paths([os.fsdecode(path) for path in source])
+    path = os.path.abspath(os.fsdecode(source))
+    if os.path.isdir(path):
+        return _list_folder(path, exclude)
+    if os.path.isfile(path):
+        if os.path.splitext(path)[1].lower() not in (".csv", ".tsv", ".txt"):
+            return _list_paths([path])
+        return _list_table(read_table(path, file_column))
+    if re.search(r"[*?[]", path):
+        return _list_pattern(path, exclude)
+    raise FileNotFoundError(
+        f"source={source!r} is neither a folder, nor a file, nor a pattern with *, ? or [...]."
+    )
+
+
+def _list_folder(root: str, exclude: Any) -> Listing:
+    found, unreadable = _walk(root, exclude)
+    files, skipped = _examine(found)
+    return Listing(root, files, unreadable + skipped)
+
+
+def _list_pattern(pattern: str, exclude: Any) -> Listing:
+    # glob.glob would follow a loop of links until the path is too long.
+    parts = pattern.split(os.sep)
+    fixed = next(i for i, part in enumerate(parts) if re.search(r"[*?[]", part))
+    root, parts = os.sep.join(parts[:fixed]) + os.sep, parts[fixed:]
+    found, unreadable = _walk(root, exclude, depth=None if "**" in parts else len(parts))
+    files, skipped = _examine(item for item in found if _matches(item[0].split("/"), parts))
+    return Listing(os.path.abspath(root), files, unreadable + skipped, key=pattern)
+
+
+def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
+    if not parts:
+        return not names
+    if parts[0] == "**":
+        return any(_matches(names[i:], parts[1:]) for i in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], parts[0]) and _matches(names[1:], parts[1:])
+
+
+def _list_paths(paths: list[str]) -> Listing:
+    paths = [os.path.abspath(path) for path in paths]
+    try:
+        root = os.path.commonpath({os.path.dirname(path) for path in paths})
+    except ValueError:
+        # No paths at all, or paths on different drives.
+        root = ""
+    files, skipped = _examine((relative(path, root), path, None) for path in paths)
+    return Listing(root, files, skipped, key="paths")
+
+
+def _list_table(table: Table) -> Listing:
+    root = os.path.dirname(table.path)
+    paths: list[str] = []
+    skipped: list[Skipped] = []
+    row_of: dict[str, int] = {}
+    for index, name in enumerate(table.files):
+        if name:
+            path = _find(root, name)
+            paths.append(path)
+            row_of.setdefault(path, index)
+        else:
+            skipped.append((f"row {index + 1}", "has no file name"))
+    files, missing = _examine((relative(path, root), path, None) for path in paths)
+    row_of = {file.id: row_of[file.path] for file in files}
+    return Listing(root, files, skipped + missing, table.path, table, row_of)
+
+
+def _find(root: str, name: str) -> str:
+    """Return the path a table means, which another system's spelling may hide."""
+    forward = name.replace("\\", "/")
+    normal = (unicodedata.normalize(form, forward) for form in ("NFC", "NFD"))
+    for spelling in (name, forward, *normal):
+        path = os.path.abspath(os.path.join(root, spelling))
+        if os.path.lexists(path):
+            return path
+    return os.path.abspath(os.path.join(root, name))
+
+
+_Found = tuple[str, str, Callable[[], os.stat_result] | None]
+
+
+def _walk(root: str, exclude: Any, depth: int | None = None) -> tuple[list[_Found], list[Skipped]]:
+    """All files below root in natural order, each real folder visited once."""
+    found: list[_Found] = []
+    unreadable: list[Skipped] = []
+    visited = set()
+    if exclude is not None:
+        with suppress(OSError):
+            visited.add(_identity(exclude))
+    folders = [(root, "", 1)]
+    links: list[tuple[str, str, int]] = []
+    while folders or links:
+        # Links come last, so that files are named by where they really are.
+        folder, prefix, level = folders.pop() if folders else links.pop(0)
+        try:
+            if _identity(folder) in visited:
+                continue
+            visited.add(_identity(folder))
+            with os.scandir(folder) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            unreadable.append((prefix, UNREADABLE + str(error.strerror)))
+            continue
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _JUNK:
+                continue
+            is_link = entry.is_symlink()
+            if os.path.isdir(entry.path) if is_link else entry.is_dir():
+                if depth is None or level < depth:
+                    waiting = links if is_link else folders
+                    waiting.append((entry.path, f"{prefix}{entry.name}/", level + 1))
+            else:
+                found.append((prefix + entry.name, entry.path, entry.stat))
+    found.sort(key=lambda item: _natural(item[0]))
+    return found, unreadable
+
+
+def _identity(path: Any) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _natural(name: str) -> tuple:
+    # A separator sorts before all characters, so that a folder's files stay together.
+    pieces = re.split(r"([0-9]+)", name.casefold().replace("/", "\0"))
+    return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
+
+
+def _examine(found: Iterable[_Found]) -> tuple[list[File], list[Skipped]]:
+    files: dict[str, File] = {}
+    skipped: list[Skipped] = []
+    for name, path, status in found:
+        # Names of two files may differ in normal form only.
+        forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+        id = next(id for id in (*forms, path) if id not in files or files[id].path == path)
+        if id in files:
+            skipped.append((id, "listed more than once"))
+            continue
+        try:
+            result = status() if status is not None else os.stat(path)
+        except (OSError, ValueError) as error:
+            skipped.append((id, UNREADABLE + (getattr(error, "strerror", None) or str(error))))
+        else:
+            files[id] = File(id, path, result.st_size, result.st_mtime_ns)
+    return list(files.values()), skipped
+
+
+def same_path(first: str, second: str) -> bool:
+    """Whether two absolute paths are spelled alike, as far as the system cares."""
+    return os.path.normcase(first) == os.path.normcase(second)

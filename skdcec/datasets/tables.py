@@ -1,0 +1,173 @@
+"""What is known about the files? Tables, and which of their rows belongs to which file."""
+
+import csv
+import io
+import os
+import unicodedata
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+_FILE_COLUMNS = (
+    *("file", "filename", "file_name", "filepath", "file_path", "path"),
+    *("image", "image_file", "image_path"),
+)
+
+
+class Table(NamedTuple):
+    """A table of files: the column that names them, and all others."""
+
+    path: str
+    files: list[str]
+    columns: dict[str, list[str]]
+
+
+def relative(path: str, root: str) -> str:
+    """Return a path as seen from root, with forward slashes."""
+    prefix = root.rstrip(os.sep) + os.sep
+    if path.startswith(prefix):
+        path = path[len(prefix) :]
+    elif root:
+        with suppress(ValueError):
+            path = os.path.relpath(path, root)
+    return path.replace(os.sep, "/")
+
+
+def read_table(path: Any, file_column: str | None) -> Table:
+    """Read a table that anyone may have written: its delimiter and encoding are found."""
+    path = os.path.abspath(os.fsdecode(path))
+    with open(path, "rb") as file:
+        text = _decode_text(file.read(), path)
+    try:
+        first = next(iter(text.splitlines()), "")
+        delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        rows = [row for row in lines if row]
+    except csv.Error as error:
+        raise ValueError(f"{path!r} cannot be read as a table: {error}.") from error
+    header = [name.strip() for name in rows[0]] if rows else []
+    chosen = _file_column(header, file_column, path)
+    columns: dict[str, list[str]] = {}
+    for position, name in enumerate(header):
+        if name and position != chosen:
+            while name in columns:
+                name += "_2"
+            columns[name] = [row[position] if position < len(row) else "" for row in rows[1:]]
+    files = [row[chosen].strip() if chosen < len(row) else "" for row in rows[1:]]
+    return Table(path, files, columns)
+
+
+def _decode_text(data: bytes, path: str) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        warnings.warn(
+            f"{path!r} is not UTF-8 and is read as Windows-1252; check names with accents.",
+            UserWarning,
+            stacklevel=5,
+        )
+        return data.decode("cp1252", errors="replace")
+
+
+def _file_column(header: list[str], wanted: str | None, path: str) -> int:
+    if wanted is not None and wanted in header:
+        return header.index(wanted)
+    if wanted is None:
+        for position, name in enumerate(header):
+            if name.lower().replace(" ", "_") in _FILE_COLUMNS:
+                return position
+    sought = "one of " + ", ".join(_FILE_COLUMNS) if wanted is None else f"file_column={wanted!r}"
+    raise ValueError(
+        f"{path!r} has no column of files: looked for {sought}, found {header}."
+        " Name the column by file_column."
+    )
+
+
+def select(table: Table, row_of: Mapping[str, int], ids: list[str]) -> dict[str, np.ndarray]:
+    """Return the columns in the order of the images, "" where an image has no row."""
+    return {
+        name: np.array([values[row_of[id]] if id in row_of else "" for id in ids], dtype=object)
+        for name, values in table.columns.items()
+    }
+
+
+def folder_columns(ids: list[str]) -> dict[str, np.ndarray]:
+    """Return the names of the folders as columns, one for each level."""
+    folders = [id.split("/")[:-1] for id in ids]
+    return {
+        "folder" if level == 0 else f"folder_{level + 1}": np.array(
+            [names[level] if level < len(names) else "" for names in folders], dtype=object
+        )
+        for level in range(max(map(len, folders)))
+    }
+
+
+def match_rows(ids: list[str], table: Table, root: str) -> dict[str, int]:
+    """Find the row of each image, from the strictest reading of the names to the loosest."""
+    named = _by_reading(((name, i) for i, name in enumerate(table.files) if name), _normal)
+    names = {name: rows[0] for name, rows in named.items()}
+    # A table beside the folder may give paths that start at the table.
+    start = relative(os.path.dirname(table.path), root)
+    from_table = {_normal(f"{start}/{name}"): row for name, row in names.items()}
+    readings: list[Callable[[str], str]] = [
+        str,
+        str.casefold,
+        lambda name: _stem(name.casefold()),
+        lambda name: name.casefold().rpartition("/")[2],
+        lambda name: _stem(name.casefold().rpartition("/")[2]),
+    ]
+    row_of: dict[str, int] = {}
+    for reading, rows in product(readings, (names, from_table)):
+        used = set(row_of.values())
+        free_rows = _by_reading(((n, i) for n, i in rows.items() if i not in used), reading)
+        free_ids = _by_reading(((id, id) for id in ids if id not in row_of), reading)
+        if not free_rows or not free_ids:
+            break
+        for key, candidates in free_ids.items():
+            # Wrong metadata is worse than none: only pairs that leave no choice.
+            if len(candidates) == 1 and len(free_rows.get(key, ())) == 1:
+                row_of[candidates[0]] = free_rows[key][0]
+    return row_of
+
+
+def _normal(name: str) -> str:
+    path = os.path.normpath(name.replace("\\", "/")).replace(os.sep, "/")
+    return unicodedata.normalize("NFC", path)
+
+
+def _by_reading(items: Iterable[tuple], reading: Callable[[str], str]) -> dict[str, list]:
+    groups: dict[str, list] = defaultdict(list)
+    for name, value in items:
+        groups[reading(name)].append(value)
+    return groups
+
+
+def _stem(name: str) -> str:
+    # "12.5" in a table is a name without extension, not the name "12" with extension "5".
+    stem, extension = os.path.splitext(name)
+    return stem if extension in Image.registered_extensions() else name
+
+
+def warn_unmatched(ids: list[str], row_of: dict[str, int], table: Table) -> None:
+    """Warn of images without a row and of rows without an image."""
+    without_row = [id for id in ids if id not in row_of]
+    used = set(row_of.values())
+    without_image = [name for i, name in enumerate(table.files) if i not in used]
+    messages = [
+        f"{len(names)} of {total} {what} (such as {', '.join(map(repr, names[:3]))})"
+        for names, total, what in (
+            (without_row, len(ids), "images have no row"),
+            (without_image, len(table.files), "rows have no image"),
+        )
+        if names
+    ]
+    if messages:
+        warnings.warn(f"{table.path!r}: {'; '.join(messages)}.", UserWarning, stacklevel=4)
