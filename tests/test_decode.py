@@ -317,9 +317,9 @@ def test_damaged_directory_of_a_tiff_file_loses_no_picture(path):
     assert outcome(path).size == (30, 40)
 
 
-# A damaged directory, of which Pillow warns.
-CORRUPT = encode(gradient(), "TIFF", tiffinfo={0x010F: "maker" * 20}).replace(
-    struct.pack("<HHI", 0x010F, 2, 101), struct.pack("<HHI", 0x010F, 2, 10**6)
+# A damaged entry, of which Pillow warns, and after it none, since some versions read no further.
+CORRUPT = encode(gradient(), "TIFF", tiffinfo={0x8298: "maker" * 20}).replace(
+    struct.pack("<HHI", 0x8298, 2, 101), struct.pack("<HHI", 0x8298, 2, 10**6)
 )
 
 
