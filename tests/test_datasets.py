@@ -603,6 +603,42 @@ def test_metadata_matches_by_path_name_or_stem(folder, rows):
     assert bunch.metadata["0"].tolist() == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["a/1.png", "b/1.png"],
+        ["A\\1", "b\\1"],
+        ["pictures/a/1.png", "Pictures/b/1.png"],
+        ["./pictures/a/1", "./pictures/b/1"],
+        ["{}/a/1.png", "{}/b/1"],
+    ],
+)
+def test_metadata_of_images_that_share_a_name(tmp_path, rows):
+    pictures = tmp_path / "pictures"
+    paint(pictures / "a/1.png")
+    paint(pictures / "b/1.png")
+    lines = ["file,n", *(f"{row.format(pictures)},{i}" for i, row in enumerate(rows))]
+    (tmp_path / "about.csv").write_text("\n".join(lines))
+    bunch = load_images(pictures, size=8, metadata=tmp_path / "about.csv")
+    assert bunch.metadata["n"].tolist() == ["0", "1"]
+
+
+def test_metadata_from_a_table_inside_the_folder(folder):
+    paint(folder / "1.png")
+    # By its place the row means one image, by the folder of all images another.
+    (folder / "a/about.csv").write_text("file,n\n1.png,1\n../b/2.png,2\n")
+    with pytest.warns(UserWarning, match="3 of 4 images have no row"):
+        bunch = load_images(folder, size=8, metadata=folder / "a/about.csv")
+    assert bunch.metadata["n"].tolist() == ["", "", "2", ""]
+
+
+def test_first_row_of_an_image_counts(folder):
+    (folder.parent / "about.csv").write_text("file,n\na/1.png,1\n2,2\n10,3\na\\1.png,4\n")
+    with pytest.warns(UserWarning, match="1 of 4 rows have no image"):
+        bunch = load_images(folder, size=8, metadata=folder.parent / "about.csv")
+    assert bunch.metadata["n"].tolist() == ["1", "2", "3"]
+
+
 def test_metadata_matches_across_normal_forms_and_case(tmp_path):
     paint(tmp_path / unicodedata.normalize("NFD", "Café.PNG"), format="PNG")
     paint(tmp_path / "12.5.png")

@@ -12,10 +12,11 @@ from sklearn.utils import Bunch, Tags
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from skdcec.datasets.decode import FORMATS, MAX_PIXELS
-from skdcec.datasets.files import File, Skipped, list_files, same_path
+from skdcec.datasets.files import File, Listing, Skipped, list_files, same_path
 from skdcec.datasets.steps import Settings, decode_steps, duplicates_of
 from skdcec.datasets.store import load_rows, user_cache
 from skdcec.datasets.tables import (
+    Table,
     folder_columns,
     match_rows,
     read_table,
@@ -93,8 +94,9 @@ def load_images(
     metadata : str or path-like, default=None
         A table with a row per file, or "folders" to use the names of the folders: column
         "folder" is the first level below the source, "folder_2" the next, and so on. A row
-        belongs to the image with the same relative path, else the same name, else the same name
-        without extension, where that leaves one row and one image; upper and lower case and
+        belongs to the image with the same path, from the source or from the table, else the same
+        path without extension, else the same name, else the same name without extension, where
+        that leaves one row and one image. Upper and lower case, slashes and backslashes, and
         Unicode normal forms are not told apart. Images without a row are kept.
 
     file_column : str, default=None
@@ -109,7 +111,7 @@ def load_images(
 
     max_pixels : int, default=178956970
         Files with more pixels than this, by their header, are not decoded. The default is
-        where Pillow gives up; decoding takes about 4 bytes per pixel and thread.
+        where Pillow would warn; decoding takes about 4 bytes per pixel and thread.
 
     cache : "auto", str, path-like or None, default="auto"
         Folder in which decoded images are kept, so that the next call over the same source
@@ -225,22 +227,28 @@ def load_images(
         warnings.warn(f"{_summary(skipped)} `skipped` lists them.", UserWarning, stacklevel=3)
 
     ids = [file.id for file in good]
-    columns = {} if listing.table is None else select(listing.table, listing.row_of, ids)
-    if table is not None:
-        row_of = match_rows([file.id for file in listing.files], table, listing.root)
-        if sample is None:
-            warn_unmatched(ids, row_of, table)
-        columns |= select(table, row_of, ids)
-    elif metadata is not None:
-        columns |= folder_columns(ids)
     return Bunch(
         images=images,
         paths=np.array(ids, dtype=object),
         filenames=np.array([file.path for file in good], dtype=object),
-        metadata=columns,
+        metadata=_columns(ids, listing, table, metadata is not None, warn=sample is None),
         skipped=skipped,
         duplicates=duplicates_of([row.digest for row in rows if row.reason is None]),
     )
+
+
+def _columns(
+    ids: list[str], listing: Listing, table: Table | None, folders: bool, *, warn: bool
+) -> dict[str, np.ndarray]:
+    columns = {} if listing.table is None else select(listing.table, listing.row_of, ids)
+    if table is not None:
+        row_of = match_rows([file.id for file in listing.files], table, listing.root)
+        if warn:
+            warn_unmatched(ids, row_of, table)
+        columns |= select(table, row_of, ids)
+    elif folders:
+        columns |= folder_columns(ids)
+    return columns
 
 
 class ImageLoader(TransformerMixin, BaseEstimator):

@@ -17,6 +17,7 @@ from filelock import FileLock
 from numpy.lib import format as npy_format
 from PIL import __version__ as pillow_version
 
+from skdcec._files import replacing
 from skdcec.datasets.decode import UNREADABLE
 from skdcec.datasets.files import File, Listing
 from skdcec.datasets.steps import Row, Settings, decode_steps, digest_of
@@ -141,9 +142,8 @@ def _write_store(
     building = os.path.join(folder, "building.jsonl")
     n_images = len(begun.images)
     header = [{"format": _STORE_FORMAT, "data": begun.data, **settings._asdict()}]
-    with open(building + ".new", "w", encoding="ascii") as index:
+    with replacing(building) as partial, open(partial, "w", encoding="ascii") as index:
         index.writelines(json.dumps(line) + "\n" for line in [*header, begun.entries])
-    os.replace(building + ".new", building)
     # Written as a file, since a full disk under a memory map kills the process.
     with (
         open(os.path.join(folder, begun.data), "r+b" if begun.entries else "wb") as data,

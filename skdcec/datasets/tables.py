@@ -5,10 +5,9 @@ import io
 import os
 import unicodedata
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,30 +110,34 @@ def folder_columns(ids: list[str]) -> dict[str, np.ndarray]:
 
 
 def match_rows(ids: list[str], table: Table, root: str) -> dict[str, int]:
-    """Find the row of each image, from the strictest reading of the names to the loosest."""
-    named = _by_reading(((name, i) for i, name in enumerate(table.files) if name), _normal)
-    names = {name: rows[0] for name, rows in named.items()}
-    # A table beside the folder may give paths that start at the table.
-    start = relative(os.path.dirname(table.path), root)
-    from_table = {_normal(f"{start}/{name}"): row for name, row in names.items()}
-    readings: list[Callable[[str], str]] = [
-        str,
-        str.casefold,
-        lambda name: _stem(name.casefold()),
-        lambda name: name.casefold().rpartition("/")[2],
-        lambda name: _stem(name.casefold().rpartition("/")[2]),
-    ]
+    """Find the row of each image, from the strictest reading of the names to the loosest.
+
+    A row gives a path from `root` or from the table. Wrong metadata is worse than none, so only
+    pairs that leave no choice count. Of rows with the same name, the first does.
+    """
+    folder = os.path.dirname(table.path)
+    first: dict[str, int] = {}
+    for row, name in enumerate(table.files):
+        if name:
+            first.setdefault(_normal(name), row)
+    rows = {(name.casefold(), row) for name, row in first.items()}
+    for name, row in first.items():
+        path = _normal(os.path.join(folder, name)).casefold()
+        rows.add((relative(path, _normal(root).casefold()), row))
+    names = {(_normal(id).casefold(), id) for id in ids}
+
     row_of: dict[str, int] = {}
-    for reading, rows in product(readings, (names, from_table)):
+    for reading in (str, _stem, _last, lambda name: _stem(_last(name))):
         used = set(row_of.values())
-        free_rows = _by_reading(((n, i) for n, i in rows.items() if i not in used), reading)
-        free_ids = _by_reading(((id, id) for id in ids if id not in row_of), reading)
-        if not free_rows or not free_ids:
-            break
-        for key, candidates in free_ids.items():
-            # Wrong metadata is worse than none: only pairs that leave no choice.
-            if len(candidates) == 1 and len(free_rows.get(key, ())) == 1:
-                row_of[candidates[0]] = free_rows[key][0]
+        rows_of = _group((reading(name), row) for name, row in rows if row not in used)
+        ids_of = _group((reading(name), id) for name, id in names if id not in row_of)
+        pairs = [
+            (*found, *rows_of[key])
+            for key, found in ids_of.items()
+            if len(found) == 1 and len(rows_of.get(key, ())) == 1
+        ]
+        n_images = Counter(row for _, row in pairs)
+        row_of.update((id, row) for id, row in pairs if n_images[row] == 1)
     return row_of
 
 
@@ -143,11 +146,15 @@ def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", path)
 
 
-def _by_reading(items: Iterable[tuple], reading: Callable[[str], str]) -> dict[str, list]:
-    groups: dict[str, list] = defaultdict(list)
-    for name, value in items:
-        groups[reading(name)].append(value)
+def _group(items: Iterable[tuple[str, Any]]) -> dict[str, set]:
+    groups: dict[str, set] = defaultdict(set)
+    for key, value in items:
+        groups[key].add(value)
     return groups
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _stem(name: str) -> str:
@@ -170,4 +177,4 @@ def warn_unmatched(ids: list[str], row_of: dict[str, int], table: Table) -> None
         if names
     ]
     if messages:
-        warnings.warn(f"{table.path!r}: {'; '.join(messages)}.", UserWarning, stacklevel=4)
+        warnings.warn(f"{table.path!r}: {'; '.join(messages)}.", UserWarning, stacklevel=5)
