@@ -169,7 +169,7 @@ def _identity(path: Any) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _natural(name: str) -> tuple:
+def _natural(name: str) -> tuple[list[int | str], str]:
     # A separator sorts before all characters, so that a folder's files stay together.
     pieces = re.split(r"([0-9]+)", name.casefold().replace("/", "\0"))
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name

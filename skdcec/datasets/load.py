@@ -47,16 +47,16 @@ _PARAMETERS = {
     prefer_skip_nested_validation=True,
 )
 def load_images(
-    source: str | os.PathLike | Iterable[str | os.PathLike],
+    source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     size: int | tuple[int, int] = 128,
     *,
     resize: str = "pad",
-    metadata: str | os.PathLike | None = None,
+    metadata: str | os.PathLike[str] | None = None,
     file_column: str | None = None,
     sample: int | None = None,
     on_error: str = "skip",
     max_pixels: int = MAX_PIXELS,
-    cache: str | os.PathLike | None = "auto",
+    cache: str | os.PathLike[str] | None = "auto",
     cache_above: int = 2**30,
     n_jobs: int | None = None,
     verbose: int | bool = False,
@@ -302,7 +302,10 @@ class ImageLoader(TransformerMixin, BaseEstimator):
     ((1, 32, 32, 3), dtype('uint8'))
     """
 
-    _parameter_constraints: dict = {**_PARAMETERS, "on_error": [StrOptions({"raise", "blank"})]}
+    _parameter_constraints: dict[str, Any] = {
+        **_PARAMETERS,
+        "on_error": [StrOptions({"raise", "blank"})],
+    }
 
     def __init__(
         self,
@@ -321,7 +324,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def fit(self, X: Sequence[str | os.PathLike], y: Any = None) -> "ImageLoader":
+    def fit(self, X: Sequence[str | os.PathLike[str]], y: Any = None) -> "ImageLoader":
         """Check the parameters and the form of X; no file is read.
 
         Parameters
@@ -340,7 +343,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         _check_paths(X)
         return self
 
-    def transform(self, X: Sequence[str | os.PathLike]) -> np.ndarray:
+    def transform(self, X: Sequence[str | os.PathLike[str]]) -> np.ndarray:
         """Read and resize the files.
 
         Parameters

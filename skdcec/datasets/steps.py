@@ -44,7 +44,7 @@ def decode_steps(
     files: list[File],
     settings: Settings,
     *,
-    known: Mapping[tuple, Row] = MappingProxyType({}),
+    known: Mapping[tuple[str, int, int], Row] = MappingProxyType({}),
     n_jobs: int | None,
     verbose: int | bool,
 ) -> Iterator[list[Row]]:

@@ -32,7 +32,7 @@ _STORE_FORMAT = 1
 
 class _Store(NamedTuple):
     data: str
-    entries: list[list]
+    entries: list[list[Any]]
     images: np.ndarray
 
     def rows(self) -> list[Row]:
@@ -137,7 +137,12 @@ def _build_store(
 
 
 def _write_store(
-    folder: str, files: list[File], settings: Settings, begun: _Store, known: dict, **options: Any
+    folder: str,
+    files: list[File],
+    settings: Settings,
+    begun: _Store,
+    known: dict[Any, Row],
+    **options: Any,
 ) -> None:
     building = os.path.join(folder, "building.jsonl")
     n_images = len(begun.images)
@@ -216,7 +221,7 @@ def _npy_header(n_images: int, settings: Settings) -> bytes:
     return buffer.getvalue()
 
 
-def _store_folder(cache: Any, key: list) -> str:
+def _store_folder(cache: Any, key: list[Any]) -> str:
     text = json.dumps([_STORE_FORMAT, pillow_version, *key])
     digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     name = re.sub(r"[^\w-]+", "_", os.path.basename(key[1]))[:40]

@@ -146,8 +146,8 @@ def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", path)
 
 
-def _group(items: Iterable[tuple[str, Any]]) -> dict[str, set]:
-    groups: dict[str, set] = defaultdict(set)
+def _group(items: Iterable[tuple[str, Any]]) -> dict[str, set[Any]]:
+    groups: dict[str, set[Any]] = defaultdict(set)
     for key, value in items:
         groups[key].add(value)
     return groups
