@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdcec.model_selection import compare_models
-from skdcec.model_selection.ace import _holm, _page_rank, pooled, space_weights
+from skdcec.model_selection.comparison import _holm, _page_rank, pooled, space_weights
 
 
 def two_groups():

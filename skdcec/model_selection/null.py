@@ -25,6 +25,8 @@ _QUANTILES = np.array(
     ]
 )
 
+GAP_SPLITS = 5
+
 
 def paired_differences(values: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compare per-point silhouettes with those of another labelling of the same points.

@@ -1,15 +1,129 @@
-"""Scores from several spaces in one: pooled, and adaptive clustering evaluation (ACE)."""
+"""Which of several models without a common space? Pooled scores, and adaptive evaluation (ACE)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 from sklearn.cluster import HDBSCAN
 from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _num_samples
+
+from skdcec.model_selection.null import GAP_SPLITS, distance_matrix, gap_p_value, silhouettes
+from skdcec.model_selection.scorers import as_rows, metric_of, sample_rows
 
 _SPACE_LEVEL = 0.05
 _EDGE_LEVEL = 0.10
 _DAMPING = 0.9
 # Fewer spaces do not fall into groups.
 _FEW = 5
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """How well the labels of several models do in each other's embeddings.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_models, n_models)
+        Silhouette of the labels of each model (row) in the embedding of each (column). The
+        diagonal is what each model says of itself. NaN for labels without a silhouette.
+    gap_p_values : ndarray of shape (n_models,)
+        How likely there is as clear a gap in each embedding without groups.
+    pooled : ndarray of shape (n_models,)
+        Mean over all embeddings.
+    ace : ndarray of shape (n_models,)
+        Mean weighted by `weights`.
+    weights : ndarray of shape (n_models,)
+        How much adaptive clustering evaluation lets each embedding count.
+    """
+
+    scores: np.ndarray
+    gap_p_values: np.ndarray
+    pooled: np.ndarray
+    ace: np.ndarray
+    weights: np.ndarray
+
+
+def compare_models(
+    models: Sequence[Any], X: Any, *, sample_size: int | None = 3000, random_state: Any = 0
+) -> ModelComparison:
+    """Compare fitted models that have no pretrained embedding in common.
+
+    Each model's labels are judged in the embedding of every model. The result depends on which
+    models are listed: another list is another set of spaces. Where models do share their
+    pretraining, `NClustersSearch` and `silhouette_scorer` are the better judges.
+
+    Parameters
+    ----------
+    models : sequence of fitted clusterers
+        With ``predict`` and ``transform``.
+    X : array-like of shape (n_samples, ...)
+        What the models take.
+    sample_size : int, default=3000
+        Rows that are scored. None takes all; the cost grows with the square.
+    random_state : int, RandomState instance or None, default=0
+        Determines the sample, and the halves that are tested for gaps.
+
+    Returns
+    -------
+    comparison : ModelComparison
+
+    Raises
+    ------
+    ValueError
+        If there are no models.
+    TypeError
+        If a model has no ``predict`` or no ``transform``.
+
+    Notes
+    -----
+    Adaptive clustering evaluation (ACE) [1]_ leaves out spaces without gaps, groups the others
+    by how they rank the models, and weighs them within the best group. It needs more than five
+    spaces; with fewer they count the same. The test for gaps is the one of `NClustersSearch`.
+
+    References
+    ----------
+    .. [1] Wang & Ye, *Deep Clustering Evaluation: How to Validate Internal Clustering
+       Validation Measures*, arXiv 2403.14830.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import make_blobs
+    >>> from skdcec.model_selection import compare_models
+    >>> X, _ = make_blobs(200, centers=3, cluster_std=0.5, random_state=0)
+    >>> models = [KMeans(k, random_state=0).fit(X) for k in (2, 3, 5)]
+    >>> comparison = compare_models(models, X)
+    >>> comparison.scores.shape, comparison.pooled.shape
+    ((3, 3), (3,))
+    """
+    if not len(models):
+        raise ValueError("models is empty; at least one fitted model is needed.")
+    for model in models:
+        if not hasattr(model, "predict") or not hasattr(model, "transform"):
+            raise TypeError(f"{model!r} needs both predict and transform to be compared.")
+    seeds = check_random_state(random_state)
+    rows_seed = random_state if isinstance(random_state, Integral) else seeds
+    rows = sample_rows(_num_samples(X), sample_size, rows_seed)
+    seed = int(seeds.randint(2**31 - 1))
+    labellings = [np.asarray(model.predict(X))[rows] for model in models]
+    scores = np.empty((len(models), len(models)))
+    p_values = np.empty(len(models))
+    for space, model in enumerate(models):
+        last = model[-1] if isinstance(model, Pipeline) else model
+        points = as_rows(model.transform(X))[rows]
+        metric = metric_of(getattr(last, "encoder_", None))
+        scores[:, space] = silhouettes(distance_matrix(points, metric), labellings).mean(axis=1)
+        n_found = len(np.unique(labellings[space]))
+        p_values[space] = gap_p_value(points, n_found, n_splits=GAP_SPLITS, seed=seed)
+    weights = space_weights(scores, p_values)
+    filled = np.nan_to_num(scores, nan=np.nanmin(scores) if np.isfinite(scores).any() else np.nan)
+    return ModelComparison(scores, p_values, pooled(scores), filled @ weights, weights)
 
 
 def pooled(scores: np.ndarray) -> np.ndarray:

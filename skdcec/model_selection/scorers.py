@@ -1,0 +1,268 @@
+"""How good are the labels? Scorers for searches, in a space that the candidates share."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import _num_samples
+
+_SPACES = ("auto", "pretrained", "input", "embedding")
+
+
+class _ClusteringScorer:
+    """A score of an estimator's labels, callable as ``scorer(estimator, X, y=None)``."""
+
+    def __init__(
+        self,
+        score: Callable[..., float],
+        sign: int,
+        *,
+        space: str,
+        metric: str | None,
+        sample_size: int | None,
+        reference: Any,
+        random_state: Any,
+    ):
+        if space not in _SPACES:
+            raise ValueError(f"space={space!r} must be one of {', '.join(map(repr, _SPACES))}.")
+        if sample_size is not None and sample_size < 2:
+            raise ValueError(f"sample_size={sample_size!r} must be at least 2, or None for all.")
+        self._score = score
+        self._sign = sign
+        self.space = space
+        self.metric = metric
+        self.sample_size = sample_size
+        self.reference = reference
+        self.random_state = random_state
+
+    def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
+        X = self._sample(X)
+        _, first, labels = np.unique(estimator.predict(X), return_index=True, return_inverse=True)
+        n_labels = len(first)
+        # Numbered as they come, so that the same groups under other numbers get the same score
+        # to the last digit, and a search for the best one sees that they are equal.
+        labels = np.argsort(np.argsort(first))[labels]
+        if not 1 < n_labels < len(labels):
+            warnings.warn(
+                f"The model put {len(labels)} samples into {n_labels} clusters, which has no "
+                "score: NaN.",
+                UndefinedMetricWarning,
+                stacklevel=2,
+            )
+            return float("nan")
+        space, metric = self._space(estimator, X)
+        # A silhouette depends on distances alone; the other two take Euclidean means, which
+        # for unit-length embeddings rank as the cosine does.
+        options = {"metric": metric} if self._score is silhouette_score else {}
+        return self._sign * float(self._score(space, labels, **options))
+
+    def _sample(self, X: Any) -> Any:
+        n_samples = _num_samples(X)
+        if self.sample_size is None or n_samples <= self.sample_size:
+            return X
+        return _safe_indexing(X, sample_rows(n_samples, self.sample_size, self.random_state))
+
+    def _space(self, estimator: Any, X: Any) -> tuple[np.ndarray, str]:
+        """Return the points to be judged, and the distance between them."""
+        if self.reference is not None:
+            return as_rows(self.reference.transform(X)), self.metric or metric_of(self.reference)
+        # A search stands for what it found.
+        estimator = last = getattr(estimator, "best_estimator_", estimator)
+        if isinstance(estimator, Pipeline):
+            last = estimator[-1]
+            if len(estimator) > 1:
+                X = estimator[:-1].transform(X)
+        encoder = getattr(last, "encoder_", None)
+        space = self.space
+        if space == "auto":
+            space = "input" if encoder is None else "pretrained"
+        if space == "input":
+            return as_rows(X), self.metric or "euclidean"
+        if space == "embedding":
+            return as_rows(last.transform(X)), self.metric or metric_of(encoder)
+        if encoder is None:
+            raise ValueError(
+                f"space='pretrained' needs an estimator with an encoder_; {type(last).__name__} "
+                "has none: use space='input', or 'embedding' if it has transform."
+            )
+        return pretrained_embedding(last, X), self.metric or metric_of(encoder)
+
+    def __repr__(self) -> str:
+        return f"{self._score.__name__} of the labels, space={self.space!r}"
+
+
+def pretrained_embedding(model: Any, X: Any) -> np.ndarray:
+    """Embed `X` by the pretrained encoder of a fitted clusterer.
+
+    Parameters
+    ----------
+    model : fitted DeepConvEmbeddingClustering or DeepEmbeddingClustering
+    X : array-like
+        What the model takes.
+
+    Returns
+    -------
+    embedding : ndarray of shape (n_samples, n_components)
+    """
+    return embed(model.encoder_, X, getattr(model, "data_format", "channels_last"))
+
+
+def embed(encoder: Any, X: Any, data_format: str) -> np.ndarray:
+    """Embed `X`, whose 4-D form is as `data_format` says, by a fitted encoder."""
+    X = np.asarray(X)
+    if X.ndim == 4 and data_format == "channels_first":
+        X = X.transpose(0, 2, 3, 1)
+    # Rows are (H, W, C) for every encoder, whatever order it expects of 4-D arrays.
+    takes_images = hasattr(encoder, "image_shape_")
+    if takes_images and getattr(encoder, "data_format", "channels_last") == "channels_last":
+        return encoder.transform(X)
+    return encoder.transform(as_rows(X))
+
+
+def sample_rows(n_samples: int, size: int | None, random_state: Any) -> np.ndarray:
+    """Return the rows that are scored, in order."""
+    if size is None or n_samples <= size:
+        return np.arange(n_samples)
+    return np.sort(check_random_state(random_state).permutation(n_samples)[:size])
+
+
+def as_rows(X: Any) -> np.ndarray:
+    """Return one row of values per sample."""
+    X = np.asarray(X)
+    return X.reshape(len(X), -1)
+
+
+def metric_of(encoder: Any) -> str:
+    """Return the distance that an embedding is made for."""
+    return getattr(encoder, "metric_", "euclidean")
+
+
+def make_silhouette_scorer(
+    *,
+    space: str = "auto",
+    metric: str | None = None,
+    sample_size: int | None = 3000,
+    reference: Any = None,
+    random_state: Any = 0,
+) -> Callable[..., float]:
+    """Make a silhouette scorer of predicted labels for searches over clusterers.
+
+    Parameters
+    ----------
+    space : {"auto", "pretrained", "input", "embedding"}, default="auto"
+        Where distances are taken: in the embedding of the clusterer's pretrained encoder
+        (the only space that is the same for every `n_clusters`), in the input of the
+        estimator (of its last step, for a Pipeline), or in its own ``transform``, which
+        rewards each model for the separation it made itself. "auto" is "pretrained" for
+        clusterers that have an encoder, and "input" for all others.
+    metric : str, default=None
+        A metric of `sklearn.metrics.silhouette_score`. None is the encoder's own.
+    sample_size : int, default=3000
+        Rows that are scored, the same ones for every candidate. None takes all; the cost
+        grows with the square.
+    reference : fitted transformer, default=None
+        Its ``transform`` of `X` is the space, whatever the candidate: for grids over
+        parameters of the encoder, whose embeddings cannot be compared.
+    random_state : int, RandomState instance or None, default=0
+        Determines the sample.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y=None)`` for `scoring=` of scikit-learn's searches. Fewer
+        than two clusters score NaN, with an `UndefinedMetricWarning`.
+
+    Raises
+    ------
+    ValueError
+        If `space` or `sample_size` is not one of the above.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import make_blobs
+    >>> from skdcec.model_selection import make_silhouette_scorer
+    >>> X, _ = make_blobs(centers=3, random_state=0, cluster_std=0.05)
+    >>> scorer = make_silhouette_scorer(space="input")
+    >>> round(scorer(KMeans(3, random_state=0).fit(X), X), 1)
+    1.0
+    """
+    return _ClusteringScorer(
+        silhouette_score,
+        1,
+        space=space,
+        metric=metric,
+        sample_size=sample_size,
+        reference=reference,
+        random_state=random_state,
+    )
+
+
+def make_calinski_harabasz_scorer(
+    *,
+    space: str = "auto",
+    sample_size: int | None = 3000,
+    reference: Any = None,
+    random_state: Any = 0,
+) -> Callable[..., float]:
+    """Make a Calinski-Harabasz scorer of predicted labels.
+
+    Parameters
+    ----------
+    space, sample_size, reference, random_state
+        As for `make_silhouette_scorer`.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y=None)``; greater is better.
+    """
+    return _ClusteringScorer(
+        calinski_harabasz_score,
+        1,
+        space=space,
+        metric=None,
+        sample_size=sample_size,
+        reference=reference,
+        random_state=random_state,
+    )
+
+
+def make_davies_bouldin_scorer(
+    *,
+    space: str = "auto",
+    sample_size: int | None = 3000,
+    reference: Any = None,
+    random_state: Any = 0,
+) -> Callable[..., float]:
+    """Make a scorer of predicted labels by the negative Davies-Bouldin index.
+
+    Parameters
+    ----------
+    space, sample_size, reference, random_state
+        As for `make_silhouette_scorer`.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y=None)``; greater is better.
+    """
+    return _ClusteringScorer(
+        davies_bouldin_score,
+        -1,
+        space=space,
+        metric=None,
+        sample_size=sample_size,
+        reference=reference,
+        random_state=random_state,
+    )
+
+
+silhouette_scorer = make_silhouette_scorer()
+calinski_harabasz_scorer = make_calinski_harabasz_scorer()
+davies_bouldin_scorer = make_davies_bouldin_scorer()

@@ -1,0 +1,77 @@
+"""One training of one candidate, taken from the cache where it was done before."""
+
+import hashlib
+import json
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from skdcec._encoders.cache import _plain, content_digest
+from skdcec.model_selection.scorers import metric_of
+
+
+class Space(NamedTuple):
+    """The points in which all labels are judged."""
+
+    points: np.ndarray
+    metric: str
+
+
+@dataclass
+class Run:
+    """One training: a fitted model, or the reason why there is none."""
+
+    n_clusters: int
+    run: int
+    model: Any = None
+    labels: Any = None
+    own: Any = None
+    seconds: float = 0.0
+    error: str = ""
+
+
+def run_candidate(estimator: Any, X: Any, k: int, run: int, memory: Any, key: str) -> Run:
+    """Train one candidate, or take it from the cache; a failure is never kept there."""
+    try:
+        if not key or memory.location is None:
+            return _train(key, estimator, X, k, run)
+        # Threads change the order of sums, and so the labels.
+        key = f"{key} {torch.get_num_threads()}"
+        cached = memory.cache(_train, ignore=["estimator", "X", "k", "run"])
+        return cached(key, estimator, X, k, run)
+    except Exception as error:  # whatever it is, the other candidates go on
+        return Run(k, run, error=f"{type(error).__name__}: {error}")
+
+
+def _train(key: str, estimator: Any, X: Any, k: int, run: int) -> Run:
+    start = time.perf_counter()
+    estimator.fit(X)
+    labels = estimator.labels_ if hasattr(estimator, "labels_") else estimator.predict(X)
+    own = None
+    if hasattr(estimator, "encoder_"):
+        own = Space(estimator.transform(X), metric_of(estimator.encoder_))
+    return Run(k, run, estimator, np.asarray(labels), own, time.perf_counter() - start)
+
+
+def cache_prefix(clusterer: Any, X: Any, memory: Any, space: Space) -> str:
+    """Return what, with k and seed, tells trainings apart; empty where they cannot be kept."""
+    params = clusterer.get_params(deep=False)
+    if memory.location is None or params.get("random_state", 0) is None:
+        return ""
+    session = ("verbose", "callbacks", "memory", "encoder", "n_clusters", "random_state")
+    try:
+        plain = {k: _plain(k, v) for k, v in params.items() if k not in session}
+    except TypeError as error:
+        warnings.warn(f"The trainings are not cached: {error}", UserWarning, stacklevel=5)
+        return ""
+    parts = [
+        f"{type(clusterer).__module__}.{type(clusterer).__qualname__}",
+        json.dumps(plain, sort_keys=True),
+        content_digest(np.asarray(X)),
+        content_digest(space.points),
+    ]
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=20).hexdigest()

@@ -1,0 +1,65 @@
+"""What does a search show? In short, and in words."""
+
+from typing import Any
+
+import numpy as np
+
+from skdcec.model_selection.table import as_good_as_best
+
+# Below this much more than the null there are no clusters that anybody would see: deep
+# embeddings of noise are not quite normal.
+_MIN_EXCESS = 0.02
+_NULL_LEVEL = 0.05
+_GAP_LEVEL = 0.01
+
+
+def judge(search: Any) -> tuple[str, str]:
+    """Return what the search shows, in short and in words."""
+    results, best = search.results_, search.best_n_clusters_
+    numbers = results["n_clusters"]
+    scored = np.isfinite(results["screened_silhouette"])
+    if not scored.any():
+        return "unknown", (
+            "Nothing to compare: no number of clusters has a silhouette, which needs at least two "
+            "clusters, and fewer than there are images."
+        )
+    excess = np.nanmax(results["excess_silhouette"])
+    good = (
+        as_good_as_best(results["screened_difference"], results["screened_standard_error"]) & scored
+    )
+    good |= results["trained"] & as_good_as_best(results["difference"], results["standard_error"])
+    others = ", ".join(f"{k}" for k in numbers[good] if k != best)
+    others = f" (as good: {others})" if others else ""
+    if not (excess >= _MIN_EXCESS and search.null_p_value_ <= _NULL_LEVEL):
+        evidence = "none"
+        text = (
+            "No evidence of clusters: points without any, of the same spread, are grouped about as "
+            f"well as these (silhouette at most {excess:.3f} more). k = {best} is the best of "
+            "those tried, and means little."
+        )
+    elif search.gap_p_value_ < _GAP_LEVEL:
+        evidence = "separated groups"
+        text = (
+            f"Separated groups: k = {best}{others}. The silhouette is {excess:.2f} above that of "
+            f"points without clusters, and there are gaps (p = {search.gap_p_value_:.2g})."
+        )
+    else:
+        evidence = "structure"
+        text = (
+            f"Structure, but no gap shown: the silhouette is {excess:.2f} above that of points "
+            f"without clusters, and groups pass into each other (p = {search.gap_p_value_:.2g}). "
+            f"k is a choice of resolution; k = {best} is the best of those tried{others}."
+        )
+    return evidence, text + _edge(numbers, best, len(np.unique(search.labels_)))
+
+
+def _edge(numbers: np.ndarray, best: int, n_found: int) -> str:
+    text = ""
+    if len(numbers) == 1:
+        text += " Only one k was tried."
+    elif best == numbers[-1] or (best == numbers[0] and best > 2):
+        more = "larger" if best == numbers[-1] else "smaller"
+        text += f" The best k is at the edge of the list: try {more} ones."
+    if n_found < best:
+        text += f" Of {best} clusters, {n_found} have members."
+    return text
