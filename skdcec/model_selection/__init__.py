@@ -1,5 +1,6 @@
 """Choosing the number of clusters: scorers and splits for searches, and a search of its own."""
 
+from skdcec._analysis.spaces import pretrained_embedding  # noqa: F401
 from skdcec.model_selection.comparison import ModelComparison, compare_models
 from skdcec.model_selection.scorers import (
     calinski_harabasz_scorer,
@@ -7,7 +8,6 @@ from skdcec.model_selection.scorers import (
     make_calinski_harabasz_scorer,
     make_davies_bouldin_scorer,
     make_silhouette_scorer,
-    pretrained_embedding,  # noqa: F401
     silhouette_scorer,
 )
 from skdcec.model_selection.search import NClustersSearch

@@ -13,8 +13,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples
 
-from skdcec.model_selection.null import GAP_SPLITS, distance_matrix, gap_p_value, silhouettes
-from skdcec.model_selection.scorers import as_rows, metric_of, sample_rows
+from skdcec._analysis.silhouette import distance_matrix, sample_rows, silhouettes
+from skdcec._analysis.spaces import as_rows, metric_of
+from skdcec.model_selection.null import GAP_SPLITS, gap_p_value
 
 _SPACE_LEVEL = 0.05
 _EDGE_LEVEL = 0.10

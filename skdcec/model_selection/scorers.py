@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
-from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
-_SPACES = ("auto", "pretrained", "input", "embedding")
+from skdcec._analysis.silhouette import sample_rows
+from skdcec._analysis.spaces import Space, as_rows, check_space, metric_of, space_of
 
 
 class _ClusteringScorer:
@@ -28,8 +28,7 @@ class _ClusteringScorer:
         reference: Any,
         random_state: Any,
     ):
-        if space not in _SPACES:
-            raise ValueError(f"space={space!r} must be one of {', '.join(map(repr, _SPACES))}.")
+        check_space(space)
         if sample_size is not None and sample_size < 2:
             raise ValueError(f"sample_size={sample_size!r} must be at least 2, or None for all.")
         self._score = score
@@ -55,11 +54,11 @@ class _ClusteringScorer:
                 stacklevel=2,
             )
             return float("nan")
-        space, metric = self._space(estimator, X)
+        points, metric, _ = self._space(estimator, X)
         # A silhouette depends on distances alone; the other two take Euclidean means, which
         # for unit-length embeddings rank as the cosine does.
         options = {"metric": metric} if self._score is silhouette_score else {}
-        return self._sign * float(self._score(space, labels, **options))
+        return self._sign * float(self._score(points, labels, **options))
 
     def _sample(self, X: Any) -> Any:
         n_samples = _num_samples(X)
@@ -67,79 +66,16 @@ class _ClusteringScorer:
             return X
         return _safe_indexing(X, sample_rows(n_samples, self.sample_size, self.random_state))
 
-    def _space(self, estimator: Any, X: Any) -> tuple[np.ndarray, str]:
+    def _space(self, estimator: Any, X: Any) -> Space:
         """Return the points to be judged, and the distance between them."""
-        if self.reference is not None:
-            return as_rows(self.reference.transform(X)), self.metric or metric_of(self.reference)
-        # A search stands for what it found.
-        estimator = last = getattr(estimator, "best_estimator_", estimator)
-        if isinstance(estimator, Pipeline):
-            last = estimator[-1]
-            if len(estimator) > 1:
-                X = estimator[:-1].transform(X)
-        encoder = getattr(last, "encoder_", None)
-        space = self.space
-        if space == "auto":
-            space = "input" if encoder is None else "pretrained"
-        if space == "input":
-            return as_rows(X), self.metric or "euclidean"
-        if space == "embedding":
-            return as_rows(last.transform(X)), self.metric or metric_of(encoder)
-        if encoder is None:
-            raise ValueError(
-                f"space='pretrained' needs an estimator with an encoder_; {type(last).__name__} "
-                "has none: use space='input', or 'embedding' if it has transform."
-            )
-        return pretrained_embedding(last, X), self.metric or metric_of(encoder)
+        if self.reference is None:
+            space = space_of(estimator, X, self.space)
+        else:
+            space = Space(as_rows(self.reference.transform(X)), metric_of(self.reference))
+        return space._replace(metric=self.metric or space.metric)
 
     def __repr__(self) -> str:
         return f"{self._score.__name__} of the labels, space={self.space!r}"
-
-
-def pretrained_embedding(model: Any, X: Any) -> np.ndarray:
-    """Embed `X` by the pretrained encoder of a fitted clusterer.
-
-    Parameters
-    ----------
-    model : fitted DeepConvEmbeddingClustering or DeepEmbeddingClustering
-    X : array-like
-        What the model takes.
-
-    Returns
-    -------
-    embedding : ndarray of shape (n_samples, n_components)
-    """
-    return embed(model.encoder_, X, getattr(model, "data_format", "channels_last"))
-
-
-def embed(encoder: Any, X: Any, data_format: str) -> np.ndarray:
-    """Embed `X`, whose 4-D form is as `data_format` says, by a fitted encoder."""
-    X = np.asarray(X)
-    if X.ndim == 4 and data_format == "channels_first":
-        X = X.transpose(0, 2, 3, 1)
-    # Rows are (H, W, C) for every encoder, whatever order it expects of 4-D arrays.
-    takes_images = hasattr(encoder, "image_shape_")
-    if takes_images and getattr(encoder, "data_format", "channels_last") == "channels_last":
-        return encoder.transform(X)
-    return encoder.transform(as_rows(X))
-
-
-def sample_rows(n_samples: int, size: int | None, random_state: Any) -> np.ndarray:
-    """Return the rows that are scored, in order."""
-    if size is None or n_samples <= size:
-        return np.arange(n_samples)
-    return np.sort(check_random_state(random_state).permutation(n_samples)[:size])
-
-
-def as_rows(X: Any) -> np.ndarray:
-    """Return one row of values per sample."""
-    X = np.asarray(X)
-    return X.reshape(len(X), -1)
-
-
-def metric_of(encoder: Any) -> str:
-    """Return the distance that an embedding is made for."""
-    return getattr(encoder, "metric_", "euclidean")
 
 
 def make_silhouette_scorer(

@@ -17,10 +17,11 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, check_memory
 
+from skdcec._analysis.silhouette import sample_rows
+from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
 from skdcec.model_selection.progress import JOINT, PRETRAINING, progress
-from skdcec.model_selection.scorers import as_rows, embed, metric_of, sample_rows
 from skdcec.model_selection.table import MAX_TRAINED, Table, choose, screen
-from skdcec.model_selection.trainings import Run, Space, cache_prefix, run_candidate
+from skdcec.model_selection.trainings import Run, cache_prefix, run_candidate
 from skdcec.model_selection.verdict import judge
 
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
+from skdcec._analysis.silhouette import distance_matrix, silhouettes
+from skdcec._analysis.spaces import Space
 from skdcec.model_selection.null import (
     GAP_SPLITS,
     cluster_by_k_means,
-    distance_matrix,
     gap_p_value,
     gaussian_null,
     paired_differences,
-    silhouettes,
 )
 from skdcec.model_selection.progress import SCREENING, Bar
-from skdcec.model_selection.trainings import Run, Space
+from skdcec.model_selection.trainings import Run
 
 # As good as the best are the k whose silhouettes, point by point, are not this many standard errors
 # lower on average.
@@ -54,10 +54,10 @@ class Table:
         if run.error:
             self.errors[run.n_clusters] = run.error
             return
-        if run.own is not None:
-            points, metric = run.own
-            own = silhouettes(distance_matrix(points[self.rows], metric), [run.labels[self.rows]])
-            run.own = float(own.mean())
+        if run.own_space is not None:
+            distances = distance_matrix(run.own_space.points[self.rows], run.own_space.metric)
+            own = silhouettes(distances, [run.labels[self.rows]])
+            run.own_silhouette, run.own_space = float(own.mean()), None
         self.runs.setdefault(run.n_clusters, []).append(run)
 
     def score(self, labels: np.ndarray) -> float:
@@ -151,7 +151,7 @@ class Table:
             "n_found": len(sizes),
             "smallest_share": sizes.min() / sizes.sum() if sizes.size else np.nan,
             "agreement": np.mean(pairs) if pairs else np.nan,
-            "own_silhouette": np.nan if best is None or best.own is None else best.own,
+            "own_silhouette": np.nan if best is None else best.own_silhouette,
             "fit_time": sum(run.seconds for run in runs),
             "error": self.errors.get(k, ""),
         }

@@ -5,20 +5,13 @@ import json
 import time
 import warnings
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
+from skdcec._analysis.spaces import Space, metric_of
 from skdcec._encoders.cache import _plain, content_digest
-from skdcec.model_selection.scorers import metric_of
-
-
-class Space(NamedTuple):
-    """The points in which all labels are judged."""
-
-    points: np.ndarray
-    metric: str
 
 
 @dataclass
@@ -29,7 +22,8 @@ class Run:
     run: int
     model: Any = None
     labels: Any = None
-    own: Any = None
+    own_space: Space | None = None
+    own_silhouette: float = float("nan")
     seconds: float = 0.0
     error: str = ""
 
@@ -51,10 +45,11 @@ def _train(key: str, estimator: Any, X: Any, k: int, run: int) -> Run:
     start = time.perf_counter()
     estimator.fit(X)
     labels = estimator.labels_ if hasattr(estimator, "labels_") else estimator.predict(X)
-    own = None
+    own_space = None
     if hasattr(estimator, "encoder_"):
-        own = Space(estimator.transform(X), metric_of(estimator.encoder_))
-    return Run(k, run, estimator, np.asarray(labels), own, time.perf_counter() - start)
+        own_space = Space(estimator.transform(X), metric_of(estimator.encoder_))
+    seconds = time.perf_counter() - start
+    return Run(k, run, estimator, np.asarray(labels), own_space, seconds=seconds)
 
 
 def cache_prefix(clusterer: Any, X: Any, memory: Any, space: Space) -> str:
