@@ -1,25 +1,20 @@
 """How good are the labels? Scorers for searches, in a space that the candidates share."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples
 
-from skdcec._analysis.silhouette import sample_rows
+from skdcec._analysis.silhouette import score_labels
 from skdcec._analysis.spaces import Space, as_rows, check_space, metric_of, space_of
 
 
 class _ClusteringScorer:
-    """A score of an estimator's labels, callable as ``scorer(estimator, X, y=None)``."""
+    """An index of an estimator's labels, callable as ``scorer(estimator, X, y=None)``."""
 
     def __init__(
         self,
-        score: Callable[..., float],
+        index: Callable[..., float],
         sign: int,
         *,
         space: str,
@@ -31,7 +26,7 @@ class _ClusteringScorer:
         check_space(space)
         if sample_size is not None and sample_size < 2:
             raise ValueError(f"sample_size={sample_size!r} must be at least 2, or None for all.")
-        self._score = score
+        self._index = index
         self._sign = sign
         self.space = space
         self.metric = metric
@@ -40,31 +35,14 @@ class _ClusteringScorer:
         self.random_state = random_state
 
     def __call__(self, estimator: Any, X: Any, y: Any = None) -> float:
-        X = self._sample(X)
-        _, first, labels = np.unique(estimator.predict(X), return_index=True, return_inverse=True)
-        n_labels = len(first)
-        # Numbered as they come, so that the same groups under other numbers get the same score
-        # to the last digit, and a search for the best one sees that they are equal.
-        labels = np.argsort(np.argsort(first))[labels]
-        if not 1 < n_labels < len(labels):
-            warnings.warn(
-                f"The model put {len(labels)} samples into {n_labels} clusters, which has no "
-                "score: NaN.",
-                UndefinedMetricWarning,
-                stacklevel=2,
-            )
-            return float("nan")
-        points, metric, _ = self._space(estimator, X)
-        # A silhouette depends on distances alone; the other two take Euclidean means, which
-        # for unit-length embeddings rank as the cosine does.
-        options = {"metric": metric} if self._score is silhouette_score else {}
-        return self._sign * float(self._score(points, labels, **options))
-
-    def _sample(self, X: Any) -> Any:
-        n_samples = _num_samples(X)
-        if self.sample_size is None or n_samples <= self.sample_size:
-            return X
-        return _safe_indexing(X, sample_rows(n_samples, self.sample_size, self.random_state))
+        return self._sign * score_labels(
+            estimator,
+            X,
+            self._space,
+            index=self._index,
+            sample_size=self.sample_size,
+            random_state=self.random_state,
+        )
 
     def _space(self, estimator: Any, X: Any) -> Space:
         """Return the points to be judged, and the distance between them."""
@@ -75,7 +53,7 @@ class _ClusteringScorer:
         return space._replace(metric=self.metric or space.metric)
 
     def __repr__(self) -> str:
-        return f"{self._score.__name__} of the labels, space={self.space!r}"
+        return f"{self._index.__name__} of the labels, space={self.space!r}"
 
 
 def make_silhouette_scorer(
