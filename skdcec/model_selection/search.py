@@ -1,7 +1,7 @@
 """A search over the number of clusters, that says whether there are any."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +21,7 @@ from skdcec._analysis.silhouette import sample_rows
 from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
 from skdcec.model_selection.progress import JOINT, PRETRAINING, progress
 from skdcec.model_selection.table import MAX_TRAINED, Table, choose, screen
-from skdcec.model_selection.trainings import Run, cache_prefix, run_candidate
+from skdcec.model_selection.trainings import Cache, cache_of, run_candidate
 from skdcec.model_selection.verdict import judge
 
 
@@ -214,20 +214,13 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             rows = sample_rows(len(space.points), self.sample_size, rows_seed)
             table = screen(space, rows, candidates, self.n_null_draws, seed, bar)
             chosen = choose(table, self.screen)
-            jobs = self._jobs(clusterer, reached, chosen, run_seeds, memory, space)
-            bar.joint(len(jobs))
+            cache = cache_of(clusterer, reached, memory, space)
+            bar.joint(self.n_runs * len(chosen))
             parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as=_return_as())
-            best: dict[int, Run] = {}
-            for run in parallel(jobs):
+            for run in parallel(self._jobs(clusterer, reached, chosen, run_seeds, cache)):
                 bar.done(JOINT)
                 table.add(run)
-                if run.error == "" and (
-                    run.n_clusters not in best
-                    or _above(table.score(run.labels), table.score(best[run.n_clusters].labels))
-                ):
-                    # Of all models only the best of each k is kept.
-                    best[run.n_clusters] = run
-        self._finish(table, best, head, seed)
+        self._finish(table, head, seed)
         return self
 
     def _check_estimator(self) -> tuple[Any, Any]:
@@ -264,27 +257,19 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         return clusterer, Space(points, metric)
 
     def _jobs(
-        self,
-        clusterer: Any,
-        X: Any,
-        chosen: Sequence[int],
-        run_seeds: list[int],
-        memory: Any,
-        space: Space,
-    ) -> list:
-        """Return the trainings to do, as joblib takes them."""
-        prefix = cache_prefix(clusterer, X, memory, space)
-        jobs = []
+        self, clusterer: Any, X: Any, chosen: Sequence[int], run_seeds: list[int], cache: Cache
+    ) -> Iterator:
+        """Yield the trainings to do, as joblib takes them: made when their turn comes."""
         for run, seed in enumerate([None, *run_seeds]):
             for k in chosen:
                 candidate = clone(clusterer).set_params(n_clusters=int(k))
                 if seed is not None and "random_state" in candidate.get_params(deep=False):
                     candidate.set_params(random_state=seed)
-                key = prefix and f"{prefix} {k} {candidate.get_params().get('random_state')}"
-                jobs.append(joblib.delayed(run_candidate)(candidate, X, int(k), run, memory, key))
-        return jobs
+                yield joblib.delayed(run_candidate)(candidate, X, int(k), run, cache)
 
-    def _finish(self, table: Table, best: dict[int, Run], head: Any, seed: int) -> None:
+    def _finish(self, table: Table, head: Any, seed: int) -> None:
+        """Store what was found."""
+        best = table.best
         failures = [f"n_clusters={k}: {error}" for k, error in table.errors.items()]
         if not best:
             raise ValueError("All trainings failed. " + " ".join(failures))
@@ -296,7 +281,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
                 stacklevel=4,
             )
         self.labels_of_ = {**table.screened, **{k: run.labels for k, run in best.items()}}
-        self.results_ = table.results(best)
+        self.results_ = table.results()
         scores = np.where(self.results_["trained"], self.results_["silhouette"], np.nan)
         if np.isfinite(scores).any():
             self.best_index_ = int(np.nanargmax(scores))
@@ -315,7 +300,13 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
         self.null_p_value_ = table.null_p_value
         self.gap_p_value_ = table.gap_p_value(seed)
-        self.evidence_, self.verdict_ = judge(self)
+        self.evidence_, self.verdict_ = judge(
+            self.results_,
+            best_n_clusters=self.best_n_clusters_,
+            n_found=len(np.unique(self.labels_)),
+            null_p_value=self.null_p_value_,
+            gap_p_value=self.gap_p_value_,
+        )
 
     @property
     def n_features_in_(self) -> int:
@@ -427,7 +418,3 @@ def _return_as() -> str:
     """Return how joblib hands over results: one by one, where its backend can."""
     backend, _ = joblib.parallel.get_active_backend()
     return "generator" if getattr(backend, "supports_return_generator", False) else "list"
-
-
-def _above(score: float, other: float) -> bool:
-    return not np.isnan(score) and (np.isnan(other) or score > other)

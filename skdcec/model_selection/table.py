@@ -43,6 +43,7 @@ class Table:
     null: np.ndarray
     values: dict[int, np.ndarray] = field(default_factory=dict)
     runs: dict[int, list[Run]] = field(default_factory=dict)
+    best: dict[int, Run] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         labellings = [labels[self.rows] for labels in self.screened.values()]
@@ -50,7 +51,7 @@ class Table:
         self.values = dict(zip(self.screened, of_screened, strict=True))
 
     def add(self, run: Run) -> None:
-        """Take in a training that is done."""
+        """Take in a training that is done; of the models of one k only the best is kept."""
         if run.error:
             self.errors[run.n_clusters] = run.error
             return
@@ -59,10 +60,17 @@ class Table:
             own = silhouettes(distances, [run.labels[self.rows]])
             run.own_silhouette, run.own_space = float(own.mean()), None
         self.runs.setdefault(run.n_clusters, []).append(run)
+        former = self.best.setdefault(run.n_clusters, run)
+        if former is run:
+            return
+        better, other = self._score(run), self._score(former)
+        if not np.isnan(better) and (np.isnan(other) or better > other):
+            self.best[run.n_clusters], former.model = run, None
+        else:
+            run.model = None
 
-    def score(self, labels: np.ndarray) -> float:
-        """Return the mean silhouette of labels."""
-        return float(silhouettes(self.distances, [labels[self.rows]]).mean())
+    def _score(self, run: Run) -> float:
+        return float(silhouettes(self.distances, [run.labels[self.rows]]).mean())
 
     @property
     def screened_scores(self) -> np.ndarray:
@@ -73,7 +81,7 @@ class Table:
 
     @property
     def null_scores(self) -> np.ndarray:
-        """Those of points without clusters: draws in rows."""
+        """Mean silhouettes of points without clusters, one row for each draw."""
         columns = np.full((len(self.null), len(self.candidates)), np.nan)
         columns[:, np.isin(self.candidates, list(self.screened))] = self.null
         return columns
@@ -94,7 +102,7 @@ class Table:
 
     @property
     def null_p_value(self) -> float:
-        """Compare the largest excess over the null with those of the draws themselves."""
+        """How often the largest excess of a draw over the null is as large as that of the data."""
         null = self.null_scores[:, np.isfinite(self.screened_scores)]
         observed = self.screened_scores[np.isfinite(self.screened_scores)]
         if not observed.size:
@@ -110,7 +118,7 @@ class Table:
         best = self.candidates[int(np.nanargmax(self.screened_scores))]
         return gap_p_value(self.space.points[self.rows], best, n_splits=GAP_SPLITS, seed=seed)
 
-    def results(self, best: dict[int, Run]) -> dict[str, np.ndarray]:
+    def results(self) -> dict[str, np.ndarray]:
         """Return the columns of ``results_``."""
         difference, error = self.compare_screened()
         null = self.null_scores.mean(axis=0)
@@ -122,12 +130,12 @@ class Table:
             "null_silhouette": null,
             "excess_silhouette": self.screened_scores - null,
             "plausible": self.plausible,
-            "trained": np.array([k in best for k in self.candidates]),
+            "trained": np.array([k in self.best for k in self.candidates]),
         }
         final = [self._final_values(k) for k in self.candidates]
         results["silhouette"] = np.array([values.mean() for values in final])
         results["difference"], results["standard_error"] = _compare(final)
-        rows = [self._diagnostics(k, best.get(k)) for k in self.candidates]
+        rows = [self._diagnostics(k) for k in self.candidates]
         return results | {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
     def _final_values(self, k: int) -> np.ndarray:
@@ -142,8 +150,8 @@ class Table:
             return self.values[k]
         return np.full(len(self.rows), np.nan)
 
-    def _diagnostics(self, k: int, best: Run | None) -> dict[str, Any]:
-        runs = self.runs.get(k, [])
+    def _diagnostics(self, k: int) -> dict[str, Any]:
+        runs, best = self.runs.get(k, []), self.best.get(k)
         labels = self.screened.get(k) if best is None else best.labels
         sizes = np.array([]) if labels is None else np.unique(labels, return_counts=True)[1]
         pairs = [adjusted_rand_score(a.labels, b.labels) for a, b in combinations(runs, 2)]

@@ -5,7 +5,7 @@ import json
 import time
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,14 +28,22 @@ class Run:
     error: str = ""
 
 
-def run_candidate(estimator: Any, X: Any, k: int, run: int, memory: Any, key: str) -> Run:
+class Cache(NamedTuple):
+    """Where finished trainings are kept, and under what; nowhere with an empty prefix."""
+
+    memory: Any
+    prefix: str
+
+
+def run_candidate(estimator: Any, X: Any, k: int, run: int, cache: Cache) -> Run:
     """Train one candidate, or take it from the cache; a failure is never kept there."""
     try:
-        if not key or memory.location is None:
-            return _train(key, estimator, X, k, run)
+        if not cache.prefix:
+            return _train("", estimator, X, k, run)
         # Threads change the order of sums, and so the labels.
-        key = f"{key} {torch.get_num_threads()}"
-        cached = memory.cache(_train, ignore=["estimator", "X", "k", "run"])
+        seed = estimator.get_params().get("random_state")
+        key = f"{cache.prefix} {k} {seed} {torch.get_num_threads()}"
+        cached = cache.memory.cache(_train, ignore=["estimator", "X", "k", "run"])
         return cached(key, estimator, X, k, run)
     except Exception as error:  # whatever it is, the other candidates go on
         return Run(k, run, error=f"{type(error).__name__}: {error}")
@@ -52,21 +60,22 @@ def _train(key: str, estimator: Any, X: Any, k: int, run: int) -> Run:
     return Run(k, run, estimator, np.asarray(labels), own_space, seconds=seconds)
 
 
-def cache_prefix(clusterer: Any, X: Any, memory: Any, space: Space) -> str:
-    """Return what, with k and seed, tells trainings apart; empty where they cannot be kept."""
+def cache_of(clusterer: Any, X: Any, memory: Any, space: Space) -> Cache:
+    """Return the cache of trainings, whose prefix, with k and seed, tells them apart."""
     params = clusterer.get_params(deep=False)
     if memory.location is None or params.get("random_state", 0) is None:
-        return ""
+        return Cache(memory, "")
     session = ("verbose", "callbacks", "memory", "encoder", "n_clusters", "random_state")
     try:
         plain = {k: _plain(k, v) for k, v in params.items() if k not in session}
     except TypeError as error:
-        warnings.warn(f"The trainings are not cached: {error}", UserWarning, stacklevel=5)
-        return ""
+        warnings.warn(f"The trainings are not cached: {error}", UserWarning, stacklevel=4)
+        return Cache(memory, "")
     parts = [
         f"{type(clusterer).__module__}.{type(clusterer).__qualname__}",
         json.dumps(plain, sort_keys=True),
         content_digest(np.asarray(X)),
         content_digest(space.points),
     ]
-    return hashlib.blake2b("\n".join(parts).encode(), digest_size=20).hexdigest()
+    digest = hashlib.blake2b("\n".join(parts).encode(), digest_size=20)
+    return Cache(memory, digest.hexdigest())

@@ -1,7 +1,5 @@
 """What does a search show? In short, and in words."""
 
-from typing import Any
-
 import numpy as np
 
 from skdcec.model_selection.table import as_good_as_best
@@ -13,9 +11,32 @@ _NULL_LEVEL = 0.05
 _GAP_LEVEL = 0.01
 
 
-def judge(search: Any) -> tuple[str, str]:
-    """Return what the search shows, in short and in words."""
-    results, best = search.results_, search.best_n_clusters_
+def judge(
+    results: dict[str, np.ndarray],
+    *,
+    best_n_clusters: int,
+    n_found: int,
+    null_p_value: float,
+    gap_p_value: float,
+) -> tuple[str, str]:
+    """Return what a search shows, in short and in words.
+
+    Parameters
+    ----------
+    results : dict of ndarray
+        The ``results_`` of the search.
+    best_n_clusters : int
+    n_found : int
+        How many of these clusters have members.
+    null_p_value, gap_p_value : float
+        Of the comparison with points without clusters, and of the test for gaps.
+
+    Returns
+    -------
+    evidence : {"separated groups", "structure", "none", "unknown"}
+    verdict : str
+    """
+    best = best_n_clusters
     numbers = results["n_clusters"]
     scored = np.isfinite(results["screened_silhouette"])
     if not scored.any():
@@ -30,27 +51,27 @@ def judge(search: Any) -> tuple[str, str]:
     good |= results["trained"] & as_good_as_best(results["difference"], results["standard_error"])
     others = ", ".join(f"{k}" for k in numbers[good] if k != best)
     others = f" (as good: {others})" if others else ""
-    if not (excess >= _MIN_EXCESS and search.null_p_value_ <= _NULL_LEVEL):
+    if not (excess >= _MIN_EXCESS and null_p_value <= _NULL_LEVEL):
         evidence = "none"
         text = (
             "No evidence of clusters: points without any, of the same spread, are grouped about as "
             f"well as these (silhouette at most {excess:.3f} more). k = {best} is the best of "
             "those tried, and means little."
         )
-    elif search.gap_p_value_ < _GAP_LEVEL:
+    elif gap_p_value < _GAP_LEVEL:
         evidence = "separated groups"
         text = (
             f"Separated groups: k = {best}{others}. The silhouette is {excess:.2f} above that of "
-            f"points without clusters, and there are gaps (p = {search.gap_p_value_:.2g})."
+            f"points without clusters, and there are gaps (p = {gap_p_value:.2g})."
         )
     else:
         evidence = "structure"
         text = (
             f"Structure, but no gap shown: the silhouette is {excess:.2f} above that of points "
-            f"without clusters, and groups pass into each other (p = {search.gap_p_value_:.2g}). "
+            f"without clusters, and groups pass into each other (p = {gap_p_value:.2g}). "
             f"k is a choice of resolution; k = {best} is the best of those tried{others}."
         )
-    return evidence, text + _edge(numbers, best, len(np.unique(search.labels_)))
+    return evidence, text + _edge(numbers, best, n_found)
 
 
 def _edge(numbers: np.ndarray, best: int, n_found: int) -> str:
