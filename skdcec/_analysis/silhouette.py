@@ -8,10 +8,10 @@ import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import silhouette_score
 from sklearn.metrics.pairwise import pairwise_distances
-from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils.validation import _num_samples
+from sklearn.utils import check_random_state
 
 from skdcec._analysis.spaces import Space
+from skdcec._sklearn_compat import num_samples, safe_indexing
 
 
 def sample_rows(n_samples: int, size: int | None, random_state: Any) -> np.ndarray:
@@ -120,9 +120,9 @@ def score_labels(
     value : float
         NaN, with an `UndefinedMetricWarning`, for fewer than two clusters, or as many as rows.
     """
-    n_samples = _num_samples(X)
+    n_samples = num_samples(X)
     if sample_size is not None and n_samples > sample_size:
-        X = _safe_indexing(X, sample_rows(n_samples, sample_size, random_state))
+        X = safe_indexing(X, sample_rows(n_samples, sample_size, random_state))
     _, first, labels = np.unique(estimator.predict(X), return_index=True, return_inverse=True)
     # Numbered as they come, so that the same groups under other numbers get the same score
     # to the last digit, and a search for the best one sees that they are equal.

@@ -11,10 +11,10 @@ from sklearn.cluster import HDBSCAN
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _num_samples
 
 from skdcec._analysis.silhouette import distance_matrix, sample_rows, silhouettes
 from skdcec._analysis.spaces import as_rows, metric_of
+from skdcec._sklearn_compat import num_samples
 from skdcec.model_selection.null import GAP_SPLITS, gap_p_value
 
 _SPACE_LEVEL = 0.05
@@ -110,7 +110,7 @@ def compare_models(
             raise TypeError(f"{model!r} needs both predict and transform to be compared.")
     seeds = check_random_state(random_state)
     rows_seed = random_state if isinstance(random_state, Integral) else seeds
-    rows = sample_rows(_num_samples(X), sample_size, rows_seed)
+    rows = sample_rows(num_samples(X), sample_size, rows_seed)
     seed = int(seeds.randint(2**31 - 1))
     labellings = [np.asarray(model.predict(X))[rows] for model in models]
     scores = np.empty((len(models), len(models)))

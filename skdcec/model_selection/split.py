@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import _num_samples
+
+from skdcec._sklearn_compat import num_samples
 
 
 class TransductiveSplit:
@@ -37,7 +38,7 @@ class TransductiveSplit:
         ------
         train, test : ndarray of shape (n_samples,)
         """
-        rows = np.arange(_num_samples(X))
+        rows = np.arange(num_samples(X))
         yield rows, rows.copy()
 
     def get_n_splits(self, X: Any = None, y: None = None, groups: None = None) -> int:
