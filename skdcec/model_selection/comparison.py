@@ -1,4 +1,4 @@
-"""Which of several models without a common space? Pooled scores, and adaptive evaluation (ACE)."""
+"""Which of several models without a common space? Pooled scores and adaptive evaluation (ACE)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,27 +20,29 @@ from skdcec.model_selection.null import GAP_SPLITS, gap_p_value
 _SPACE_LEVEL = 0.05
 _EDGE_LEVEL = 0.10
 _DAMPING = 0.9
-# Fewer spaces do not fall into groups.
+# So many spaces are too few to be grouped.
 _FEW = 5
 
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """How well the labels of several models do in each other's embeddings.
+    """Scores of the labels of several models in each other's embeddings.
+
+    Experimental, as `compare_models` is.
 
     Parameters
     ----------
     scores : ndarray of shape (n_models, n_models)
         Silhouette of the labels of each model (row) in the embedding of each (column). The
-        diagonal is what each model says of itself. NaN for labels without a silhouette.
+        diagonal is each model in its own embedding. NaN for labels without a silhouette.
     gap_p_values : ndarray of shape (n_models,)
-        How likely there is as clear a gap in each embedding without groups.
+        P-value of the test for gaps in each embedding.
     pooled : ndarray of shape (n_models,)
         Mean over all embeddings.
     ace : ndarray of shape (n_models,)
         Mean weighted by `weights`.
     weights : ndarray of shape (n_models,)
-        How much adaptive clustering evaluation lets each embedding count.
+        Weight of each embedding by adaptive clustering evaluation (ACE).
     """
 
     scores: np.ndarray
@@ -55,9 +57,12 @@ def compare_models(
 ) -> ModelComparison:
     """Compare fitted models that have no pretrained embedding in common.
 
-    Each model's labels are judged in the embedding of every model. The result depends on which
-    models are listed: another list is another set of spaces. Where models do share their
-    pretraining, `NClustersSearch` and `silhouette_scorer` are the better judges.
+    Each model's labels are scored in the embedding of every model. Where models share their
+    pretraining, `NClustersSearch` and `silhouette_scorer` rank them more reliably.
+
+    .. warning::
+        Experimental: the result depends on which models are listed, since another list is
+        another set of spaces, and the function may change without a deprecation.
 
     Parameters
     ----------
@@ -84,8 +89,8 @@ def compare_models(
     Notes
     -----
     Adaptive clustering evaluation (ACE) [1]_ leaves out spaces without gaps, groups the others
-    by how they rank the models, and weighs them within the best group. It needs more than five
-    spaces; with fewer they count the same. The test for gaps is the one of `NClustersSearch`.
+    by how they rank the models, and weights the spaces within the best group. With five spaces
+    or fewer all have the same weight. The test for gaps is the one of `NClustersSearch`.
 
     References
     ----------
@@ -146,12 +151,12 @@ def pooled(scores: np.ndarray) -> np.ndarray:
 
 
 def space_weights(scores: np.ndarray, p_values: np.ndarray) -> np.ndarray:
-    """Return how much each space counts by ACE.
+    """Return the weight of each space by ACE.
 
-    Spaces that show no gap are left out, and so are those that rank nothing. The others are
-    grouped by how alike they rank the models, and large groups once more by how alike their
-    scores are. Within a group, spaces that rank like many others count more. The group that
-    scores highest on the whole is taken.
+    Spaces without a significant gap are left out, and so are those that score all models the
+    same. The others are grouped by the rank correlation of their scores, and groups of more than
+    five once more by the distance between their scores. Within a group, weights are the PageRank
+    of the graph of significant correlations. The group with the highest weighted scores is taken.
 
     Parameters
     ----------
@@ -163,7 +168,7 @@ def space_weights(scores: np.ndarray, p_values: np.ndarray) -> np.ndarray:
     Returns
     -------
     weights : ndarray of shape (n_spaces,)
-        They sum to 1. With at most five spaces left, or none that ranks, each counts the same.
+        They sum to 1. Equal where at most five spaces are left, or none ranks the models.
 
     References
     ----------
@@ -195,7 +200,7 @@ def space_weights(scores: np.ndarray, p_values: np.ndarray) -> np.ndarray:
 
 
 def _holm(p_values: np.ndarray, level: float) -> np.ndarray:
-    """Say which hypotheses are rejected, with the error over all of them below `level`."""
+    """Return which hypotheses are rejected at a family-wise error rate of `level` (Holm)."""
     order = np.argsort(p_values, kind="stable")
     passed = p_values[order] <= level / np.arange(len(p_values), 0, -1)
     rejected = np.zeros(len(p_values), dtype=bool)
@@ -218,7 +223,7 @@ def _rank_likeness(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _groups(columns: np.ndarray, likeness: np.ndarray) -> list[np.ndarray]:
-    """Return the groups of columns; outliers are in none, unless all are."""
+    """Return groups of columns, without outliers unless all are outliers."""
     distances = 1 - likeness
     np.fill_diagonal(distances, 0)
     groups = []
@@ -228,13 +233,14 @@ def _groups(columns: np.ndarray, likeness: np.ndarray) -> list[np.ndarray]:
             continue
         within = _dense(euclidean_distances(columns[:, group].T))
         groups += [group[part] for part in within]
-        # What is like the group in rank but not in size stands for itself.
+        # A column that correlates with its group but differs in level is a group of its own.
         alone = np.setdiff1d(np.arange(len(group)), np.concatenate(within))
         groups += [group[[part]] for part in alone]
     return groups
 
 
 def _dense(distances: np.ndarray) -> list[np.ndarray]:
+    """Return the clusters of HDBSCAN, or all rows as one where it finds none."""
     labels = HDBSCAN(
         min_cluster_size=2, min_samples=3, metric="precomputed", copy=True
     ).fit_predict(np.maximum(distances, 0))
@@ -244,7 +250,7 @@ def _dense(distances: np.ndarray) -> list[np.ndarray]:
 
 
 def _page_rank(edges: np.ndarray) -> np.ndarray:
-    """Return the stationary share of each node of a weighted graph; they sum to 1."""
+    """Return the PageRank of each node of a weighted graph; it sums to 1."""
     n = len(edges)
     out = edges.sum(axis=1, keepdims=True)
     steps = np.where(out > 0, edges / np.where(out > 0, out, 1), 1 / n)

@@ -38,9 +38,9 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
 
     The encoder is pretrained once. Each number of clusters k is screened by k-means in its
     embedding, which takes seconds; only the plausible ones are trained jointly; and all labels
-    are judged by their silhouette in that one embedding. (The embedding that a model ends with
-    rewards the separation it made itself, so it cannot tell which k is right.) A model of
-    points without clusters, and a test for gaps, then tell how much to believe.
+    are scored by their silhouette in that one embedding. (In its own refined embedding, each
+    model is rewarded for the separation that it made itself, whatever its k.) Points drawn
+    without clusters, and a test for gaps, then say how strong the evidence is.
 
     Parameters
     ----------
@@ -48,19 +48,19 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         With a parameter `n_clusters`. One with ``fit_encoder``, as the clusterers of this
         library, is pretrained once for all candidates.
     n_clusters : sequence of int, default=(2, ..., 10)
-        The numbers to compare; a single one may stand by itself.
+        The numbers to compare, or a single one.
     n_runs : int, default=1
-        Trainings of each k that is trained. They share the pretraining and differ in all
-        else that is random; the first has the seed of `estimator`. Scores are their means.
+        Trainings of each k that is trained. They share the pretraining and differ in the
+        seed of what follows; the first has the seed of `estimator`. Scores are means over them.
     screen : {"plausible"} or None, default="plausible"
         "plausible" trains the best of the plausible numbers, at most three; the others keep
         their k-means labels. None trains all.
     reference : fitted transformer, default=None
-        Its ``transform`` of `X` is the space in which labels are judged. None takes the
+        Its ``transform`` of `X` is the space in which labels are scored. None takes the
         pretrained embedding where there is one, else the input of the (last) estimator.
     memory : str, path or joblib.Memory, default=None
-        Where the pretraining and each finished training are kept, so that a search that was
-        interrupted goes on where it stopped. Needs an integer `random_state` in `estimator`.
+        Where the pretraining and each finished training are cached, so that an interrupted
+        search goes on where it stopped. Needs an integer `random_state` in `estimator`.
         None takes the estimator's own for the pretraining, and keeps nothing else.
     n_jobs : int, default=None
         Trainings that run at once, as `joblib.Parallel` takes it: in processes, each with its
@@ -69,8 +69,8 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         Rows on which silhouettes are taken, the same ones for every k. None takes all; time
         and memory grow with the square.
     n_null_draws : int, default=19
-        Samples of points without clusters to compare with; 19 are the fewest that can show
-        anything at the level of 5 %.
+        Samples of points without clusters to compare with; with fewer than 19, no p-value
+        could be as low as 5 %.
     random_state : int, RandomState instance or None, default=0
         Determines the sample, the screening, the null model and the runs after the first.
     verbose : int or bool, default=False
@@ -84,8 +84,8 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         - "n_clusters";
         - "screened_silhouette": of the k-means labels; "screened_difference" and
           "screened_standard_error": to the best k, paired point by point;
-        - "null_silhouette": mean over points without clusters; "excess_silhouette": how much
-          more there is;
+        - "null_silhouette": mean over samples without clusters; "excess_silhouette": how much
+          higher the screened one is;
         - "plausible": whether k may be the best;
         - "trained": whether the rest of the row is of trained labels, or of k-means;
         - "silhouette", "difference", "standard_error": of these, in the shared space;
@@ -109,11 +109,11 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
     verdict_ : str
         What the search shows, in words.
     evidence_ : {"separated groups", "structure", "none", "unknown"}
-        The same in short.
+        The same in a word or two.
     null_p_value_ : float
-        How likely points without clusters have as large an excess.
+        P-value of the largest excess, by the samples without clusters.
     gap_p_value_ : float
-        How likely there is as clear a gap between groups without one.
+        P-value of the test for gaps between the groups of the best screened k.
 
     See Also
     --------
@@ -286,7 +286,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         if np.isfinite(scores).any():
             self.best_index_ = int(np.nanargmax(scores))
         else:
-            # Every model put all into one cluster; which was asked for more makes no difference.
+            # Every model put all into one cluster, so no k is better than another.
             self.best_index_ = int(np.flatnonzero(self.results_["trained"])[0])
         self.best_n_clusters_ = int(self.results_["n_clusters"][self.best_index_])
         self.best_score_ = float(self.results_["silhouette"][self.best_index_])

@@ -21,8 +21,8 @@ from skdcec.model_selection.null import (
 from skdcec.model_selection.progress import SCREENING, Bar
 from skdcec.model_selection.trainings import Run
 
-# As good as the best are the k whose silhouettes, point by point, are not this many standard errors
-# lower on average.
+# A k is as good as the best unless its silhouettes, paired point by point, are lower on average by
+# more than this many standard errors.
 _STANDARD_ERRORS = 2
 # With three, a search over nine numbers costs less than two fits.
 MAX_TRAINED = 3

@@ -4,8 +4,8 @@ import numpy as np
 
 from skdcec.model_selection.table import as_good_as_best
 
-# Below this much more than the null there are no clusters that anybody would see: deep
-# embeddings of noise are not quite normal.
+# Deep embeddings of noise are not quite normal, so a smaller excess than this is no evidence, even
+# where it is significant.
 _MIN_EXCESS = 0.02
 _NULL_LEVEL = 0.05
 _GAP_LEVEL = 0.01
