@@ -38,8 +38,9 @@ from sklearn.metrics import (
 from sklearn.model_selection import GridSearchCV
 
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
+from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec.model_selection import NClustersSearch, TransductiveSplit, silhouette_scorer
-from skdcec.model_selection.null import cluster_by_k_means, distance_matrix, silhouettes
+from skdcec.model_selection.null import cluster_by_k_means
 
 NUMBERS = range(2, 19)
 FEW_NUMBERS = (2, 3, 4, 5, 6, 8, 10, 12, 14)

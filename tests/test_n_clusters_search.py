@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+import weakref
 from pathlib import Path
 
 import joblib
@@ -216,6 +217,21 @@ def test_runs_share_the_pretraining_and_differ_after_it(images, monkeypatch):
     assert ((agreement > 0) & (agreement <= 1)).all()
 
 
+def test_of_all_models_only_the_best_of_each_k_is_kept(blobs):
+    alive, counts = weakref.WeakSet(), []
+
+    class Counted(KMeans):
+        def fit(self, X, y=None):
+            alive.add(self)
+            counts.append(len(alive))
+            return super().fit(X)
+
+    NClustersSearch(Counted(n_init=1, random_state=0), [4], n_runs=8).fit(blobs)
+    assert len(counts) == 8
+    # The best, the last one, and the one that is fitted.
+    assert max(counts) <= 3
+
+
 def test_one_run_has_no_agreement(blobs):
     assert np.isnan(NClustersSearch(k_means(), [3, 4]).fit(blobs).results_["agreement"]).all()
 
@@ -305,6 +321,16 @@ def test_an_interrupted_search_goes_on_from_its_cache(images, tmp_path, monkeypa
     assert trained[4:] == [2, 3, 4]
     clone(search).fit(images[:50])
     assert trained[7:] == [2, 3, 4]
+
+
+def test_trainings_that_cannot_be_kept_are_a_warning_where_the_search_is_fitted(blobs, tmp_path):
+    search = NClustersSearch(Failing(fails=object(), random_state=0), [4], memory=tmp_path)
+    with (
+        pytest.warns(UserWarning, match="The trainings are not cached: .*fails=<object") as record,
+        pytest.raises(ValueError, match="All trainings failed"),
+    ):
+        search.fit(blobs)
+    assert record[0].filename == __file__
 
 
 def test_a_training_that_failed_is_tried_again(blobs, tmp_path):

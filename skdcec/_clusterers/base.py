@@ -26,6 +26,8 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor, nn
 
 from skdcec import _persistence
+from skdcec._analysis.silhouette import score_labels
+from skdcec._analysis.spaces import space_of
 from skdcec._clusterers.starts import mixture_labels
 from skdcec._encoders.autoencoder import ConvAutoencoder, DenseAutoencoder
 from skdcec._encoders.base import unchanged_on_failure
@@ -231,10 +233,7 @@ class BaseEmbeddingClustering(
             Between -1 and 1, greater is better; NaN, with a warning, for fewer than two
             clusters.
         """
-        # The scorers see estimators from outside; imported here to keep them there.
-        from skdcec.model_selection import silhouette_scorer
-
-        return silhouette_scorer(self, X)
+        return score_labels(self, X, space_of)
 
     def save(self, path: Any) -> None:
         """Write the fitted estimator to a file that holds no code.

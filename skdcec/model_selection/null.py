@@ -25,6 +25,8 @@ _QUANTILES = np.array(
     ]
 )
 
+GAP_SPLITS = 5
+
 
 def paired_differences(values: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compare per-point silhouettes with those of another labelling of the same points.
@@ -192,7 +194,7 @@ def dip_p_value(dip: float, n: int) -> float:
         1 for dips below the median; below .001 an extrapolation.
     """
     scaled = dip * np.sqrt(n)
-    # Quantiles change slowly with n: almost linearly in its inverse square root.
+    # Quantiles are almost linear in the inverse square root of n.
     position = 1 / np.sqrt(np.clip(n, _SIZES[0], None))
     inverse = 1 / np.sqrt(_SIZES)
     quantiles = np.array(

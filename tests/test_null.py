@@ -7,14 +7,13 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import silhouette_samples
 from sklearn.preprocessing import normalize
 
+from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec.model_selection.null import (
     dip_p_value,
     dip_statistic,
-    distance_matrix,
     gap_p_value,
     gaussian_null,
     paired_differences,
-    silhouettes,
 )
 
 RNG = np.random.default_rng

@@ -258,8 +258,10 @@ def test_samples_of_images_of_lists_and_of_mapped_arrays_agree(fitted, images, t
 def test_labels_without_a_score_are_not_a_number_and_warn(blobs, index, labels):
     make_scorer, _, _ = index
     n_labels = len(np.unique(labels))
-    with pytest.warns(UndefinedMetricWarning, match=f"120 samples into {n_labels} clusters"):
+    message = f"120 samples into {n_labels} clusters"
+    with pytest.warns(UndefinedMetricWarning, match=message) as record:
         assert math.isnan(make_scorer()(FixedLabels(labels), blobs))
+    assert record[0].filename == __file__
 
 
 def test_a_search_never_prefers_what_has_no_score(blobs):

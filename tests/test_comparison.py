@@ -1,7 +1,10 @@
 """Scores of several spaces in one: by hand for small matrices, and what must not matter."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import silhouette_score
@@ -9,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdcec.model_selection import compare_models
-from skdcec.model_selection.ace import _holm, _page_rank, pooled, space_weights
+from skdcec.model_selection.comparison import pooled, space_weights
 
 
 def two_groups():
@@ -31,7 +34,7 @@ def test_a_cell_without_a_score_counts_as_the_lowest():
     assert np.isnan(pooled(np.full((2, 2), np.nan))).all()
 
 
-# --- its parts ---
+# --- ACE ---
 
 
 @pytest.mark.parametrize(
@@ -40,25 +43,52 @@ def test_a_cell_without_a_score_counts_as_the_lowest():
         ([0.01, 0.04, 0.03], [True, False, False]),  # .01 <= .05/3, but .03 > .05/2
         ([0.01, 0.02, 0.05], [True, True, True]),
         ([0.02, 0.001], [True, True]),
-        ([0.2], [False]),
     ],
 )
-def test_holm_rejects_from_the_smallest_on(p_values, rejected):
-    np.testing.assert_array_equal(_holm(np.array(p_values), 0.05), rejected)
+def test_spaces_take_part_whose_gaps_are_significant_together(p_values, rejected):
+    scores = np.random.default_rng(0).uniform(size=(4, len(p_values)))
+    weights = space_weights(scores, np.array(p_values))
+    np.testing.assert_array_equal(weights > 0, rejected)
 
 
-def test_page_rank_by_hand():
-    # A star of three: the middle m and each end e satisfy m = .1/3 + .9 * 2 e and
-    # e = .1/3 + .9 * m / 2, so m = (.1/3)(1 + 1.8) / (1 - .81).
-    star = np.array([[0, 1, 1], [1, 0, 0], [1, 0, 0.0]])
-    middle = 0.1 / 3 * 2.8 / 0.19
-    np.testing.assert_allclose(_page_rank(star), [middle, (1 - middle) / 2, (1 - middle) / 2])
-    np.testing.assert_allclose(_page_rank(np.zeros((2, 2))), [0.5, 0.5])
-    # Half the weight, the same shares.
-    np.testing.assert_allclose(_page_rank(star / 2), _page_rank(star))
+def page_rank(edges, damping=0.9):
+    """Walk along the edges, from nodes without any to all nodes alike, until nothing changes."""
+    n = len(edges)
+    share = np.full(n, 1 / n)
+    for _ in range(1000):
+        moved = np.zeros(n)
+        for node, out in enumerate(edges):
+            moved += share[node] * (out / out.sum() if out.sum() > 0 else np.full(n, 1 / n))
+        share = damping * moved + (1 - damping) / n
+    return share
 
 
-# --- ACE ---
+@pytest.mark.parametrize("seed", range(4))
+def test_weights_are_the_page_rank_of_significant_rank_correlations(seed):
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(12, 7)) * np.linspace(0.05, 0.5, 7)
+    scores = rng.uniform(size=(12, 1)) + noise
+    weights = space_weights(scores, np.zeros(7))
+    edges = np.zeros((7, 7))
+    pairs = sorted(
+        (spearmanr(scores[:, i], scores[:, j], alternative="greater").pvalue, i, j)
+        for i, j in combinations(range(7), 2)
+    )
+    for rank, (p_value, i, j) in enumerate(pairs):
+        if p_value > 0.1 / (len(pairs) - rank):
+            break
+        edges[i, j] = edges[j, i] = spearmanr(scores[:, i], scores[:, j]).statistic
+    assert 0 < (edges > 0).sum() < 42
+    group = np.flatnonzero(weights)
+    np.testing.assert_allclose(weights[group], page_rank(edges[np.ix_(group, group)]), atol=1e-9)
+
+
+def test_spaces_without_a_significant_correlation_have_equal_weights():
+    scores = np.random.default_rng(1).uniform(size=(12, 7))
+    weights = space_weights(scores, np.zeros(7))
+    group = weights[weights > 0]
+    assert len(group) > 1
+    np.testing.assert_allclose(group, 1 / len(group))
 
 
 def test_one_space_is_returned_and_a_few_are_pooled():

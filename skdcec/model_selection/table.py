@@ -1,0 +1,229 @@
+"""What is known of each number of clusters: screened by k-means, trained, and compared."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import adjusted_rand_score
+
+from skdcec._analysis.silhouette import distance_matrix, silhouettes
+from skdcec._analysis.spaces import Space
+from skdcec.model_selection.null import (
+    GAP_SPLITS,
+    cluster_by_k_means,
+    gap_p_value,
+    gaussian_null,
+    paired_differences,
+)
+from skdcec.model_selection.progress import SCREENING, Bar
+from skdcec.model_selection.trainings import Run
+
+# A k is as good as the best unless its silhouettes, paired point by point, are lower on average by
+# more than this many standard errors.
+_STANDARD_ERRORS = 2
+# With three, a search over nine numbers costs less than two fits.
+MAX_TRAINED = 3
+_SCREEN_N_INIT = 10
+_NULL_N_INIT = 3
+
+
+@dataclass
+class Table:
+    """What is known of each candidate, as the search goes on."""
+
+    space: Space
+    rows: np.ndarray
+    candidates: list[int]
+    screened: dict[int, np.ndarray]
+    errors: dict[int, str]
+    distances: np.ndarray
+    null: np.ndarray
+    values: dict[int, np.ndarray] = field(default_factory=dict)
+    runs: dict[int, list[Run]] = field(default_factory=dict)
+    best: dict[int, Run] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        labellings = [labels[self.rows] for labels in self.screened.values()]
+        of_screened = silhouettes(self.distances, labellings)
+        self.values = dict(zip(self.screened, of_screened, strict=True))
+
+    def add(self, run: Run) -> None:
+        """Take in a training that is done; of the models of one k only the best is kept."""
+        if run.error:
+            self.errors[run.n_clusters] = run.error
+            return
+        if run.own_space is not None:
+            distances = distance_matrix(run.own_space.points[self.rows], run.own_space.metric)
+            own = silhouettes(distances, [run.labels[self.rows]])
+            run.own_silhouette, run.own_space = float(own.mean()), None
+        self.runs.setdefault(run.n_clusters, []).append(run)
+        former = self.best.setdefault(run.n_clusters, run)
+        if former is run:
+            return
+        better, other = self._score(run), self._score(former)
+        if not np.isnan(better) and (np.isnan(other) or better > other):
+            self.best[run.n_clusters], former.model = run, None
+        else:
+            run.model = None
+
+    def _score(self, run: Run) -> float:
+        return float(silhouettes(self.distances, [run.labels[self.rows]]).mean())
+
+    @property
+    def screened_scores(self) -> np.ndarray:
+        """Mean silhouettes of the k-means labels, NaN where there are none."""
+        return np.array(
+            [self.values[k].mean() if k in self.values else np.nan for k in self.candidates]
+        )
+
+    @property
+    def null_scores(self) -> np.ndarray:
+        """Mean silhouettes of points without clusters, one row for each draw."""
+        columns = np.full((len(self.null), len(self.candidates)), np.nan)
+        columns[:, np.isin(self.candidates, list(self.screened))] = self.null
+        return columns
+
+    def compare_screened(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return differences of the k-means labels to the best ones, and their standard errors."""
+        nothing = np.full(len(self.rows), np.nan)
+        return _compare([self.values.get(k, nothing) for k in self.candidates])
+
+    @property
+    def plausible(self) -> np.ndarray:
+        """Whether each k may be the best: not clearly worse, or next to one that is not."""
+        difference, error = self.compare_screened()
+        as_good = as_good_as_best(difference, error)
+        numbers = np.array(self.candidates)
+        near = np.abs(numbers[:, None] - numbers[as_good]).min(axis=1, initial=2**31) <= 1
+        return near & np.isfinite(self.screened_scores)
+
+    @property
+    def null_p_value(self) -> float:
+        """How often the largest excess of a draw over the null is as large as that of the data."""
+        null = self.null_scores[:, np.isfinite(self.screened_scores)]
+        observed = self.screened_scores[np.isfinite(self.screened_scores)]
+        if not observed.size:
+            return float("nan")
+        largest = (observed - null.mean(axis=0)).max()
+        drawn = (null - null.mean(axis=0)).max(axis=1)
+        return float((1 + (drawn >= largest).sum()) / (1 + len(drawn)))
+
+    def gap_p_value(self, seed: int) -> float:
+        """Test for gaps between the groups of the best k."""
+        if not np.isfinite(self.screened_scores).any():
+            return float("nan")
+        best = self.candidates[int(np.nanargmax(self.screened_scores))]
+        return gap_p_value(self.space.points[self.rows], best, n_splits=GAP_SPLITS, seed=seed)
+
+    def results(self) -> dict[str, np.ndarray]:
+        """Return the columns of ``results_``."""
+        difference, error = self.compare_screened()
+        null = self.null_scores.mean(axis=0)
+        results = {
+            "n_clusters": np.array(self.candidates),
+            "screened_silhouette": self.screened_scores,
+            "screened_difference": difference,
+            "screened_standard_error": error,
+            "null_silhouette": null,
+            "excess_silhouette": self.screened_scores - null,
+            "plausible": self.plausible,
+            "trained": np.array([k in self.best for k in self.candidates]),
+        }
+        final = [self._final_values(k) for k in self.candidates]
+        results["silhouette"] = np.array([values.mean() for values in final])
+        results["difference"], results["standard_error"] = _compare(final)
+        rows = [self._diagnostics(k) for k in self.candidates]
+        return results | {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    def _final_values(self, k: int) -> np.ndarray:
+        """Return the silhouette of each point: of the runs on average, or of k-means."""
+        if k in self.runs:
+            labellings = [run.labels[self.rows] for run in self.runs[k]]
+            values = silhouettes(self.distances, labellings)
+            scored = np.isfinite(values[:, 0])
+            if scored.any():
+                return values[scored].mean(axis=0)
+        elif k in self.values:
+            return self.values[k]
+        return np.full(len(self.rows), np.nan)
+
+    def _diagnostics(self, k: int) -> dict[str, Any]:
+        runs, best = self.runs.get(k, []), self.best.get(k)
+        labels = self.screened.get(k) if best is None else best.labels
+        sizes = np.array([]) if labels is None else np.unique(labels, return_counts=True)[1]
+        pairs = [adjusted_rand_score(a.labels, b.labels) for a, b in combinations(runs, 2)]
+        return {
+            "n_found": len(sizes),
+            "smallest_share": sizes.min() / sizes.sum() if sizes.size else np.nan,
+            "agreement": np.mean(pairs) if pairs else np.nan,
+            "own_silhouette": np.nan if best is None else best.own_silhouette,
+            "fit_time": sum(run.seconds for run in runs),
+            "error": self.errors.get(k, ""),
+        }
+
+
+def _compare(values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return differences to the best, paired point by point, and their standard errors."""
+    stacked = np.array(values)
+    means = stacked.mean(axis=1)
+    if not np.isfinite(means).any():
+        return means, means.copy()
+    return paired_differences(stacked, stacked[int(np.nanargmax(means))])
+
+
+def as_good_as_best(difference: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Whether each is the best or not clearly worse."""
+    return np.nan_to_num(difference, nan=-np.inf) >= -_STANDARD_ERRORS * np.nan_to_num(error)
+
+
+def screen(
+    space: Space,
+    rows: np.ndarray,
+    candidates: list[int],
+    n_draws: int,
+    seed: int,
+    bar: Bar,
+) -> Table:
+    """Cluster the shared space by k-means, and points without clusters as well."""
+    points = np.asarray(space.points, dtype=np.float64)
+    screened: dict[int, np.ndarray] = {}
+    errors = {}
+    for k in candidates:
+        try:
+            with warnings.catch_warnings():
+                # Fewer distinct points than clusters: what is found is counted.
+                warnings.simplefilter("ignore")
+                labels = cluster_by_k_means(points, k, _SCREEN_N_INIT, seed)
+        except ValueError as error:
+            errors[k] = f"ValueError: {error}"
+        else:
+            screened[k] = labels
+        bar.done(SCREENING / 2 / len(candidates))
+    sample = points[rows]
+    ks = [k for k in screened if 1 < k < len(rows)]
+    null = np.full((n_draws, len(screened)), np.nan)
+    null[:, np.isin(list(screened), ks)] = gaussian_null(
+        sample,
+        ks,
+        metric=space.metric,
+        n_draws=n_draws,
+        n_init=_NULL_N_INIT,
+        seed=seed,
+        on_draw=lambda: bar.done(SCREENING / 2 / n_draws),
+    )
+    distances = distance_matrix(sample, space.metric)
+    return Table(space, rows, candidates, screened, errors, distances, null)
+
+
+def choose(table: Table, screen: str | None) -> list[int]:
+    """Return the numbers of clusters to train."""
+    if screen is None:
+        return list(table.candidates)
+    scores = np.where(table.plausible, table.screened_scores, -np.inf)
+    order = np.argsort(-scores, kind="stable")[:MAX_TRAINED]
+    chosen = [table.candidates[i] for i in order if np.isfinite(scores[i])]
+    # Where nothing can be scored, there still is something to fit.
+    return sorted(chosen) or table.candidates[:1]

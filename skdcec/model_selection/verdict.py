@@ -1,0 +1,86 @@
+"""What does a search show? In short, and in words."""
+
+import numpy as np
+
+from skdcec.model_selection.table import as_good_as_best
+
+# Deep embeddings of noise are not quite normal, so a smaller excess than this is no evidence, even
+# where it is significant.
+_MIN_EXCESS = 0.02
+_NULL_LEVEL = 0.05
+_GAP_LEVEL = 0.01
+
+
+def judge(
+    results: dict[str, np.ndarray],
+    *,
+    best_n_clusters: int,
+    n_found: int,
+    null_p_value: float,
+    gap_p_value: float,
+) -> tuple[str, str]:
+    """Return what a search shows, in short and in words.
+
+    Parameters
+    ----------
+    results : dict of ndarray
+        The ``results_`` of the search.
+    best_n_clusters : int
+    n_found : int
+        How many of these clusters have members.
+    null_p_value, gap_p_value : float
+        Of the comparison with points without clusters, and of the test for gaps.
+
+    Returns
+    -------
+    evidence : {"separated groups", "structure", "none", "unknown"}
+    verdict : str
+    """
+    best = best_n_clusters
+    numbers = results["n_clusters"]
+    scored = np.isfinite(results["screened_silhouette"])
+    if not scored.any():
+        return "unknown", (
+            "Nothing to compare: no number of clusters has a silhouette, which needs at least two "
+            "clusters, and fewer than there are images."
+        )
+    excess = np.nanmax(results["excess_silhouette"])
+    good = (
+        as_good_as_best(results["screened_difference"], results["screened_standard_error"]) & scored
+    )
+    good |= results["trained"] & as_good_as_best(results["difference"], results["standard_error"])
+    others = ", ".join(f"{k}" for k in numbers[good] if k != best)
+    others = f" (as good: {others})" if others else ""
+    if not (excess >= _MIN_EXCESS and null_p_value <= _NULL_LEVEL):
+        evidence = "none"
+        text = (
+            "No evidence of clusters: points without any, of the same spread, are grouped about as "
+            f"well as these (silhouette at most {excess:.3f} more). k = {best} is the best of "
+            "those tried, and means little."
+        )
+    elif gap_p_value < _GAP_LEVEL:
+        evidence = "separated groups"
+        text = (
+            f"Separated groups: k = {best}{others}. The silhouette is {excess:.2f} above that of "
+            f"points without clusters, and there are gaps (p = {gap_p_value:.2g})."
+        )
+    else:
+        evidence = "structure"
+        text = (
+            f"Structure, but no gap shown: the silhouette is {excess:.2f} above that of points "
+            f"without clusters, and groups pass into each other (p = {gap_p_value:.2g}). "
+            f"k is a choice of resolution; k = {best} is the best of those tried{others}."
+        )
+    return evidence, text + _edge(numbers, best, n_found)
+
+
+def _edge(numbers: np.ndarray, best: int, n_found: int) -> str:
+    text = ""
+    if len(numbers) == 1:
+        text += " Only one k was tried."
+    elif best == numbers[-1] or (best == numbers[0] and best > 2):
+        more = "larger" if best == numbers[-1] else "smaller"
+        text += f" The best k is at the edge of the list: try {more} ones."
+    if n_found < best:
+        text += f" Of {best} clusters, {n_found} have members."
+    return text
