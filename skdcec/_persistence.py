@@ -132,6 +132,24 @@ def save(
     UserWarning
         If parameters or attributes cannot be rebuilt; their names are given.
     """
+    content, left_out = as_bytes(estimator, companions=companions, notes=notes)
+    if left_out:
+        warnings.warn(
+            f"Not saved, because it cannot be rebuilt from plain values: "
+            f"{', '.join(sorted(left_out))}.",
+            UserWarning,
+            stacklevel=3,
+        )
+    write_bytes(path, [content])
+
+
+def as_bytes(
+    estimator: BaseEstimator,
+    *,
+    companions: Mapping[str, BaseEstimator] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> tuple[bytes, set[str]]:
+    """Return what `save` writes, and the names of what cannot be rebuilt from it."""
     companions = companions or {}
     for name, one in {"estimator": estimator, **companions}.items():
         if not name.isidentifier():
@@ -149,14 +167,8 @@ def save(
         }
     if notes:
         header["notes"] = {name: _encode(value, name, _not_a_note) for name, value in notes.items()}
-    if writer.left_out:
-        warnings.warn(
-            f"Not saved, because it cannot be rebuilt from plain values: "
-            f"{', '.join(sorted(writer.left_out))}.",
-            UserWarning,
-            stacklevel=3,
-        )
-    write_bytes(path, [serialize(writer.tensors, metadata={"skdcec": json.dumps(header)})])
+    content = serialize(writer.tensors, metadata={"skdcec": json.dumps(header)})
+    return content, writer.left_out
 
 
 def load(cls: type | tuple[type, ...], path: Any, *, encoder: BaseEstimator | None = None) -> Any:
