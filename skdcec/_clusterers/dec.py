@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-)
+from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,8 +12,10 @@ from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
 from skdcec._encoders.autoencoder import DenseAutoencoder
 from skdcec._encoders.base import decode_embedding
 from skdcec._encoders.images import validate_rows
+from skdcec._persistence import register
 
 
+@register
 class DeepEmbeddingClustering(BaseEmbeddingClustering):
     """Cluster vectors by deep embedded clustering (DEC, IDEC).
 

@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.base import BaseEncoder, check_widths, decode_embedding
 from skdcec._encoders.images import (
-    natural_scale,
+    ImageInput,
     restore_layout,
     root_mean_square,
-    validate_images,
     validate_rows,
 )
 from skdcec._nn.batches import Batches, map_batches
@@ -26,6 +24,8 @@ from skdcec._nn.modules import (
     DenseAutoencoderModule,
 )
 from skdcec._nn.nets import ReconstructionNet, check_finite
+from skdcec._persistence import register
+from skdcec._sklearn_compat import StrOptions
 
 
 class BaseAutoencoder(BaseEncoder):
@@ -80,7 +80,8 @@ class BaseAutoencoder(BaseEncoder):
         return decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
 
 
-class ConvAutoencoder(BaseAutoencoder):
+@register
+class ConvAutoencoder(ImageInput, BaseAutoencoder):
     """Embed images by a convolutional autoencoder.
 
     Strided convolutions lead to a linear layer of `n_components` values, the embedding;
@@ -167,10 +168,10 @@ class ConvAutoencoder(BaseAutoencoder):
 
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
+        **ImageInput._parameter_constraints,
         "filters": ["array-like"],
-        "image_shape": ["array-like", None],
-        "data_format": [StrOptions({"channels_last", "channels_first"})],
     }
+    _fitted_attributes = (*BaseAutoencoder._fitted_attributes, *ImageInput._fitted_attributes)
 
     def __init__(
         self,
@@ -222,25 +223,20 @@ class ConvAutoencoder(BaseAutoencoder):
         """
         return restore_layout(self._decode(Z), self._layout)
 
-    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
-        images, shape, layout = validate_images(self, X, reset=reset, image_shape=self.image_shape)
-        if reset:
-            self.image_shape_, self._layout = shape, layout
-        return images
-
-    def _find_scale(self, images: np.ndarray) -> float:
-        return natural_scale(images)
+    def _layer_widths(self) -> tuple[int, ...]:
+        return check_widths("filters", self.filters)
 
     def _new_module(self, generator: torch.Generator | None) -> AutoencoderModule:
         return ConvAutoencoderModule(
             self.image_shape_,
             self.n_components,
-            check_widths("filters", self.filters),
+            self._layer_widths(),
             self.activation,
             generator,
         )
 
 
+@register
 class DenseAutoencoder(BaseAutoencoder):
     """Embed vectors by a fully connected autoencoder.
 
@@ -372,11 +368,14 @@ class DenseAutoencoder(BaseAutoencoder):
     def _find_scale(self, rows: np.ndarray) -> float:
         return root_mean_square(rows)
 
+    def _layer_widths(self) -> tuple[int, ...]:
+        return check_widths("hidden_layer_sizes", self.hidden_layer_sizes)
+
     def _new_module(self, generator: torch.Generator | None) -> AutoencoderModule:
         return DenseAutoencoderModule(
             self.n_features_in_,
             self.n_components,
-            check_widths("hidden_layer_sizes", self.hidden_layer_sizes),
+            self._layer_widths(),
             self.activation,
             generator,
         )

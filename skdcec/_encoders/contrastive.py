@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
 from skdcec._encoders.base import BaseEncoder, check_widths
-from skdcec._encoders.images import natural_scale, validate_images
+from skdcec._encoders.images import ImageInput
 from skdcec._nn.batches import Batches, map_batches
 from skdcec._nn.functional import whitening
 from skdcec._nn.modules import ContrastiveModule
 from skdcec._nn.nets import ContrastiveNet, check_finite, view_loss
+from skdcec._persistence import register
+from skdcec._sklearn_compat import Interval, StrOptions
 from skdcec.augmentation import painting_augmentation
 
 # Side of the views of the default augmentation, as a share of the image's: little more than half
@@ -26,7 +26,8 @@ _VIEW_SHARE = 0.75
 _WHITENING = 0.75
 
 
-class ContrastiveEncoder(BaseEncoder):
+@register
+class ContrastiveEncoder(ImageInput, BaseEncoder):
     """Embed images by a network that learned which changes do not matter.
 
     Two views of each image, random parts with changed colours, are to be recognised as
@@ -121,13 +122,13 @@ class ContrastiveEncoder(BaseEncoder):
 
     _parameter_constraints: dict = {
         **BaseEncoder._parameter_constraints,
+        **ImageInput._parameter_constraints,
         "filters": ["array-like"],
         "temperature": [Interval(Real, 0, None, closed="neither")],
-        "image_shape": ["array-like", None],
-        "data_format": [StrOptions({"channels_last", "channels_first"})],
         # A view can only be told from those of other images.
         "batch_size": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
     }
+    _fitted_attributes = (*BaseEncoder._fitted_attributes, *ImageInput._fitted_attributes)
     _net_class = ContrastiveNet
     _metric = "cosine"
 
@@ -202,20 +203,14 @@ class ContrastiveEncoder(BaseEncoder):
             self.module_.whitening.weight.copy_(weight)
             self.module_.whitening.bias.copy_(bias)
 
-    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
-        images, shape, layout = validate_images(self, X, reset=reset, image_shape=self.image_shape)
-        if reset:
-            self.image_shape_, self._layout = shape, layout
-        return images
-
-    def _find_scale(self, images: np.ndarray) -> float:
-        return natural_scale(images)
+    def _layer_widths(self) -> tuple[int, ...]:
+        return check_widths("filters", self.filters)
 
     def _new_module(self, generator: torch.Generator | None) -> ContrastiveModule:
         return ContrastiveModule(
             self.image_shape_[2],
             self.n_components,
-            check_widths("filters", self.filters),
+            self._layer_widths(),
             generator,
         )
 
