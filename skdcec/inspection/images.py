@@ -1,0 +1,74 @@
+"""Images as arrays of pixels."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_consistent_length
+
+from skdcec._encoders.images import natural_scale, resolve_image_shape
+
+
+def images_of(
+    estimator: Any, X: Any, images: Any, image_shape: tuple[int, ...] | None
+) -> np.ndarray:
+    """Return the images to show, in the form that `estimator` says they have."""
+    steps = (
+        [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
+    )
+    knowing = next((step for step in steps if hasattr(step, "image_shape_")), None)
+    data_format = getattr(knowing, "data_format", "channels_last")
+    if images is not None:
+        shown = as_images(images, image_shape, data_format)
+        check_consistent_length(shown, X)
+        return shown
+    return as_images(X, image_shape or getattr(knowing, "image_shape_", None), data_format)
+
+
+def as_images(images: Any, image_shape: tuple[int, ...] | None, data_format: str) -> np.ndarray:
+    """Return images as a (n, height, width, channels) array, uncopied where possible."""
+    array = np.asarray(images)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"images must be numbers, got {array.dtype}: skdcec.datasets.load_images reads files."
+        )
+    if array.ndim == 2:
+        return array.reshape(len(array), *resolve_image_shape(image_shape, array.shape[1]))
+    if array.ndim == 3:
+        return array[..., np.newaxis]
+    if array.ndim != 4:
+        raise ValueError(
+            f"images have shape {array.shape}; (n, H, W), (n, H, W, C), (n, C, H, W) or rows of "
+            "shape (n, n_features) are needed."
+        )
+    if data_format == "channels_first":
+        return array.transpose(0, 2, 3, 1)
+    if array.shape[1] in (1, 3, 4) and array.shape[3] > 4:
+        raise ValueError(
+            f"images of shape {array.shape} look like (n, C, H, W): pass "
+            "data_format='channels_first'."
+        )
+    return array
+
+
+def range_of(images: np.ndarray) -> tuple[float, float]:
+    """Return the values to draw as black and as white."""
+    if images.dtype == np.uint8:
+        return 0.0, 255.0
+    if images.dtype.kind == "b":
+        return 0.0, 1.0
+    low = float(images.min())
+    if low >= 0:
+        return 0.0, natural_scale(images)
+    # Centred values: zero is not black.
+    high = float(images.max())
+    return low, high if high > low else low + 1.0
+
+
+def to_pixels(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return one image as uint8 of shape (height, width, 3 or 4)."""
+    values = np.asarray(image, dtype=np.float32)
+    if values.shape[2] not in (3, 4):
+        values = values.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    unit = np.nan_to_num((values - low) / (high - low))
+    return np.round(255 * unit.clip(0, 1)).astype(np.uint8)
