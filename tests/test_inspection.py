@@ -261,10 +261,14 @@ def test_gallery_without_distances_compares_with_mean_images():
         rows = flat(TILES[members]).astype(float)
         lengths = np.linalg.norm(rows - rows.mean(axis=0), axis=1)
         assert_allclose(display.distances[members], lengths, rtol=1e-5)
+    # An image of no cluster is compared with the nearest mean.
+    means = [flat(TILES[cluster == LABELS]).mean(axis=0) for cluster in (0, 1)]
+    nearest = np.linalg.norm(flat(TILES)[6] - means, axis=1).min()
+    assert display.distances[6] == pytest.approx(nearest)
     # Names will do for clusters, too.
     named = np.array(["none", "dark", "light"])[LABELS + 1]
     again = ClusterGalleryDisplay.from_predictions(TILES, named, n_borderline=1)
-    assert_array_equal(again.distances, display.distances)
+    assert_array_equal(again.distances[LABELS >= 0], display.distances[LABELS >= 0])
     assert list(again.indices_) == ["light", "dark", "none"]
 
 
@@ -370,7 +374,8 @@ def test_gallery_of_a_clusterer_goes_by_its_own_centers(model, images):
     assert_array_equal(display.labels, model.predict(images))
     assert_array_equal(display.labels, distances.argmin(axis=1))
     assert_allclose(display.distances, distances.min(axis=1), atol=1e-6)
-    assert_allclose(display.next_distances, np.sort(distances, axis=1)[:, 1], atol=1e-6)
+    following, own = np.sort(model.predict_proba(images), axis=1).T[-2:]
+    assert_allclose(display.margins, own - following, atol=1e-6)
     assert list(display.tiles_) == sorted(
         np.unique(display.labels), key=lambda c: -(display.labels == c).sum()
     )

@@ -6,12 +6,10 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.metrics import normalized_mutual_info_score
-from sklearn.metrics.cluster import contingency_matrix
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from skdcec.inspection.labels import as_labels, is_none, sizes_of
+from skdcec._analysis.contingency import adjusted_residuals, agreement, cross_table
+from skdcec.inspection.labels import as_labels, codes_of, is_none, sizes_of
 from skdcec.inspection.style import Names, import_pyplot, percent, remove_frame, short_name
 
 if TYPE_CHECKING:
@@ -269,21 +267,21 @@ class ContingencyDisplay:
         found, kept = _known_classes(labels_true, labels_pred, classes)
         names, codes = np.unique(found, return_inverse=True)
         clusters = list(sizes_of(kept))
-        columns = np.searchsorted(np.unique(kept), clusters)
-        counts, rows = contingency_matrix(codes, kept)[:, columns], names.tolist()
+        counts = cross_table(codes, codes_of(kept), (len(names), len(clusters)))
+        counts = counts[:, np.searchsorted(np.unique(kept), clusters)]
+        rows = names.tolist()
         if classes is None:
             counts, rows = _arrange(counts, rows, max_classes)
         else:
             order = [rows.index(name) for name in classes if name in rows]
             counts, rows = counts[order], [rows[i] for i in order]
-        random = check_random_state(0)
-        chance = [normalized_mutual_info_score(codes, random.permutation(kept)) for _ in range(20)]
+        agreed = agreement(codes, kept)
         display = cls(
             counts,
             rows,
             clusters,
-            nmi=float(normalized_mutual_info_score(codes, kept)),
-            chance=float(np.mean(chance)),
+            nmi=agreed.nmi,
+            chance=agreed.chance,
             cluster_names=cluster_names,
         )
         return display.plot(ax, **plot_options)
@@ -361,7 +359,7 @@ def _arrange(counts: np.ndarray, rows: list, max_classes: int) -> tuple[np.ndarr
     by_size = np.argsort(-counts.sum(axis=1), kind="stable")
     n_own = len(rows) if len(rows) <= max_classes else max_classes - 1
     frequent, rare = by_size[:n_own], by_size[n_own:]
-    residuals = _residuals(counts)[frequent]
+    residuals = adjusted_residuals(counts)[frequent]
     order = frequent[np.lexsort((-residuals.max(axis=1), residuals.argmax(axis=1)))]
     arranged, names = counts[order], [rows[i] for i in order]
     if len(rare):
@@ -370,18 +368,9 @@ def _arrange(counts: np.ndarray, rows: list, max_classes: int) -> tuple[np.ndarr
     return arranged, names
 
 
-def _residuals(counts: np.ndarray) -> np.ndarray:
-    """Return adjusted residuals: standard normal if rows and columns are independent."""
-    total = counts.sum()
-    rows, columns = counts.sum(axis=1, keepdims=True), counts.sum(axis=0, keepdims=True)
-    expected = rows * columns / total
-    variance = expected * (1 - rows / total) * (1 - columns / total)
-    return np.where(variance > 0, (counts - expected) / np.sqrt(np.maximum(variance, 1e-300)), 0.0)
-
-
 def _shades(counts: np.ndarray, shade: str) -> np.ndarray:
     if shade == "residual":
-        return _residuals(counts)
+        return adjusted_residuals(counts)
     if shade not in ("cluster", "class"):
         raise ValueError(f"shade={shade!r} must be 'residual', 'cluster' or 'class'.")
     return counts / np.maximum(counts.sum(axis=0 if shade == "cluster" else 1, keepdims=True), 1)

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skdcec.inspection.estimators import unwrap
-from skdcec.inspection.style import NO_CLUSTER, import_pyplot, percent
+from skdcec._analysis.spaces import best_of
+from skdcec.inspection.style import CURVES, PALE, import_pyplot, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +120,7 @@ class LossCurveDisplay:
             If the estimator keeps no ``history_``.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        estimator = unwrap(estimator)
+        estimator = best_of(estimator)
         last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
         check_is_fitted(last)
         if not hasattr(last, "history_"):
@@ -191,16 +191,14 @@ def _panel_axes(plt: Any, ax: Any, n_panels: int) -> np.ndarray:
 
 def _draw_curves(plt: Any, ax: Any, title: str, curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
     lines = {}
-    for (name, values), color in zip(
-        curves.items(), itertools.cycle(("#332288", "#CC6677", "#117733", "#882255")), strict=False
-    ):
+    for (name, values), color in zip(curves.items(), itertools.cycle(CURVES), strict=False):
         # A single epoch is a point, not a line.
         marker = "o" if len(values) <= 25 else None
         (lines[name],) = ax.plot(
             np.arange(1, len(values) + 1),
             values,
             label=name,
-            color=NO_CLUSTER if name == "total" else color,
+            color=PALE if name == "total" else color,
             marker=marker,
             markersize=3,
             zorder=1.9 if name == "total" else 2,

@@ -10,11 +10,12 @@ from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_consistent_length
 
-from skdcec.inspection.estimators import Points, after_loading, points_of
-from skdcec.inspection.images import as_images, images_of, range_of, to_pixels
+from skdcec._analysis.images import as_images, images_of, to_pixels
+from skdcec._analysis.projection import map_projection
+from skdcec._analysis.spaces import Space, space_of
 from skdcec.inspection.labels import as_labels, is_none, sizes_of
-from skdcec.inspection.style import MUTED, Names, import_pyplot, short_name, styles_of
-from skdcec.report import map_projection
+from skdcec.inspection.loading import after_loading
+from skdcec.inspection.style import MUTED, Names, colors_of, drawn_range, import_pyplot, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,8 +32,8 @@ class EmbeddingDisplay:
     coordinates : ndarray of shape (n_samples, 2)
         Positions on the map.
     labels : ndarray of shape (n_samples,)
-        What colours the points. Each label keeps its colour whatever other labels there are
-        when labels are numbers; -1 is gray.
+        What colours the points. A number has the same colour in every display, whatever other
+        labels there are; -1 is gray.
     images : ndarray of shape (n_samples, height, width, channels), default=None
         What `plot` can show as thumbnails.
     cluster_names : mapping of label to str, default=None
@@ -56,7 +57,7 @@ class EmbeddingDisplay:
     See Also
     --------
     SilhouetteDisplay : How well the clusters are separated there.
-    skdcec.report.map_projection : The layout by t-SNE.
+    skdcec.report.map_projection : The layout by t-SNE alone.
 
     Examples
     --------
@@ -189,9 +190,9 @@ class EmbeddingDisplay:
         labels : array-like of shape (n_samples,), default=None
             What colours the points, such as classes. None: the clusters predicted.
         space : {"auto", "pretrained", "input", "embedding"}, default="auto"
-            What is mapped: the embedding of the clusterer's pretrained encoder, which shows the
-            images as they are, the input of the (last) estimator, or its own ``transform``,
-            which for a clusterer has drawn the images to the centers. "auto" is "pretrained"
+            What is mapped: the embedding of the clusterer's pretrained encoder, the input of
+            the (last) estimator, or its own ``transform``, in which a clusterer has drawn
+            the images to the centers. "auto" is "pretrained"
             where there is such an encoder, else "input" for clusterers and "embedding" for
             encoders.
         method : {"tsne", "pca", "umap"} or object with fit_transform, default="tsne"
@@ -233,9 +234,9 @@ class EmbeddingDisplay:
                     f"{type(estimator).__name__} does not."
                 )
             labels = estimator.predict(X)
-        points = points_of(estimator, X, space)
-        return cls._from_points(
-            points, labels, method, shown, cluster_names, random_state, ax, plot_options
+        mapped = space_of(estimator, X, space)
+        return cls._from_space(
+            mapped, labels, method, shown, cluster_names, random_state, ax, plot_options
         )
 
     @classmethod
@@ -298,15 +299,15 @@ class EmbeddingDisplay:
         if metric not in ("euclidean", "cosine"):
             raise ValueError(f"metric={metric!r} must be 'euclidean' or 'cosine'.")
         shown = None if images is None else as_images(images, image_shape, data_format)
-        points = Points(embedding, metric, "embedding")
-        return cls._from_points(
-            points, labels, method, shown, cluster_names, random_state, ax, plot_options
+        mapped = Space(embedding, metric)
+        return cls._from_space(
+            mapped, labels, method, shown, cluster_names, random_state, ax, plot_options
         )
 
     @classmethod
-    def _from_points(
+    def _from_space(
         cls,
-        points: "Points",
+        mapped: Space,
         labels: Any,
         method: Any,
         images: np.ndarray | None,
@@ -315,10 +316,10 @@ class EmbeddingDisplay:
         ax: "Axes | None",
         plot_options: dict[str, Any],
     ) -> Self:
-        rows = check_array(points.rows, dtype=np.float32, input_name="embedding")
+        rows = check_array(mapped.points, dtype=np.float32, input_name="embedding")
         labels = as_labels(labels)
         check_consistent_length(rows, labels, images)
-        coordinates, axis_names = _project(points._replace(rows=rows), method, random_state)
+        coordinates, axis_names = _project(mapped._replace(points=rows), method, random_state)
         display = cls(
             coordinates,
             labels,
@@ -329,15 +330,13 @@ class EmbeddingDisplay:
         return display.plot(ax, **plot_options)
 
     def _draw_points(self, size: float, alpha: float) -> None:
-        styles = styles_of(self.labels)
+        colors = colors_of(self.labels)
         self.points_ = {}
         for label in sizes_of(self.labels):
-            color, marker = styles[label]
             self.points_[label] = self.ax_.scatter(
                 *self.coordinates[self.labels == label].T,
                 s=size,
-                color=color,
-                marker=marker,
+                color=colors[label],
                 alpha=alpha,
                 linewidths=0,
                 label=short_name(label, self.cluster_names),
@@ -347,9 +346,9 @@ class EmbeddingDisplay:
 
     def _draw_thumbnails(self, plt: Any, n_cells: int, value_range: Any) -> None:
         assert self.images is not None
-        low, high = range_of(self.images) if value_range is None else value_range
+        low, high = drawn_range(self.images, value_range)
         indices, middles, cell = _thin(self.coordinates, n_cells)
-        styles = styles_of(self.labels)
+        colors = colors_of(self.labels)
         height, width = self.images.shape[1:3]
         half_width, half_height = np.array([width, height]) / max(width, height) * cell * 0.45
         for index, (x, y) in zip(indices, middles, strict=True):
@@ -367,7 +366,7 @@ class EmbeddingDisplay:
                     2 * half_width,
                     2 * half_height,
                     facecolor="none",
-                    edgecolor=styles[self.labels[index].item()][0],
+                    edgecolor=colors[self.labels[index].item()],
                     linewidth=1.5,
                     zorder=3.5,
                 )
@@ -380,7 +379,7 @@ class EmbeddingDisplay:
         self.figure_.figure.draw_without_rendering()
         to_screen = self.ax_.transData.transform
         to_data = self.ax_.transData.inverted().transform
-        styles = styles_of(self.labels)
+        colors = colors_of(self.labels)
         texts: dict[Any, Any] = {}
         taken: list[Any] = []
         for label in sizes_of(self.labels):
@@ -397,7 +396,7 @@ class EmbeddingDisplay:
                 bbox={
                     "boxstyle": "round,pad=0.25",
                     "facecolor": self.ax_.get_facecolor(),
-                    "edgecolor": styles[label][0],
+                    "edgecolor": colors[label],
                     "alpha": 0.9,
                 },
                 zorder=5,
@@ -435,9 +434,9 @@ def _umap() -> Any:
     return UMAP
 
 
-def _project(points: Points, method: Any, random_state: Any) -> tuple[np.ndarray, tuple[str, str]]:
+def _project(mapped: Space, method: Any, random_state: Any) -> tuple[np.ndarray, tuple[str, str]]:
     """Return coordinates in two dimensions, and what to write at the axes."""
-    rows = normalize(points.rows) if points.metric == "cosine" else points.rows
+    rows = normalize(mapped.points) if mapped.metric == "cosine" else mapped.points
     if isinstance(method, str) and method == "pca":
         return _principal_plane(rows, random_state)
     if isinstance(method, str) and method == "tsne":
@@ -446,7 +445,7 @@ def _project(points: Points, method: Any, random_state: Any) -> tuple[np.ndarray
     elif isinstance(method, str):
         seed = check_random_state(random_state).randint(2**31 - 1)
         # With a seed there is one thread whatever is asked for, and a warning about it.
-        layout = _umap()(n_components=2, metric=points.metric, random_state=seed, n_jobs=1)
+        layout = _umap()(n_components=2, metric=mapped.metric, random_state=seed, n_jobs=1)
         coordinates = layout.fit_transform(rows)
         name = "UMAP"
     else:
@@ -456,14 +455,16 @@ def _project(points: Points, method: Any, random_state: Any) -> tuple[np.ndarray
                 f"method={method!r} made coordinates of shape {coordinates.shape}; "
                 f"{(len(rows), 2)} is needed."
             )
+    if not np.isfinite(coordinates).all():
+        raise ValueError(f"method={method!r} made coordinates that are not finite.")
     # Directions and units of such maps mean nothing: one text says all there is to say.
-    return coordinates, (f"{name} of the {points.name}", "")
+    return coordinates, (f"{name} of the {mapped.name}", "")
 
 
 def _principal_plane(rows: np.ndarray, seed: Any) -> tuple[np.ndarray, tuple[str, str]]:
     coordinates, shares = np.zeros((len(rows), 2)), np.zeros(2)
     kept = min(2, len(rows) - 1, rows.shape[1])
-    if kept and rows.std():
+    if kept and np.ptp(rows, axis=0).any():
         model = PCA(kept, random_state=seed)
         coordinates[:, :kept] = model.fit_transform(rows)
         shares[:kept] = model.explained_variance_ratio_

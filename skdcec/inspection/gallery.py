@@ -1,30 +1,29 @@
 """Which images show what a cluster is? One row of them per cluster."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.utils.validation import check_consistent_length
 
-from skdcec.inspection.estimators import after_loading, last_step
-from skdcec.inspection.images import as_images, images_of, range_of
-from skdcec.inspection.labels import as_labels, sizes_of
+from skdcec._analysis.exemplars import KINDS, Membership, exemplars, membership
+from skdcec._analysis.images import as_images, images_of
+from skdcec._analysis.spaces import as_rows, center_distances, distances_to_means, last_step
+from skdcec.inspection.labels import as_labels, codes_of, sizes_of
+from skdcec.inspection.loading import after_loading
 from skdcec.inspection.style import (
     GAP,
     Names,
     card_label,
+    colors_of,
     draw_tile,
+    drawn_range,
     import_pyplot,
     remove_frame,
-    styles_of,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_KINDS = ("typical", "borderline", "odd")
 
 
 class ClusterGalleryDisplay:
@@ -32,7 +31,7 @@ class ClusterGalleryDisplay:
 
     Clusters come by size, the largest first, images that belong to none (-1) last. Typical
     images are the nearest to the center of their cluster, odd ones the farthest from it, and
-    borderline ones those for which another center is almost as near.
+    borderline ones those that belong to another cluster with almost the same probability.
 
     It is recommended to use `from_estimator` or `from_predictions`. All parameters are stored
     as attributes.
@@ -45,8 +44,9 @@ class ClusterGalleryDisplay:
         Cluster of each image.
     distances : ndarray of shape (n_samples,)
         Distance of each image to the center of its cluster.
-    next_distances : ndarray of shape (n_samples,), default=None
-        Distance of each image to the nearest other center; needed for borderline images.
+    margins : ndarray of shape (n_samples,), default=None
+        Probability of each image's own cluster minus that of the next one; needed for
+        borderline images. NaN for images that belong to no cluster.
     cluster_names : mapping of cluster to str, default=None
         Names in place of the numbers.
 
@@ -83,13 +83,13 @@ class ClusterGalleryDisplay:
         labels: np.ndarray,
         distances: np.ndarray,
         *,
-        next_distances: np.ndarray | None = None,
+        margins: np.ndarray | None = None,
         cluster_names: Names = None,
     ):
         self.images = images
         self.labels = labels
         self.distances = distances
-        self.next_distances = next_distances
+        self.margins = margins
         self.cluster_names = cluster_names
 
     def plot(
@@ -110,7 +110,7 @@ class ClusterGalleryDisplay:
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
         n_typical, n_borderline, n_odd : int, default=8, 0, 0
-            Images of each kind in a row. None is shown twice, so small clusters have fewer:
+            Images of each kind in a row. No image is shown twice, so small clusters have fewer:
             with other kinds asked for, at most half of a cluster is typical.
         clusters : sequence, default=None
             The clusters to show, in this order. None: all, by size.
@@ -129,17 +129,18 @@ class ClusterGalleryDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If borderline images are asked for and the distances to other centers are not
-            known, a cluster has no images, or nothing is to be shown.
+            If borderline images are asked for and the margins are not known, a cluster has no
+            images, nothing is to be shown, or `value_range` is not one.
         """
         plt = import_pyplot("ClusterGalleryDisplay.plot")
-        counts = dict(zip(_KINDS, (n_typical, n_borderline, n_odd), strict=True))
+        counts = dict(zip(KINDS, (n_typical, n_borderline, n_odd), strict=True))
         counts = {kind: count for kind, count in counts.items() if count}
         sizes = sizes_of(self.labels)
         order = list(sizes) if clusters is None else list(clusters)
         self._check_request(counts, order, sizes)
-        self.indices_ = {cluster: self._choose(cluster, counts) for cluster in order}
-        low, high = range_of(self.images) if value_range is None else value_range
+        chosen = exemplars(self.labels, counts, distance=self.distances, margin=self.margins)
+        self.indices_ = {cluster: chosen[cluster] for cluster in order}
+        low, high = drawn_range(self.images, value_range)
 
         height = self.images.shape[1] / self.images.shape[2]
         pitch = height + 2 * GAP
@@ -158,11 +159,10 @@ class ClusterGalleryDisplay:
             }
             for row, cluster in enumerate(order)
         }
-        styles = styles_of(self.labels)
+        colors = colors_of(self.labels)
         for row, cluster in enumerate(order):
-            color = styles[cluster][0]
-            bar = plt.Rectangle((-0.2, row * pitch), 0.1, height, color=color, linewidth=0)
-            ax.add_patch(bar)
+            place, color = (-0.2, row * pitch), colors[cluster]
+            ax.add_patch(plt.Rectangle(place, 0.1, height, color=color, linewidth=0))
         names = [card_label(c, self.cluster_names, sizes[c], len(self.labels)) for c in order]
         ax.set_yticks(np.arange(len(order)) * pitch + height / 2, names, fontsize="small")
         ax.set_xticks([columns[kind].mean() + 0.5 for kind in counts], list(counts))
@@ -189,8 +189,9 @@ class ClusterGalleryDisplay:
         Parameters
         ----------
         estimator : fitted clusterer or Pipeline
-            One of this library, or k-means; distances are those to its ``cluster_centers_`` in
-            the space of its ``transform``.
+            One of this library, or k-means. Distances are those to its ``cluster_centers_`` in
+            the space of its ``transform``; probabilities those of its ``predict_proba``, or if
+            it has none, Student's t over the distances.
         X : array-like of shape (n_samples, ...)
             What the estimator takes.
         images : array-like of shape (n_samples, ...), default=None
@@ -223,8 +224,10 @@ class ClusterGalleryDisplay:
         shown = images_of(estimator, X, images, image_shape)
         last, reached = last_step(estimator, X)
         labels = as_labels(last.predict(reached))
-        own, following = _own_and_next(_center_distances(last, reached), labels)
-        display = cls(shown, labels, own, next_distances=following, cluster_names=cluster_names)
+        found = _membership_by(last, reached, labels)
+        display = cls(
+            shown, labels, found.distance, margins=found.margin, cluster_names=cluster_names
+        )
         return display.plot(ax, **plot_options)
 
     @classmethod
@@ -250,7 +253,9 @@ class ClusterGalleryDisplay:
             Cluster of each image.
         distances : array-like of shape (n_samples,) or (n_samples, n_clusters), default=None
             Distance of each image to the center of its cluster, or to all centers, column `j`
-            being that of cluster `j`. None: the distances between pixels and mean images.
+            being that of cluster `j`; the latter are needed for borderline images, whose
+            probabilities are Student's t over them. None: the distances of the pixels to those
+            of the mean image of each cluster.
         image_shape : tuple, default=None
             Shape of images that come as rows.
         data_format : {"channels_last", "channels_first"}, default="channels_last"
@@ -278,11 +283,12 @@ class ClusterGalleryDisplay:
         labels = as_labels(labels)
         check_consistent_length(shown, labels, distances)
         if distances is None:
-            clusters, codes = np.unique(labels, return_inverse=True)
-            own, following = _own_and_next(_pixel_distances(shown, codes), codes)
+            codes = codes_of(labels)
+            distances = distances_to_means(as_rows(shown), codes)
         else:
-            own, following = _own_and_next(np.asarray(distances, dtype=float), labels)
-        display = cls(shown, labels, own, next_distances=following, cluster_names=cluster_names)
+            codes, distances = labels, np.asarray(distances, dtype=float)
+        own, margins = _own_distances_and_margins(codes, distances)
+        display = cls(shown, labels, own, margins=margins, cluster_names=cluster_names)
         return display.plot(ax, **plot_options)
 
     def _check_request(self, counts: Mapping[str, int], order: list, sizes: Mapping) -> None:
@@ -296,63 +302,29 @@ class ClusterGalleryDisplay:
             raise ValueError(
                 f"clusters={order!r} must name clusters that have images: {sorted(sizes)}."
             )
-        if "borderline" in counts and self.next_distances is None:
+        if "borderline" in counts and self.margins is None:
             raise ValueError(
                 f"n_borderline={counts['borderline']} needs the distances to all centers, of "
                 "shape (n_samples, n_clusters); only those to the own ones are known."
             )
 
-    def _choose(self, cluster: Any, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
-        """Return the row numbers of the images to show, each at most once."""
-        members = np.flatnonzero(self.labels == cluster)
-        own = self.distances[members]
-        keys = {"typical": own, "odd": -own}
-        if self.next_distances is not None:
-            keys["borderline"] = self.next_distances[members] / np.maximum(own, 1e-300)
-        left = np.ones(len(members), dtype=bool)
-        chosen = {}
-        wanted = [kind for kind in keys if kind in counts]
-        for kind in wanted:
-            # What is chosen later gets its share of a small cluster, too.
-            allowed = left.sum() if kind == wanted[-1] else math.ceil(left.sum() / 2)
-            best = np.argsort(np.where(left, keys[kind], np.inf), kind="stable")
-            best = best[: min(counts[kind], int(allowed))]
-            left[best] = False
-            chosen[kind] = members[best]
-        return {kind: chosen[kind] for kind in counts}
+
+def _membership_by(estimator: Any, X: Any, labels: np.ndarray) -> Membership:
+    """Ask a clusterer how images belong to their clusters."""
+    try:
+        distances = center_distances(estimator, X)
+    except TypeError as error:
+        advice = "Use ClusterGalleryDisplay.from_predictions(images, labels, distances)."
+        raise TypeError(f"{error} {advice}") from error
+    known = hasattr(estimator, "predict_proba")
+    probabilities = estimator.predict_proba(X) if known else None
+    return membership(labels, probabilities=probabilities, distances=distances)
 
 
-def _center_distances(last: Any, X: Any) -> np.ndarray:
-    """Return the distance of each sample to each center."""
-    if hasattr(last, "cluster_centers_") and hasattr(last, "transform"):
-        embedded = last.transform(X)
-        if hasattr(last, "encoder_"):
-            return euclidean_distances(embedded, last.cluster_centers_)
-        # The transform of scikit-learn's relatives of k-means is the distances.
-        if embedded.shape[1] == len(last.cluster_centers_):
-            return embedded
-    raise TypeError(
-        f"{type(last).__name__} does not say how far images are from the centers of the "
-        "clusters: use ClusterGalleryDisplay.from_predictions(images, labels, distances)."
-    )
-
-
-def _pixel_distances(images: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the distances of images to the mean image of each cluster."""
-    distances = np.empty((len(images), codes.max() + 1))
-    blocks = np.array_split(np.arange(len(images)), math.ceil(len(images) / 256))
-    for code in range(distances.shape[1]):
-        mean = images[codes == code].mean(axis=0, dtype=np.float64).astype(np.float32)
-        for rows in blocks:
-            difference = images[rows] - mean
-            distances[rows, code] = np.sqrt(np.einsum("nhwc,nhwc->n", difference, difference))
-    return distances
-
-
-def _own_and_next(
-    distances: np.ndarray, labels: np.ndarray
+def _own_distances_and_margins(
+    labels: np.ndarray, distances: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the distance to the own center and to the nearest other one, if it is known."""
+    """Return the distances to the own centers, and the margins if those to all are known."""
     if distances.ndim == 1:
         return distances, None
     if distances.ndim != 2 or labels.dtype.kind != "i" or labels.max() >= distances.shape[1]:
@@ -361,12 +333,8 @@ def _own_and_next(
             f"with labels from 0 to n_clusters - 1, is needed. The labels are "
             f"{list(sizes_of(labels))}."
         )
-    rows = np.arange(len(labels))
-    # An image of no cluster is compared with the nearest center.
-    columns = np.where(labels < 0, distances.argmin(axis=1), labels)
-    others = distances.astype(float)
-    others[rows, columns] = np.inf
-    return distances[rows, columns], others.min(axis=1)
+    found = membership(labels, distances=distances)
+    return found.distance, found.margin
 
 
 def _columns(counts: Mapping[str, int]) -> tuple[dict[str, np.ndarray], float]:

@@ -28,3 +28,10 @@ def sizes_of(labels: np.ndarray) -> dict[Any, int]:
     values, counts = np.unique(labels, return_counts=True)
     pairs = zip(values.tolist(), counts.tolist(), strict=True)
     return dict(sorted(pairs, key=lambda pair: (is_none(pair[0]), -pair[1], pair[0])))
+
+
+def codes_of(labels: np.ndarray) -> np.ndarray:
+    """Return the position of each label among the clusters, and -1 for no cluster."""
+    values, codes = np.unique(labels, return_inverse=True)
+    clusters = np.array([not is_none(value) for value in values.tolist()])
+    return np.where(clusters, np.cumsum(clusters) - 1, -1)[codes]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skdcec.inspection.style import COLORS, MUTED, import_pyplot
+from skdcec.inspection.style import CURVES, MUTED, import_pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +99,7 @@ class NClustersSearchDisplay:
             numbers,
             results["screened_silhouette"],
             yerr=2 * results["screened_standard_error"],
-            color=COLORS[1],
+            color=CURVES[0],
             marker="o",
             markersize=4,
             capsize=2,
@@ -120,7 +120,7 @@ class NClustersSearchDisplay:
             results["silhouette"][trained],
             s=np.where(best, 130, 45),
             marker="D",
-            color=COLORS[0],
+            color=CURVES[1],
             zorder=3,
             label="trained",
         )

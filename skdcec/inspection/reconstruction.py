@@ -7,9 +7,10 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
-from skdcec.inspection.estimators import after_loading, sample_rows
-from skdcec.inspection.images import images_of, range_of
-from skdcec.inspection.style import GAP, MUTED, draw_tile, import_pyplot, remove_frame
+from skdcec._analysis.images import images_of
+from skdcec._analysis.silhouette import sample_rows
+from skdcec.inspection.loading import after_loading
+from skdcec.inspection.style import GAP, MUTED, draw_tile, drawn_range, import_pyplot, remove_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +83,7 @@ class ReconstructionDisplay:
             If matplotlib is not installed.
         """
         plt = import_pyplot("ReconstructionDisplay.plot")
-        low, high = range_of(self.images) if value_range is None else value_range
+        low, high = drawn_range(self.images, value_range)
         difference = (self.images.astype(float) - self.reconstructions) / (high - low)
         self.errors_ = np.square(difference).mean(axis=(1, 2, 3))
         n_images = len(self.images)
@@ -167,6 +168,6 @@ class ReconstructionDisplay:
                 "or was trained with reconstruction_weight=0. Its encoder_ may still have one."
             )
         decoded = estimator.inverse_transform(estimator.transform(chosen))
-        images = images_of(estimator, chosen, None, image_shape)
-        display = cls(images, images_of(estimator, decoded, None, image_shape))
+        images = images_of(estimator, chosen, image_shape=image_shape)
+        display = cls(images, images_of(estimator, decoded, image_shape=image_shape))
         return display.plot(ax, **plot_options)

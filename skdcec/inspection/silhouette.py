@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.metrics import silhouette_samples
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_consistent_length
 
-from skdcec.inspection.estimators import after_loading, points_of, sample_rows, unwrap
-from skdcec.inspection.labels import as_labels, is_none, sizes_of
-from skdcec.inspection.style import MUTED, Names, import_pyplot, short_name, styles_of
+from skdcec._analysis.silhouette import distance_matrix, sample_rows, silhouettes
+from skdcec._analysis.spaces import best_of, space_of
+from skdcec.inspection.labels import as_labels, codes_of, sizes_of
+from skdcec.inspection.loading import after_loading
+from skdcec.inspection.style import MUTED, Names, colors_of, import_pyplot, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -135,18 +136,18 @@ class SilhouetteDisplay:
         Parameters
         ----------
         estimator : fitted clusterer or Pipeline
-            What clusters `X`.
+            What clusters `X`; samples that it puts into no cluster (-1) are left out.
         X : array-like of shape (n_samples, ...)
             What the estimator takes.
         space : {"auto", "pretrained", "input", "embedding"}, default="auto"
             Where distances are taken: in the embedding of the clusterer's pretrained encoder,
-            in the input of the (last) estimator, or in its own ``transform``, in which a
-            clusterer has made its clusters compact. "auto" is "pretrained" where there is such
+            in the input of the (last) estimator, or in its own ``transform``, in which
+            training has made the clusters compact. "auto" is "pretrained" where there is such
             an encoder, else "input".
         metric : str, default=None
-            A metric of `sklearn.metrics.silhouette_samples`. None is the encoder's own.
+            A metric of `sklearn.metrics.pairwise_distances`. None is the encoder's own.
         sample_size : int, default=3000
-            Samples used. None takes all; the cost grows with the square.
+            Samples used. None takes all; time and memory grow with the square.
         cluster_names : mapping of cluster to str, default=None
             Names in place of the numbers.
         random_state : int, RandomState instance or None, default=0
@@ -166,14 +167,13 @@ class SilhouetteDisplay:
             If a parameter is unknown, or there are fewer than two clusters.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        estimator = unwrap(estimator)
+        estimator = best_of(estimator)
         X = _safe_indexing(X, sample_rows(_num_samples(X), sample_size, random_state))
         estimator, X = after_loading(estimator, X)
-        points = points_of(estimator, X, space)
-        labels = as_labels(estimator.predict(X))
-        values = _silhouettes(points.rows, labels, metric or points.metric)
-        space_name = points.name
-        return cls(values, labels, cluster_names=cluster_names, space=space_name).plot(ax)
+        judged = space_of(estimator, X, space)
+        points, labels = _clustered(judged.points, as_labels(estimator.predict(X)))
+        values = _values(points, labels, metric or judged.metric)
+        return cls(values, labels, cluster_names=cluster_names, space=judged.name).plot(ax)
 
     @classmethod
     def from_predictions(
@@ -196,9 +196,9 @@ class SilhouetteDisplay:
         labels : array-like of shape (n_samples,)
             Clusters; -1, for none, is left out.
         metric : str, default="euclidean"
-            A metric of `sklearn.metrics.silhouette_samples`.
+            A metric of `sklearn.metrics.pairwise_distances`.
         sample_size : int, default=3000
-            Samples used. None takes all; the cost grows with the square.
+            Samples used. None takes all; time and memory grow with the square.
         cluster_names : mapping of cluster to str, default=None
             Names in place of the numbers.
         random_state : int, RandomState instance or None, default=0
@@ -218,18 +218,14 @@ class SilhouetteDisplay:
             If the two differ in length, or there are fewer than two clusters.
         """
         import_pyplot(f"{cls.__name__}.from_predictions")
-        rows = np.asarray(embedding)
-        labels = as_labels(labels)
-        check_consistent_length(rows, labels)
-        inside = np.array([not is_none(label) for label in labels.tolist()], dtype=bool)
-        rows, labels = rows[inside], labels[inside]
+        points, labels = _clustered(np.asarray(embedding), as_labels(labels))
         chosen = sample_rows(len(labels), sample_size, random_state)
-        values = _silhouettes(rows[chosen], labels[chosen], metric)
+        values = _values(points[chosen], labels[chosen], metric)
         return cls(values, labels[chosen], cluster_names=cluster_names).plot(ax)
 
     def _draw_bands(self, sizes: Mapping[Any, int]) -> tuple[list[float], float]:
         """Draw each cluster in a slot of its own; return the middles and the end of all."""
-        ax, styles = self.ax_, styles_of(self.labels)
+        ax, colors = self.ax_, colors_of(self.labels)
         # A cluster of few samples keeps the room that its name needs.
         lines = ax.get_window_extent().height / ax.figure.dpi / 0.16
         room = len(self.values) / max(lines, 1.0)
@@ -242,7 +238,7 @@ class SilhouetteDisplay:
             # Steps, so that a single sample has a width, too.
             edges = np.repeat(top + (slot - n) / 2 + np.arange(n + 1), 2)[1:-1]
             self.bands_[cluster] = ax.fill_betweenx(
-                edges, 0, np.repeat(values, 2), color=styles[cluster][0], linewidth=0
+                edges, 0, np.repeat(values, 2), color=colors[cluster], linewidth=0
             )
             self.means_[cluster] = float(values.mean())
             middles.append(top + slot / 2)
@@ -256,11 +252,19 @@ class SilhouetteDisplay:
         return middles, top
 
 
-def _silhouettes(rows: Any, labels: np.ndarray, metric: str) -> np.ndarray:
-    n_labels = len(np.unique(labels))
-    if not 1 < n_labels < len(labels):
+def _clustered(points: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leave out the points that are in no cluster."""
+    check_consistent_length(points, labels)
+    inside = codes_of(labels) >= 0
+    return points[inside], labels[inside]
+
+
+def _values(points: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:
+    """Return the silhouettes of points, or say why there are none."""
+    n_clusters = len(np.unique(labels))
+    if not 1 < n_clusters < len(labels):
         raise ValueError(
-            f"{len(labels)} samples in {n_labels} clusters have no silhouettes: at least two "
+            f"{len(labels)} samples in {n_clusters} clusters have no silhouettes: at least two "
             "clusters are needed, and fewer than samples."
         )
-    return silhouette_samples(rows, labels, metric=metric)
+    return silhouettes(distance_matrix(points, metric), [labels])[0]

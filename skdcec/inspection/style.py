@@ -1,4 +1,4 @@
-"""The look that the displays share: matplotlib, tiles, frames, names, colours and markers."""
+"""The look that the displays share: matplotlib, tiles, frames, names and colours."""
 
 from collections.abc import Mapping
 from textwrap import shorten, wrap
@@ -6,17 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from skdcec.inspection.images import to_pixels
+from skdcec._analysis.images import to_pixels, value_range
+from skdcec._analysis.palette import MAX_CLUSTERS, NO_CLUSTER, cluster_color
 from skdcec.inspection.labels import is_none
 
-# Paul Tol's "muted" scheme: calm, and told apart by colour-blind readers. Beyond nine clusters the
-# colours come again with another marker, since nobody tells thirty colours apart.
-COLORS = (
-    *("#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE"),
-    *("#882255", "#44AA99", "#999933", "#AA4499"),
-)
-_MARKERS = ("o", "s", "^", "D")
-NO_CLUSTER = "#BBBBBB"
+# Of curves, which are no clusters: four of Paul Tol's "muted" scheme.
+CURVES = ("#332288", "#CC6677", "#117733", "#882255")
+PALE = "#BBBBBB"
 MUTED = "#777777"
 GAP = 0.05
 
@@ -24,7 +20,13 @@ Names = Mapping[Any, Any] | None
 
 
 def import_pyplot(caller: str) -> Any:
-    """Import matplotlib, which only those need who draw."""
+    """Return pyplot, which only drawing needs, or say how to install it.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed; it names the `caller`.
+    """
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -51,28 +53,39 @@ def draw_tile(
     )
 
 
+def drawn_range(images: np.ndarray, given: tuple[float, float] | None) -> tuple[float, float]:
+    """Return the values to draw as black and as white, as the user or the images say."""
+    if given is None:
+        return value_range(images)
+    low, high = given
+    if not low < high:
+        raise ValueError(f"value_range={given!r} must be (low, high) with low < high.")
+    return low, high
+
+
 def remove_frame(ax: Any) -> None:
-    """Leave nothing of the axes but the names beside them."""
+    """Hide the lines and ticks around `ax`; the names beside it stay."""
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
 
 
 def percent(value: float, position: int | None = None) -> str:
-    """Return a share as text, in the form that tick formatters have."""
+    """Return a share as text; matplotlib calls it with the `position` of a tick, too."""
     return f"{100 * value:.3g} %"
 
 
-def styles_of(labels: np.ndarray) -> dict[Any, tuple[str, str]]:
-    """Return colour and marker of each label; numbers keep theirs in every display."""
-    styles = {}
-    for position, label in enumerate(np.unique(labels).tolist()):
-        if is_none(label):
-            styles[label] = (NO_CLUSTER, "o")
-            continue
-        number = label if isinstance(label, int) else position
-        marker = _MARKERS[number // len(COLORS) % len(_MARKERS)]
-        styles[label] = (COLORS[number % len(COLORS)], marker)
-    return styles
+def colors_of(labels: np.ndarray) -> dict[Any, str]:
+    """Return the colour of each label: that of its number, else of its position.
+
+    Clusters have the same colour in every display, and on the page of `skdcec.report`.
+    """
+    values = np.unique(labels).tolist()
+    # Labels may be any numbers, such as dates.
+    numbered = all(isinstance(value, int) and value < MAX_CLUSTERS for value in values)
+    return {
+        value: NO_CLUSTER if is_none(value) else cluster_color(value if numbered else position)
+        for position, value in enumerate(values)
+    }
 
 
 def _label_name(label: Any, names: Names) -> str:
