@@ -39,11 +39,12 @@ def map_projection(
     ValueError
         If the embedding has values that are not finite.
     """
-    embedding = check_array(embedding, dtype=np.float32, input_name="embedding")
+    embedding = check_array(embedding, dtype=[np.float64, np.float32], input_name="embedding")
     largest = float(np.abs(embedding).max())
     if largest > 0 and not 1e-9 < largest < 1e9:
         # Squares in single precision must neither overflow nor vanish.
         embedding = embedding / largest
+    embedding = embedding.astype(np.float32, copy=False)
     n = len(embedding)
     rng = check_random_state(random_state)
     chosen = np.sort(rng.permutation(n)[:_LANDMARKS])
