@@ -101,8 +101,8 @@ def exemplars(
     distance : ndarray of shape (n_samples,)
         Of each image to the center of its cluster.
     margin : ndarray of shape (n_samples,), default=None
-        As `membership` returns it; needed for borderline images. An image whose margin is NaN is
-        in no cluster, and borderline to none.
+        As `membership` returns it; needed for borderline images. Images whose margin is NaN, since
+        they are in no cluster, are not borderline.
 
     Returns
     -------

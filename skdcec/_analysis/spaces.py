@@ -12,7 +12,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.pipeline import Pipeline
 
 SPACES = ("auto", "pretrained", "input", "embedding")
-# Values of points that are compared at a time.
+# How many values of points are compared with a mean at a time.
 _BLOCK = 2**22
 _NAMES = {"pretrained": "pretrained embedding", "input": "input", "embedding": "embedding"}
 
@@ -50,10 +50,9 @@ def space_of(estimator: Any, X: Any, space: str = "auto") -> Space:
         What the estimator takes.
     space : {"auto", "pretrained", "input", "embedding"}
         The embedding of the clusterer's pretrained encoder, which is the same for every number
-        of clusters; the input of the (last) estimator; or its own ``transform``, in which a
-        clusterer has drawn images together. "auto" is
-        "pretrained" where there is such an encoder, else "input" for what predicts clusters and
-        "embedding" for what does not.
+        of clusters; the input of the (last) estimator; or its own ``transform``, in which
+        training has made the clusters compact. "auto" is "pretrained" where there is such an
+        encoder, else "input" for what predicts clusters and "embedding" for what does not.
 
     Returns
     -------

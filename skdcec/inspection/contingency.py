@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ContingencyDisplay:
-    """How clusters and classes fall together, as a table.
+    """How many images of each class are in each cluster, as a table.
 
     Classes are rows, so that long names can be read, and clusters are columns, the largest
     first. It is recommended to use `from_estimator` or `from_predictions`. All parameters are
@@ -34,7 +34,7 @@ class ContingencyDisplay:
     nmi : float, default=None
         The normalized mutual information of classes and clusters.
     chance : float, default=None
-        What it would be if the images had been given clusters of these sizes by chance.
+        Its mean over random permutations of the clusters.
     cluster_names : mapping of cluster to str, default=None
         Names in place of the numbers.
 
@@ -242,7 +242,8 @@ class ContingencyDisplay:
             Clusters; -1, for none, is left out.
         classes : sequence, default=None
             The rows and their order, for classes that have one, such as periods; other classes
-            are left out. None: all, those that one cluster stands out for together.
+            are left out. None: all, one after the other those of which the same cluster has
+            more than by chance.
         max_classes : int, default=30
             Rows at most; the rarest classes are counted together as "n others".
         cluster_names : mapping of cluster to str, default=None
@@ -353,7 +354,7 @@ def _known_classes(
 
 
 def _arrange(counts: np.ndarray, rows: list, max_classes: int) -> tuple[np.ndarray, list]:
-    """Put classes together that one cluster stands out for, and count the rarest as one."""
+    """Order classes by the cluster they are over-represented in most; add up the rarest."""
     if max_classes < 1:
         raise ValueError(f"max_classes={max_classes!r} must be at least 1.")
     by_size = np.argsort(-counts.sum(axis=1), kind="stable")

@@ -24,10 +24,10 @@ class LossCurveDisplay:
     Parameters
     ----------
     history : mapping of str to sequence of float
-        One value per epoch, such as ``history_`` of an estimator. What ends in "loss",
-        "label_change" and "lr" are drawn.
+        One value per epoch, such as ``history_`` of an estimator. The keys that are drawn are
+        "label_change", "lr" and those that end in "loss".
     pretraining : mapping of str to sequence of float, default=None
-        The same of the encoder, before.
+        The same of the encoder's pretraining.
 
     Attributes
     ----------

@@ -4,16 +4,13 @@ import math
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import normalize
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_consistent_length
 
 from skdcec._analysis.images import as_images, images_of, to_pixels
-from skdcec._analysis.projection import map_projection
 from skdcec._analysis.spaces import Space, space_of
 from skdcec.inspection.labels import as_labels, is_none, sizes_of
+from skdcec.inspection.layouts import check_method, project
 from skdcec.inspection.loading import after_loading
 from skdcec.inspection.style import MUTED, Names, colors_of, drawn_range, import_pyplot, short_name
 
@@ -222,7 +219,7 @@ class EmbeddingDisplay:
             If a parameter is unknown or the arguments differ in length.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
-        _check_method(method)
+        check_method(method)
         estimator, X = after_loading(estimator, X)
         shown = None
         if images is not None or plot_options.get("thumbnails"):
@@ -295,7 +292,7 @@ class EmbeddingDisplay:
             If a parameter is unknown or the arguments differ in length.
         """
         import_pyplot(f"{cls.__name__}.from_predictions")
-        _check_method(method)
+        check_method(method)
         if metric not in ("euclidean", "cosine"):
             raise ValueError(f"metric={metric!r} must be 'euclidean' or 'cosine'.")
         shown = None if images is None else as_images(images, image_shape, data_format)
@@ -319,7 +316,7 @@ class EmbeddingDisplay:
         rows = check_array(mapped.points, dtype=np.float32, input_name="embedding")
         labels = as_labels(labels)
         check_consistent_length(rows, labels, images)
-        coordinates, axis_names = _project(mapped._replace(points=rows), method, random_state)
+        coordinates, axis_names = project(mapped._replace(points=rows), method, random_state)
         display = cls(
             coordinates,
             labels,
@@ -413,65 +410,6 @@ class EmbeddingDisplay:
         return texts
 
 
-def _check_method(method: Any) -> None:
-    """Fail before anything is embedded if the method is not to be had."""
-    if method == "umap":
-        _umap()
-    elif method not in ("tsne", "pca") and not hasattr(method, "fit_transform"):
-        raise ValueError(
-            f"method={method!r} must be 'tsne', 'pca', 'umap' or an object with fit_transform."
-        )
-
-
-def _umap() -> Any:
-    try:
-        from umap import UMAP
-    except ImportError as error:
-        raise ImportError(
-            "method='umap' needs umap-learn, which is not installed: pip install umap-learn, or "
-            "use method='tsne'."
-        ) from error
-    return UMAP
-
-
-def _project(mapped: Space, method: Any, random_state: Any) -> tuple[np.ndarray, tuple[str, str]]:
-    """Return coordinates in two dimensions, and what to write at the axes."""
-    rows = normalize(mapped.points) if mapped.metric == "cosine" else mapped.points
-    if isinstance(method, str) and method == "pca":
-        return _principal_plane(rows, random_state)
-    if isinstance(method, str) and method == "tsne":
-        coordinates = map_projection(rows, random_state=random_state)
-        name = "t-SNE"
-    elif isinstance(method, str):
-        seed = check_random_state(random_state).randint(2**31 - 1)
-        # With a seed there is one thread whatever is asked for, and a warning about it.
-        layout = _umap()(n_components=2, metric=mapped.metric, random_state=seed, n_jobs=1)
-        coordinates = layout.fit_transform(rows)
-        name = "UMAP"
-    else:
-        coordinates, name = np.asarray(method.fit_transform(rows)), type(method).__name__
-        if coordinates.shape != (len(rows), 2):
-            raise ValueError(
-                f"method={method!r} made coordinates of shape {coordinates.shape}; "
-                f"{(len(rows), 2)} is needed."
-            )
-    if not np.isfinite(coordinates).all():
-        raise ValueError(f"method={method!r} made coordinates that are not finite.")
-    # Directions and units of such maps mean nothing: one text says all there is to say.
-    return coordinates, (f"{name} of the {mapped.name}", "")
-
-
-def _principal_plane(rows: np.ndarray, seed: Any) -> tuple[np.ndarray, tuple[str, str]]:
-    coordinates, shares = np.zeros((len(rows), 2)), np.zeros(2)
-    kept = min(2, len(rows) - 1, rows.shape[1])
-    if kept and np.ptp(rows, axis=0).any():
-        model = PCA(kept, random_state=seed)
-        coordinates[:, :kept] = model.fit_transform(rows)
-        shares[:kept] = model.explained_variance_ratio_
-    first, second = (f"PCA {i} ({100 * share:.0f} %)" for i, share in enumerate(shares, 1))
-    return coordinates, (first, second)
-
-
 def _thin(coordinates: np.ndarray, n_cells: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Choose the point nearest the middle of each cell of a grid over the map.
 
@@ -491,7 +429,7 @@ def _thin(coordinates: np.ndarray, n_cells: int) -> tuple[np.ndarray, np.ndarray
     place = np.minimum((coordinates - corner) // cell, shape - 1)
     middles = corner + (place + 0.5) * cell
     distance = np.square(coordinates - middles).sum(axis=1)
-    # The first of each cell after sorting by distance is the nearest.
+    # After sorting by distance, the first point of each cell is the nearest.
     order = np.argsort(distance, kind="stable")
     _, first = np.unique(place[order], axis=0, return_index=True)
     indices = order[first]
@@ -508,5 +446,5 @@ def _densest_first(points: np.ndarray, n_most: int = 60) -> np.ndarray:
     search = NearestNeighbors(n_neighbors=n_neighbors).fit(points[sample])
     crowding = search.kneighbors()[0][:, -1]
     order = sample[np.argsort(crowding, kind="stable")]
-    # Beyond the first, some all over the cluster will do.
+    # Where the densest spots are taken, others spread over the cluster will do.
     return order[np.unique(np.linspace(0, len(order) // 2, n_most).astype(int))]

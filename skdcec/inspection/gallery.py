@@ -305,12 +305,12 @@ class ClusterGalleryDisplay:
         if "borderline" in counts and self.margins is None:
             raise ValueError(
                 f"n_borderline={counts['borderline']} needs the distances to all centers, of "
-                "shape (n_samples, n_clusters); only those to the own ones are known."
+                "shape (n_samples, n_clusters); only those to their own centers are known."
             )
 
 
 def _membership_by(estimator: Any, X: Any, labels: np.ndarray) -> Membership:
-    """Ask a clusterer how images belong to their clusters."""
+    """Return how images belong to their clusters, as a fitted clusterer says."""
     try:
         distances = center_distances(estimator, X)
     except TypeError as error:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class NClustersSearchDisplay:
     """What a search over the number of clusters found, k by k.
 
-    The silhouettes of k-means labels in the shared space, with two standard errors of their
-    differences to the best one; those of the trained labels; and what points without clusters
-    reach. The plausible numbers of clusters are shaded.
+    Drawn are the silhouettes of k-means labels in the shared space, with two standard errors of
+    their difference from the best one; those of the trained models' labels; and those that
+    points without clusters reach. The plausible numbers of clusters are shaded.
 
     It is recommended to use `from_estimator`. All parameters are stored as attributes.
 
@@ -29,7 +29,7 @@ class NClustersSearchDisplay:
     best_n_clusters : int, default=None
         The number of clusters to be marked.
     verdict : str, default=None
-        What stands above the picture.
+        The title of the picture.
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ class SilhouetteDisplay:
     means_ : dict of float
         The mean of each cluster.
     bands_ : dict of matplotlib PolyCollection
-        What is drawn of each cluster.
+        The band of each cluster.
     mean_line_ : matplotlib Line2D
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
