@@ -152,6 +152,38 @@ def test_draws_into_a_part_of_a_figure(model, images):
     assert display.figure_ is parts[0]
 
 
+@pytest.mark.parametrize("kind", ["convolutional", "dense"])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_every_display_takes_images_as_the_clusterer_does(kind, data_format, images):
+    colour = np.stack([images, images[::-1], 0 * images], axis=-1).repeat(2, axis=2)
+    X = colour.transpose(0, 3, 1, 2) if data_format == "channels_first" else colour
+    encoder = {
+        "convolutional": ConvAutoencoder(3, filters=(2,), max_epochs=1),
+        "dense": DenseAutoencoder(3, hidden_layer_sizes=(8,), max_epochs=1),
+    }[kind]
+    options = {"max_epochs": 1, "lr": 1e-4, "n_init": 1, "random_state": 0}
+    model = DeepConvEmbeddingClustering(2, encoder=encoder, data_format=data_format, **options)
+    labels = model.fit_predict(X)
+    gallery = ClusterGalleryDisplay.from_estimator(model, X, n_borderline=2, n_odd=1)
+    assert_array_equal(gallery.images, colour)
+    assert_array_equal(gallery.labels, labels)
+    rows = colour if kind == "convolutional" else flat(colour)
+    pretrained = model.encoder_.transform(rows)
+    mapped = EmbeddingDisplay.from_estimator(model, X, method="pca", thumbnails=3)
+    assert_allclose(mapped.coordinates, PCA(2).fit_transform(pretrained), atol=1e-4)
+    assert_array_equal(mapped.images, colour)
+    judged = SilhouetteDisplay.from_estimator(model, X)
+    assert_allclose(judged.values, silhouette_samples(pretrained, labels), atol=1e-5)
+    ContingencyDisplay.from_estimator(model, X, load_digits().target[:90])
+    LossCurveDisplay.from_estimator(model)
+    decoded = ReconstructionDisplay.from_estimator(model, X, indices=[3, 1])
+    assert_array_equal(decoded.images, colour[[3, 1]])
+    wanted = model.inverse_transform(model.transform(X[[3, 1]]))
+    if data_format == "channels_first":
+        wanted = wanted.transpose(0, 2, 3, 1)
+    assert_array_equal(decoded.reconstructions, wanted)
+
+
 # --- a search over the number of clusters ---
 
 
@@ -254,6 +286,30 @@ def test_gallery_shows_borderline_and_odd_images_and_none_twice():
         assert len(rows) == len(set(rows.tolist()))
 
 
+def test_gallery_takes_margins_for_borderline_images():
+    margins = np.array([0.9, 0.1, 0.2, 0.9, 0.3, 0.9, np.nan, 0.9, 0.9])
+    display = ClusterGalleryDisplay(TILES, LABELS, OWN, margins=margins)
+    display.plot(n_typical=0, n_borderline=2)
+    chosen = {cluster: kinds["borderline"].tolist() for cluster, kinds in display.indices_.items()}
+    assert chosen == {1: [2, 0], 0: [1, 4], -1: []}
+
+
+def test_gallery_finds_margins_by_distances():
+    display = ClusterGalleryDisplay.from_predictions(TILES, LABELS, DISTANCES)
+    own, following = 1 / (1 + OWN**2), 1 / (1 + NEXT**2)
+    wanted = np.where(LABELS < 0, np.nan, (own - following) / (own + following))
+    assert_allclose(display.margins, wanted)
+    assert ClusterGalleryDisplay.from_predictions(TILES, LABELS, OWN).margins is None
+
+
+def test_gallery_of_k_means_finds_margins_by_distances(images):
+    k_means = KMeans(3, n_init=1, random_state=0).fit(flat(images))
+    display = ClusterGalleryDisplay.from_estimator(k_means, flat(images), n_borderline=1)
+    similarity = 1 / (1 + k_means.transform(flat(images)) ** 2)
+    second, first = np.sort(similarity / similarity.sum(axis=1, keepdims=True), axis=1).T[-2:]
+    assert_allclose(display.margins, first - second)
+
+
 def test_gallery_without_distances_compares_with_mean_images():
     display = ClusterGalleryDisplay.from_predictions(TILES, LABELS, n_borderline=1)
     for cluster in (0, 1):
@@ -261,10 +317,14 @@ def test_gallery_without_distances_compares_with_mean_images():
         rows = flat(TILES[members]).astype(float)
         lengths = np.linalg.norm(rows - rows.mean(axis=0), axis=1)
         assert_allclose(display.distances[members], lengths, rtol=1e-5)
+    # An image of no cluster is compared with the nearest mean.
+    means = [flat(TILES[cluster == LABELS]).mean(axis=0) for cluster in (0, 1)]
+    nearest = np.linalg.norm(flat(TILES)[6] - means, axis=1).min()
+    assert display.distances[6] == pytest.approx(nearest)
     # Names will do for clusters, too.
     named = np.array(["none", "dark", "light"])[LABELS + 1]
     again = ClusterGalleryDisplay.from_predictions(TILES, named, n_borderline=1)
-    assert_array_equal(again.distances, display.distances)
+    assert_array_equal(again.distances[LABELS >= 0], display.distances[LABELS >= 0])
     assert list(again.indices_) == ["light", "dark", "none"]
 
 
@@ -309,6 +369,14 @@ def test_value_range_of_the_user_is_taken():
     display = ClusterGalleryDisplay.from_predictions(pictures, [0, 0], [0, 1], value_range=(2, 4))
     drawn = [tile.get_array()[0, :, 0].tolist() for tile in display.tiles_[0]["typical"]]
     assert drawn == [[0, 0], [255, 255]]
+
+
+@pytest.mark.parametrize("value_range", [(4, 2), (3, 3), (0, float("nan"))])
+def test_a_range_without_extent_is_refused(value_range, model, images):
+    with pytest.raises(ValueError, match="value_range=.* must be .low, high. with low < high"):
+        ClusterGalleryDisplay.from_predictions(TILES, LABELS, OWN, value_range=value_range)
+    with pytest.raises(ValueError, match="value_range="):
+        ReconstructionDisplay.from_estimator(model, images, value_range=value_range)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
@@ -370,7 +438,8 @@ def test_gallery_of_a_clusterer_goes_by_its_own_centers(model, images):
     assert_array_equal(display.labels, model.predict(images))
     assert_array_equal(display.labels, distances.argmin(axis=1))
     assert_allclose(display.distances, distances.min(axis=1), atol=1e-6)
-    assert_allclose(display.next_distances, np.sort(distances, axis=1)[:, 1], atol=1e-6)
+    following, own = np.sort(model.predict_proba(images), axis=1).T[-2:]
+    assert_allclose(display.margins, own - following, atol=1e-6)
     assert list(display.tiles_) == sorted(
         np.unique(display.labels), key=lambda c: -(display.labels == c).sum()
     )
@@ -566,6 +635,42 @@ def test_map_of_one_component_or_one_point():
     assert_array_equal(display.coordinates, 0)
 
 
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_map_of_images_that_do_not_differ(method):
+    rows = np.tile([1.0, 2.0, 3.0], (40, 1))
+    display = EmbeddingDisplay.from_predictions(rows, [0, 1] * 20, method=method)
+    assert len(np.unique(display.coordinates)) == 1
+    display.figure_.draw_without_rendering()
+
+
+def test_map_of_what_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="embedding contains NaN"):
+        EmbeddingDisplay.from_predictions([[np.nan, 1.0]] * 9, [0] * 9)
+    method = FunctionTransformer(lambda X: np.full((len(X), 2), np.inf))
+    with pytest.raises(ValueError, match="coordinates that are not finite"):
+        EmbeddingDisplay.from_predictions(np.eye(4), [0] * 4, method=method)
+
+
+# Of clusters on the page of skdcec.report.
+COLORS = {0: "#4477aa", 1: "#ee6677", 2: "#228833", -1: "#8f8b83"}
+
+
+def test_clusters_have_the_colours_of_the_page():
+    display = EmbeddingDisplay(np.eye(4, 2), np.array([2, -1, 0, 1])).plot()
+    for label, points in display.points_.items():
+        assert mpl.colors.to_hex(points.get_facecolor()[0]) == COLORS[label]
+
+
+@pytest.mark.parametrize(
+    "labels", [["sea", "portrait", "still life"], [18901231, 18900101, 18910101]]
+)
+def test_names_and_dates_have_colours_by_their_position(labels):
+    display = EmbeddingDisplay(np.eye(3, 2), np.array(labels)).plot()
+    for position, label in enumerate(sorted(labels)):
+        color = display.points_[label].get_facecolor()[0]
+        assert mpl.colors.to_hex(color) == COLORS[position]
+
+
 def test_numbers_keep_their_colours():
     positions = np.random.default_rng(0).normal(size=(30, 2))
     labels = np.arange(30) % 5
@@ -581,10 +686,7 @@ def test_numbers_keep_their_colours():
 def test_thirty_clusters_can_be_told_apart():
     display = EmbeddingDisplay(np.random.default_rng(0).normal(size=(90, 2)), np.arange(90) % 30)
     display.plot()
-    looks = {
-        (points.get_facecolor().tobytes(), points.get_paths()[0].vertices.tobytes())
-        for points in display.points_.values()
-    }
+    looks = {points.get_facecolor().tobytes() for points in display.points_.values()}
     assert len(looks) == 30
     display.figure_.draw_without_rendering()
     assert [text.get_text() for text in display.texts_.values()] == [str(i) for i in range(30)]
@@ -904,6 +1006,17 @@ def test_silhouettes_of_given_labels():
         SilhouetteDisplay.from_predictions(rows, np.where(labels == 0, 0, -1))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         SilhouetteDisplay.from_predictions(rows, labels[:4])
+
+
+def test_silhouettes_leave_out_what_an_estimator_puts_into_no_cluster(images):
+    class Outliers(KMeans):
+        def predict(self, X):
+            return np.where(np.arange(len(X)) < 5, -1, super().predict(X))
+
+    k_means = Outliers(3, n_init=1, random_state=0).fit(flat(images))
+    display = SilhouetteDisplay.from_estimator(k_means, flat(images))
+    wanted = silhouette_samples(flat(images)[5:], k_means.labels_[5:])
+    assert_allclose(display.values, wanted)
 
 
 def test_names_beside_many_silhouettes_can_be_read():

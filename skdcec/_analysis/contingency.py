@@ -1,4 +1,4 @@
-"""Do clusters and something known about the images agree, beyond chance?"""
+"""Do clusters agree with what is known about the images, beyond chance?"""
 
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ class Agreement(NamedTuple):
     nmi : float
         Normalized mutual information, the same number as the V-measure.
     chance : float
-        Its mean when the clusters are shuffled: many values raise it by chance alone.
+        Its mean over permutations of the clusters: the more values, the higher by chance alone.
     homogeneity : float
         1 where each cluster holds one class only.
     completeness : float
@@ -72,7 +72,16 @@ def cross_table(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -
 
 
 def expected_counts(counts: np.ndarray) -> np.ndarray:
-    """Return what the totals of rows and columns alone would give."""
+    """Return the counts that independent rows and columns with the same totals would have.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_rows, n_columns)
+
+    Returns
+    -------
+    expected : ndarray of shape (n_rows, n_columns), dtype float64
+    """
     rows, columns = counts.sum(axis=1, keepdims=True), counts.sum(axis=0, keepdims=True)
     return rows * columns / max(counts.sum(), 1)
 
@@ -87,7 +96,8 @@ def adjusted_residuals(counts: np.ndarray) -> np.ndarray:
     Returns
     -------
     residuals : ndarray of shape (n_rows, n_columns)
-        Standard normal if rows and columns are independent; 0 where nothing can vary.
+        About standard normal if rows and columns are independent; 0 where the totals leave no
+        choice.
 
     References
     ----------

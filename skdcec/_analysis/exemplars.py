@@ -1,4 +1,4 @@
-"""Which images show what a cluster is: its typical, its borderline and its odd ones."""
+"""Which images show what a cluster is: its typical, borderline and odd ones."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 KINDS = ("typical", "borderline", "odd")
-# In this order they are chosen, each from what the ones before left over.
+# The order of choice: each kind takes from what the kinds before it left over.
 _PRECEDENCE = ("typical", "odd", "borderline")
 
 
@@ -21,7 +21,8 @@ class Membership(NamedTuple):
     second : ndarray of shape (n_samples,), dtype int64
         The most probable other cluster, -1 if there is none.
     margin : ndarray of shape (n_samples,)
-        Difference between the two probabilities.
+        Probability of the own cluster minus that of `second`; negative where the other is the
+        more probable one, NaN for images in none.
     distance : ndarray of shape (n_samples,)
         To the image's own center; of images in no cluster, to the nearest one.
     """
@@ -38,12 +39,12 @@ def membership(
     probabilities: np.ndarray | None = None,
     distances: np.ndarray | None = None,
 ) -> Membership:
-    """Say how each image belongs to its cluster.
+    """Measure how each image belongs to its cluster.
 
     Parameters
     ----------
     labels : ndarray of shape (n_samples,), dtype int64
-        Clusters from 0; -1 for none.
+        Clusters from 0; negative for none.
     probabilities : ndarray of shape (n_samples, n_clusters), default=None
         Soft assignment. None: Student's t with one degree of freedom over `distances`.
     distances : ndarray of shape (n_samples, n_clusters), default=None
@@ -61,22 +62,21 @@ def membership(
     """
     if probabilities is None:
         if distances is None:
-            raise ValueError(
-                "probabilities and distances are both None; pass at least one of them."
-            )
+            raise ValueError("probabilities and distances are both None; pass one of them.")
         similarity = 1 / (1 + np.square(distances))
         probabilities = similarity / similarity.sum(axis=1, keepdims=True)
     if distances is None:
         distances = -np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     rows, inside = np.arange(len(labels)), labels >= 0
-    confidence = np.where(inside, probabilities[rows, labels], np.nan)
+    own = np.where(inside, labels, 0)
+    confidence = np.where(inside, probabilities[rows, own], np.nan)
     others = probabilities.astype(np.float64)
     others[rows[inside], labels[inside]] = -1.0
     second = others.argmax(axis=1)
     margin = confidence - others[rows, second]
     if probabilities.shape[1] == 1:
         second, margin = np.where(inside, -1, 0), confidence
-    distance = np.where(inside, distances[rows, labels], distances.min(axis=1))
+    distance = np.where(inside, distances[rows, own], distances.min(axis=1))
     return Membership(confidence, second, margin, distance)
 
 
@@ -95,32 +95,43 @@ def exemplars(
         Cluster of each image.
     counts : mapping of str to int
         How many of each kind, at most: "typical", nearest to the center of the cluster;
-        "borderline", with the smallest margin to another cluster; "odd", farthest from the
-        center. In a small cluster each kind takes at most half of what is left, the last one
-        asked for all of it.
+        "odd", farthest from it; "borderline", with the smallest margin to another cluster. They
+        are chosen in this order. So that small clusters have some of each, a kind takes at most
+        half of the images left, and the last kind asked for takes all.
     distance : ndarray of shape (n_samples,)
         Of each image to the center of its cluster.
     margin : ndarray of shape (n_samples,), default=None
-        As of `membership`; needed for borderline images.
+        As `membership` returns it; needed for borderline images. Images whose margin is NaN, since
+        they are in no cluster, are not borderline.
 
     Returns
     -------
     chosen : dict of label to dict of kind to ndarray of int
         Row numbers: typical images from the nearest, borderline ones from the smallest margin,
-        odd ones from the farthest.
+        odd ones from the farthest. The kinds come in the order of `counts`, without those of
+        which none are asked for.
+
+    Raises
+    ------
+    ValueError
+        If borderline images are asked for and `margin` is None.
     """
-    keys = {"typical": distance, "odd": -distance, "borderline": margin}
     wanted = [kind for kind in _PRECEDENCE if counts.get(kind, 0) > 0]
+    if margin is None:
+        if "borderline" in wanted:
+            raise ValueError(f"margin=None, but {counts['borderline']} borderline images are due.")
+        margin = np.full(len(labels), np.nan)
+    keys = {"typical": distance, "odd": -distance, "borderline": margin}
     chosen: dict[Any, dict[str, np.ndarray]] = {}
     for label in np.unique(labels).tolist():
         left = np.flatnonzero(labels == label)
         found = {}
         for kind in wanted:
             key = keys[kind]
-            assert key is not None
             allowed = len(left) if kind == wanted[-1] else math.ceil(len(left) / 2)
-            best = np.argsort(key[left], kind="stable")[: min(counts[kind], allowed)]
-            found[kind] = left[best]
-            left = np.delete(left, best)
+            comparable = left[~np.isnan(key[left])]
+            best = np.argsort(key[comparable], kind="stable")[: min(counts[kind], allowed)]
+            found[kind] = comparable[best]
+            left = left[~np.isin(left, found[kind])]
         chosen[label] = {kind: found[kind] for kind in counts if kind in found}
     return chosen

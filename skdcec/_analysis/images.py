@@ -1,4 +1,4 @@
-"""Which pictures stand for the samples, whatever form the estimator took them in?"""
+"""How do samples look, whatever form the estimator takes them in?"""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def images_of(
     X : array-like
         What the estimator takes.
     images : array-like, default=None
-        What is shown, if not `X`; 4-D in the `data_format` of the estimator.
+        What is shown instead of `X`; 4-D in the `data_format` of the estimator.
     image_shape : tuple, default=None
         Shape of images that come as rows, where the estimator does not know it.
 
@@ -49,7 +49,25 @@ def images_of(
 
 
 def as_images(images: Any, image_shape: tuple[int, ...] | None, data_format: str) -> np.ndarray:
-    """Return images as a (n, height, width, channels) array, uncopied where possible."""
+    """Return images as a (n, height, width, channels) array, uncopied where possible.
+
+    Parameters
+    ----------
+    images : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, n_features)
+    image_shape : tuple or None
+        Shape of images that come as rows; None takes a square number for gray squares.
+    data_format : {"channels_last", "channels_first"}
+        Order of the axes of 4-D images.
+
+    Returns
+    -------
+    images : ndarray of shape (n_samples, height, width, channels)
+
+    Raises
+    ------
+    ValueError
+        If they are not numbers, or not of one of these shapes.
+    """
     array = np.asarray(images)
     if array.dtype.kind not in "biuf":
         raise ValueError(

@@ -6,6 +6,8 @@ import numpy as np
 
 NO_CLUSTER = "#8f8b83"
 
+MAX_CLUSTERS = 10_000
+
 # Paul Tol's bright scheme and six more, told apart with the common kinds of colour blindness.
 _FIRST = (
     *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377"),
@@ -30,12 +32,19 @@ def cluster_color(cluster: int) -> str:
     Returns
     -------
     color : str
+
+    Raises
+    ------
+    ValueError
+        If `cluster` is not below `MAX_CLUSTERS`.
     """
     return NO_CLUSTER if cluster < 0 else cluster_colors(cluster + 1)[cluster]
 
 
 def cluster_colors(n_clusters: int) -> tuple[str, ...]:
-    """Return the colours of clusters 0 to `n_clusters` - 1, at most 10 000."""
+    """Return the colours of clusters 0 to `n_clusters` - 1, at most `MAX_CLUSTERS` of them."""
+    if n_clusters > MAX_CLUSTERS:
+        raise ValueError(f"n_clusters={n_clusters} is more than the {MAX_CLUSTERS} colours.")
     # In steps, so that the cache serves most numbers by a few entries.
     size = len(_FIRST)
     while size < n_clusters:
@@ -45,7 +54,7 @@ def cluster_colors(n_clusters: int) -> tuple[str, ...]:
 
 @cache
 def _colors(size: int) -> tuple[str, ...]:
-    """Add to the first colours those farthest from all chosen before, and from gray."""
+    """Add to the first colours, one by one, the colour farthest from all others and from gray."""
     if size == len(_FIRST):
         return _FIRST
     candidates, labs = _candidates()

@@ -16,31 +16,40 @@ def map_projection(
 ) -> np.ndarray:
     """Lay out an embedding in two dimensions.
 
-    t-SNE from a PCA start; beyond 6 000 images for a random 6 000, and every other image goes
-    to the weighted mean of its three nearest among them. Fewer than 5 images: PCA.
+    t-SNE from a PCA start; beyond 6 000 images only a random 6 000 are laid out, and every other
+    image goes to the weighted mean of its three nearest neighbours among them. Where t-SNE has
+    nothing to work with (fewer than 5 images, or images that do not differ), PCA.
 
     Parameters
     ----------
     embedding : array-like of shape (n, d)
         Unit-length rows if cosine is the metric.
     random_state : int, RandomState instance or None, default=0
+        Determines the layout.
     n_jobs : int, default=None
+        Threads of the search for neighbours.
 
     Returns
     -------
     coordinates : ndarray of shape (n, 2), float64
-        Within [0, 1], the longer side filling it.
+        Within [0, 1], the longer side filling it; all in the middle where images do not differ.
+
+    Raises
+    ------
+    ValueError
+        If the embedding has values that are not finite.
     """
-    embedding = check_array(embedding, dtype=np.float32, input_name="embedding")
+    embedding = check_array(embedding, dtype=[np.float64, np.float32], input_name="embedding")
+    largest = float(np.abs(embedding).max())
+    if largest > 0 and not 1e-9 < largest < 1e9:
+        # Squares in single precision must neither overflow nor vanish.
+        embedding = embedding / largest
+    embedding = embedding.astype(np.float32, copy=False)
     n = len(embedding)
-    if n < 5 or embedding.std() == 0:
-        flat = np.zeros((n, 2))
-        if n > 1 and embedding.std() > 0:
-            kept = min(2, *embedding.shape)
-            flat[:, :kept] = PCA(kept, random_state=0).fit_transform(embedding)
-        return unit_square(flat, n)
     rng = check_random_state(random_state)
     chosen = np.sort(rng.permutation(n)[:_LANDMARKS])
+    if n < 5 or not _differ(embedding[chosen]):
+        return unit_square(_plane(embedding), n)
     tsne = TSNE(
         perplexity=min(30, (len(chosen) - 1) / 3),
         max_iter=500,
@@ -60,8 +69,33 @@ def map_projection(
     return unit_square(coordinates, n)
 
 
+def _differ(embedding: np.ndarray) -> bool:
+    """Whether rows differ by more than rounding; if not, t-SNE ends the process."""
+    return bool(np.ptp(embedding, axis=0).max() > 1e-6 * np.abs(embedding).max())
+
+
+def _plane(embedding: np.ndarray) -> np.ndarray:
+    """Return the first two principal components, as far as there are any."""
+    plane = np.zeros((len(embedding), 2))
+    if _differ(embedding):
+        kept = min(2, *embedding.shape)
+        plane[:, :kept] = PCA(kept, random_state=0).fit_transform(embedding)
+    return plane
+
+
 def unit_square(coordinates: Any, n: int) -> np.ndarray:
     """Return positions on a map within [0, 1], the longer side filling it.
+
+    Parameters
+    ----------
+    coordinates : array-like of shape (n, 2)
+    n : int
+        How many images there are.
+
+    Returns
+    -------
+    coordinates : ndarray of shape (n, 2), float64
+        The same up to scale and place; all 0.5 where they do not differ.
 
     Raises
     ------
@@ -71,6 +105,8 @@ def unit_square(coordinates: Any, n: int) -> np.ndarray:
     array = check_array(coordinates, dtype=np.float64, input_name="map_coordinates")
     if array.shape != (n, 2):
         raise ValueError(f"map_coordinates has shape {array.shape}; ({n}, 2) is needed.")
-    low, high = array.min(axis=0), array.max(axis=0)
+    # Halves, since the span of finite numbers need not be finite.
+    half = array / 2
+    low, high = half.min(axis=0), half.max(axis=0)
     span = (high - low).max() or 1.0
-    return (array - (low + high) / 2) / span + 0.5
+    return ((half - (low + high) / 2) / span + 0.5).clip(0, 1)

@@ -36,15 +36,14 @@ def sample_rows(n_samples: int, size: int | None, random_state: Any) -> np.ndarr
 def silhouettes(distances: np.ndarray, labellings: Sequence[np.ndarray]) -> np.ndarray:
     """Return the silhouette of every point for every labelling.
 
-    The distances are computed once, and each labelling costs one product of them with its
-    one-hot labels. One product for all would be faster by little, and rounded differently in
-    company than alone.
+    Each labelling costs one product of the distances with its one-hot labels. One product for
+    all labellings would be little faster, and its rounding would depend on how many there are.
 
     Parameters
     ----------
     distances : ndarray of shape (n_samples, n_samples)
     labellings : sequence of ndarray of shape (n_samples,)
-        Labels may be any integers.
+        Labels may be any values.
 
     Returns
     -------
@@ -73,7 +72,7 @@ def _silhouettes(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def distance_matrix(points: np.ndarray, metric: str) -> np.ndarray:
-    """Return all distances between points, with zeros on the diagonal, in double precision.
+    """Return all distances between points, in double precision and 0 on the diagonal.
 
     Parameters
     ----------
@@ -85,7 +84,11 @@ def distance_matrix(points: np.ndarray, metric: str) -> np.ndarray:
     -------
     distances : ndarray of shape (n_samples, n_samples), dtype float64
     """
-    distances = pairwise_distances(np.asarray(points, dtype=np.float64), metric=metric)
+    points = np.asarray(points, dtype=np.float64)
+    distances = pairwise_distances(points, metric=metric)
+    if distances is points:
+        # Of metric="precomputed": what the user gave is never changed.
+        distances = distances.copy()
     np.fill_diagonal(distances, 0)
     return distances
 

@@ -4,6 +4,7 @@ Estimators are read through their public attributes alone: ``encoder_``, ``trans
 ``cluster_centers_``, ``metric_``, ``data_format``, ``best_estimator_``, ``steps``.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,11 +12,22 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.pipeline import Pipeline
 
 SPACES = ("auto", "pretrained", "input", "embedding")
+# How many values of points are compared with a mean at a time.
+_BLOCK = 2**22
 _NAMES = {"pretrained": "pretrained embedding", "input": "input", "embedding": "embedding"}
 
 
 class Space(NamedTuple):
-    """Points, and the distance that they are made for."""
+    """Where distances between images are taken.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_samples, n_components)
+    metric : {"euclidean", "cosine"}
+        The distance that the points are made for.
+    name : str
+        In words, for texts such as the label of an axis.
+    """
 
     points: np.ndarray
     metric: str
@@ -37,10 +49,10 @@ def space_of(estimator: Any, X: Any, space: str = "auto") -> Space:
     X : array-like
         What the estimator takes.
     space : {"auto", "pretrained", "input", "embedding"}
-        The embedding of the pretrained encoder, which models with other numbers of clusters
-        share; the input of the (last) estimator; or its own ``transform``. "auto" is
-        "pretrained" where there is such an encoder, else "input" for what predicts clusters and
-        "embedding" for what does not.
+        The embedding of the clusterer's pretrained encoder, which is the same for every number
+        of clusters; the input of the (last) estimator; or its own ``transform``, in which
+        training has made the clusters compact. "auto" is "pretrained" where there is such an
+        encoder, else "input" for what predicts clusters and "embedding" for what does not.
 
     Returns
     -------
@@ -60,7 +72,11 @@ def space_of(estimator: Any, X: Any, space: str = "auto") -> Space:
     if space == "input":
         return Space(as_rows(reached), "euclidean", _NAMES[space])
     if space == "embedding":
-        return Space(as_rows(last.transform(reached)), metric_of(encoder or last), _NAMES[space])
+        return Space(
+            as_rows(last.transform(reached)),
+            metric_of(last if encoder is None else encoder),
+            _NAMES[space],
+        )
     if encoder is None:
         raise ValueError(
             f"space='pretrained' needs an estimator with an encoder_; {type(last).__name__} "
@@ -75,7 +91,10 @@ def best_of(estimator: Any) -> Any:
 
 
 def last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Return the last step of a pipeline, and what reaches it."""
+    """Return the last step of a pipeline, and `X` as the steps before it transform it.
+
+    Any other estimator, and `X`, are returned as they are.
+    """
     if not isinstance(estimator, Pipeline):
         return estimator, X
     return estimator[-1], estimator[:-1].transform(X) if len(estimator) > 1 else X
@@ -98,7 +117,21 @@ def pretrained_embedding(model: Any, X: Any) -> np.ndarray:
 
 
 def embed(encoder: Any, X: Any, data_format: str = "channels_last") -> np.ndarray:
-    """Embed `X`, whose 4-D form is as `data_format` says, by a fitted encoder."""
+    """Embed images by a fitted encoder, whatever order of axes it expects itself.
+
+    Parameters
+    ----------
+    encoder : fitted encoder
+        Of images or of vectors; images are flattened for the latter.
+    X : array-like
+        What the clusterer around the encoder takes.
+    data_format : {"channels_last", "channels_first"}, default="channels_last"
+        Order of the axes of `X`, if it is 4-D.
+
+    Returns
+    -------
+    embedding : ndarray of shape (n_samples, n_components)
+    """
     X = np.asarray(X)
     if X.ndim == 4 and data_format == "channels_first":
         X = X.transpose(0, 2, 3, 1)
@@ -132,8 +165,8 @@ def center_distances(estimator: Any, X: Any) -> np.ndarray:
     Returns
     -------
     distances : ndarray of shape (n_samples, n_clusters)
-        Euclidean. Where the metric is the cosine, embeddings have length 1, and these rank as it
-        does.
+        Euclidean. Where the metric is the cosine, embeddings and centers have length 1, so that
+        both give the same order.
 
     Raises
     ------
@@ -167,10 +200,14 @@ def distances_to_means(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     distances : ndarray of shape (n_samples, max(labels) + 1)
         Infinite for clusters without members; 0 throughout where there are no clusters.
     """
-    distances = np.full((len(labels), max(1, labels.max() + 1)), np.inf)
+    if labels.max() < 0:
+        return np.zeros((len(labels), 1))
+    distances = np.full((len(labels), labels.max() + 1), np.inf)
+    # Points may be images: differences of all at once would need several times their memory.
+    n_blocks = math.ceil(points.size / _BLOCK)
+    blocks = np.array_split(np.arange(len(points)), min(len(points), n_blocks))
     for cluster in np.unique(labels[labels >= 0]):
-        mean = points[labels == cluster].mean(axis=0, keepdims=True)
-        distances[:, cluster] = euclidean_distances(points, mean)[:, 0]
-    if not np.isfinite(distances).any():
-        distances[:] = 0.0
+        mean = points[labels == cluster].mean(axis=0, dtype=np.float64)
+        for rows in blocks:
+            distances[rows, cluster] = np.linalg.norm(points[rows] - mean, axis=1)
     return distances
