@@ -14,18 +14,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skdcec import report as report_module
+from skdcec._analysis import projection
 from skdcec.datasets import load_images
 from skdcec.report import (
     TABLE_COLUMNS,
     cluster_summary,
+    colours,
     image_table,
     map_projection,
+    metadata,
     metadata_agreement,
     read_names,
     read_table,
     report_from_estimator,
     thumbnails,
+    write,
     write_report,
     write_table,
 )
@@ -197,7 +200,7 @@ def test_agreement_and_what_chance_gives():
     assert many["kind"] == "category"
     assert many["nmi"] == pytest.approx(many["chance"], abs=0.03)
     assert many["chance"] > 0.1
-    assert len(many["levels"]) == report_module.MAX_LEVELS + 1
+    assert len(many["levels"]) == metadata.MAX_LEVELS + 1
     assert np.sum(many["counts"]) == 400
 
 
@@ -517,7 +520,7 @@ def test_map_of_equal_images():
 
 
 def test_map_of_many_images_puts_the_rest_among_their_neighbours(monkeypatch):
-    monkeypatch.setattr(report_module, "LANDMARKS", 60)
+    monkeypatch.setattr(projection, "_LANDMARKS", 60)
     rng = np.random.default_rng(0)
     labels = np.arange(150) % 3
     embedding = rng.normal(size=(150, 5)) + 20 * np.eye(5)[labels]
@@ -531,7 +534,7 @@ def test_map_of_many_images_puts_the_rest_among_their_neighbours(monkeypatch):
 def test_wide_embeddings_keep_their_neighbours(metric):
     rng = np.random.default_rng(0)
     wide = (rng.normal(size=(90, 8)) @ rng.normal(size=(8, 200)) + 3).astype(np.float32)
-    compact = report_module._compact_embedding(wide, metric, 0)
+    compact = write._compact_embedding(wide, metric, 0)
     assert compact.shape == (90, 64)
     assert np.abs(compact).max() <= 1
 
@@ -544,7 +547,7 @@ def test_wide_embeddings_keep_their_neighbours(metric):
 
 
 def test_lab_of_known_colours():
-    lab = report_module._to_lab(np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 128, 0]]))
+    lab = colours.to_lab(np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 128, 0]]))
     expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.2], [46.23, -51.7, 49.9]]
     np.testing.assert_allclose(lab, expected, atol=0.05)
 

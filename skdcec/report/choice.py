@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from skdcec._files import write_bytes
 from skdcec.datasets import ImageLoader
-from skdcec.report import _replace_file
 from skdcec.report.page import source_hash
 from skdcec.report.thumbnails import encode_webp
 
@@ -108,7 +108,7 @@ of the images, not a fact about them: several may be useful.</p>
 {splits or "<p>Only one number of clusters is shown.</p>"}
 </body></html>
 """
-    return _replace_file(Path(path), [page.encode("utf-8", "xmlcharrefreplace")])
+    return write_bytes(Path(path), [page.encode("utf-8", "xmlcharrefreplace")])
 
 
 def _typical(embedding: np.ndarray, labels: np.ndarray) -> list[list[int]]:

@@ -3,14 +3,20 @@
 import base64
 import hashlib
 import html
+import importlib.metadata
 import importlib.resources
 import json
 import math
+import platform
 import re
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from skdcec._files import Table
+from skdcec.report.metadata import Column, outstanding
 from skdcec.report.thumbnails import CELL, CELLS_PER_SIDE, Thumbnails
 
 CHUNK = 256
@@ -84,3 +90,103 @@ def safe_json(value: Any) -> str:
 def packed(values: Any, dtype: str) -> str:
     """Return little-endian numbers as base64."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=f"<{dtype}").tobytes()).decode()
+
+
+def payload(table: Table, summary: Table, columns: list[Column]) -> dict:
+    """Return what the page knows about images and clusters."""
+    labels = np.array(table["cluster"])
+    second = [-1 if other is None else other for other in table["second_cluster"]]
+    coordinates = np.column_stack([table["x"], table["y"]])
+    # Names typed into an older page must not hide names that came back from a file.
+    named = [table["cluster"], summary["name"], summary["note"]]
+    identity = hashlib.sha256(json.dumps([table["file"], named]).encode()).hexdigest()[:16]
+    return {
+        "id": identity,
+        "files": table["file"],
+        "labels": packed(labels, "i2"),
+        "second": packed(second, "i2"),
+        "confidence": packed(table["confidence"], "f4"),
+        "margin": packed(table["margin"], "f4"),
+        "distance": packed(table["distance"], "f4"),
+        "positions": packed((coordinates.clip(0, 1) * 65535).round(), "u2"),
+        "columns": [_packed_column(column) for column in columns],
+        "clusters": [
+            _card(i, table, summary, labels, columns) for i in range(len(summary["cluster"]))
+        ],
+        "unused": sorted(set(range(max(0, labels.max() + 1))) - set(labels.tolist())),
+    }
+
+
+def _packed_column(column: Column) -> dict:
+    texts, codes = np.unique(np.array(column.texts, dtype=object), return_inverse=True)
+    entry = {
+        "name": column.name,
+        "kind": column.kind,
+        "texts": texts.tolist(),
+        "codes": packed(codes, "u4" if len(texts) > 65_535 else "u2"),
+    }
+    if column.kind == "number":
+        entry |= {"levels": column.levels, "groups": packed(column.codes, "i2")}
+    return entry
+
+
+def _card(
+    i: int, table: Table, summary: Table, labels: np.ndarray, columns: list[Column]
+) -> dict[str, Any]:
+    card = {key: summary[key][i] for key in summary if key not in ("metadata", "palette")}
+    members = np.flatnonzero(labels == card["cluster"])
+    distance, margin = np.array(table["distance"]), np.array(table["margin"])
+    orders = {"typical": distance, "borderline": margin, "odd": -distance}
+    for flag, key in orders.items():
+        chosen = [j for j in members.tolist() if table["flag"][j] == flag]
+        card[flag] = sorted(chosen, key=lambda j: key[j])
+    colours = summary["palette"][i].split()
+    card["palette"] = [
+        [colour, int(share.rstrip("%"))]
+        for colour, share in zip(colours[::2], colours[1::2], strict=True)
+    ]
+    card["outstanding"] = outstanding(labels == card["cluster"], columns)
+    if not math.isfinite(card["confidence"]):
+        card["confidence"] = None
+    return card
+
+
+def history_sections(history: Mapping[str, Any] | None) -> list[dict]:
+    """Return curves under the titles of their sections."""
+    if not history:
+        return []
+    if not any(isinstance(value, Mapping) for value in history.values()):
+        history = {"Training": history}
+    sections = []
+    for title, curves in history.items():
+        lines = [
+            {"name": str(name), "values": [_finite_or_none(value) for value in values]}
+            for name, values in curves.items()
+        ]
+        if lines:
+            sections.append({"title": str(title), "curves": lines})
+    return sections
+
+
+def _finite_or_none(value: Any) -> float | None:
+    number = math.nan if value is None else float(value)
+    return float(f"{number:.6g}") if math.isfinite(number) else None
+
+
+def short(value: Any) -> str:
+    """Return a setting as text that fits into a line or three."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 300 else text[:299] + "…"
+
+
+def versions() -> list[list[str]]:
+    """Return the versions of what took part."""
+    versions = [["Python", platform.python_version()]]
+    names = ["skdcec", "numpy", "scipy", "scikit-learn", "pillow"]
+    names += ["torch"] if "torch" in sys.modules else []
+    for name in names:
+        try:
+            versions.append([name, importlib.metadata.version(name)])
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
