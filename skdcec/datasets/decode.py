@@ -1,17 +1,291 @@
-"""What is a picture file? Which formats are read, and how each kind becomes 8 bits."""
+"""How does a picture file become pixels? The only decoder: what it accepts can always be drawn."""
+
+import os
+import re
+import stat
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, NamedTuple, cast
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, TiffImagePlugin
+
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "UNREADABLE",
+    "Picture",
+    "UnusableImage",
+    "fit_picture",
+    "read_picture",
+    "shrink",
+    "to_rgb",
+]
+
+# Where Pillow warns of a decompression bomb.
+MAX_PIXELS = 178_956_970
 
 # Files may come from anyone, so only formats that Pillow decodes by itself: PostScript, for one,
 # would start another program.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
 
+# How the reason begins where the system refused the file, which may be another matter next time.
+UNREADABLE = "cannot be read: "
+
+# By the orientation that EXIF gives.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_QUARTER_TURNS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
+
+
+class UnusableImage(Exception):
+    """A file that cannot be used; the text is the reason."""
+
+
+class Picture(NamedTuple):
+    """A decoded picture.
+
+    Attributes
+    ----------
+    image : PIL.Image.Image
+        In mode "L" or "RGB", turned upright.
+    size : (width, height)
+        Size of the picture in the file, after turning. `image` may be smaller.
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+
+
+# Reading
+
+
+def read_picture(
+    source: str | bytes | os.PathLike, *, side: int, max_pixels: int = MAX_PIXELS
+) -> Picture:
+    """Decode an image file to 8 bits, gray or RGB.
+
+    What the file is, is read from its content. Of animated files and files of several pages the
+    first is taken, and it is turned as its EXIF orientation says, where that can be read.
+    Pillow's warnings are silenced; what they were to become changes nothing.
+
+    Parameters
+    ----------
+    source : str, bytes or path-like
+        Path of the file.
+    side : int
+        How many pixels are needed at least on the longer side. JPEG files with more than twice
+        as many on both sides are decoded at a reduced size, which is several times faster.
+    max_pixels : int, default=178956970
+        A file with more pixels than this, by its header, is not decoded. Pillow's own limit does
+        not count.
+
+    Returns
+    -------
+    picture : Picture
+
+    Raises
+    ------
+    UnusableImage
+        If no picture can be had; nothing else is raised. The text is the reason.
+    """
+    try:
+        # Opening a pipe would wait for ever.
+        if not stat.S_ISREG(os.stat(source).st_mode):
+            raise UnusableImage("not a regular file")
+        with open(source, "rb") as file, _silence():
+            return _decode(file, side, max_pixels)
+    except OSError as error:
+        raise UnusableImage(UNREADABLE + (error.strerror or _text(error))) from error
+    except ValueError as error:
+        # A null character in the path.
+        raise UnusableImage(UNREADABLE + _text(error)) from error
+
+
+def _decode(file: IO[bytes], side: int, max_pixels: int) -> Picture:
+    try:
+        try:
+            return _decode_once(file, side, max_pixels)
+        except Image.DecompressionBombError:
+            with _raised_guard(max_pixels):
+                return _decode_once(file, side, max_pixels)
+    except UnusableImage:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UnusableImage(f"has more pixels than max_pixels={max_pixels}") from error
+    except Exception as error:
+        # Decoders meet damage with whatever error comes first.
+        raise UnusableImage(f"damaged or unsupported: {_text(error)}") from error
+
+
+def _decode_once(file: IO[bytes], side: int, max_pixels: int) -> Picture:
+    image = _open(file, max_pixels)
+    size = image.size
+    # Keeps both sides at least as long as asked for, so thin pictures are left as they are.
+    image.draft(None, (2 * side, 2 * side))
+    reduced = image.size != size
+    image.load()
+    turn = _turn(image)
+    upright = to_rgb(image)
+    if turn is not None:
+        upright = upright.transpose(turn)
+    # EXIF data and colour profiles would travel into whatever the picture is saved to.
+    upright.info = {}
+    if not reduced:
+        # Formats differ in whether the size before loading is that before turning.
+        size = upright.size
+    elif turn in _QUARTER_TURNS:
+        size = size[1], size[0]
+    return Picture(upright, size)
+
+
+def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
+    file.seek(0)
+    prefix = file.read(32)
+    if not prefix:
+        raise UnusableImage("empty file")
+    opener = _opener(prefix[:16])
+    if prefix[:4] == b"RIFF":
+        # Pillow allocates the canvas before it tells the size.
+        _check_pixels(_webp_size(prefix), max_pixels)
+    file.seek(0)
+    # Not Image.open, whose guard against huge images is one setting for all of the process.
+    image = opener(file, "")
+    if not (image.width and image.height):
+        raise UnusableImage("has no pixels")
+    _check_pixels(image.size, max_pixels)
+    return image
+
+
+def _opener(prefix: bytes) -> Callable[[IO[bytes], str], Image.Image]:
+    Image.init()
+    for name in FORMATS:
+        factory, accept = Image.OPEN.get(name, (None, None))
+        accepted = factory is not None and accept is not None and accept(prefix)
+        if isinstance(accepted, str):
+            # Right format, but this Pillow was built without its decoder.
+            raise UnusableImage(accepted)
+        if accepted:
+            return _OPENERS.get(name) or cast(Callable, factory)
+    raise UnusableImage("not an image of a known format")
+
+
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    def load_end(self) -> None:
+        """Read the orientation while the file is open, but no other EXIF directories.
+
+        Pillow reads all of them and turns the picture here, and fails where one is damaged.
+        """
+        with suppress(Exception):
+            self.getexif()
+
+
+# Pillow's JPEG factory looks for further pictures, and fails where the list of them is damaged.
+_OPENERS: dict[str, Callable] = {"JPEG": JpegImagePlugin.JpegImageFile, "TIFF": _Tiff}
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    # A picture with broken EXIF data is still a picture.
+    with suppress(Exception):
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return None
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise UnusableImage(f"{width} x {height} pixels are more than max_pixels={max_pixels}")
+
+
+def _webp_size(prefix: bytes) -> tuple[int, int]:
+    def number(start: int, n_bytes: int) -> int:
+        return int.from_bytes(prefix[start : start + n_bytes], "little")
+
+    kind = prefix[12:16]
+    if kind == b"VP8X":
+        return number(24, 3) + 1, number(27, 3) + 1
+    if kind == b"VP8L":
+        return (number(21, 4) & 0x3FFF) + 1, (number(21, 4) >> 14 & 0x3FFF) + 1
+    return number(26, 2) & 0x3FFF, number(28, 2) & 0x3FFF
+
+
+def _text(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+# Pillow's settings are one for all threads
+
+_FROM_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_GUARD_LOCK = threading.Lock()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Ignore the warnings that Pillow issues, whatever the caller makes of warnings."""
+    if getattr(sys.flags, "context_aware_warnings", False):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
+        return
+    # catch_warnings puts back the list it found, which takes away what other threads have changed
+    # meanwhile. One entry in and the same out is safe: each of the calls is atomic.
+    filters = cast(list, warnings.filters)
+    filters.insert(0, _FROM_PILLOW)
+    try:
+        yield
+    finally:
+        # Whoever resets the filters meanwhile has taken it out.
+        with suppress(ValueError):
+            filters.remove(_FROM_PILLOW)
+
+
+@contextmanager
+def _raised_guard(max_pixels: int) -> Iterator[None]:
+    """Let pictures of up to `max_pixels` pass Pillow's guard.
+
+    The guard is a global setting, so it is touched only for files that it has stopped, which
+    takes a `max_pixels` above it.
+    """
+    with _GUARD_LOCK:
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = max(max_pixels, before or 0)
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+# Pixels
+
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to 8 bits, gray or RGB: gray images become RGB once they are small."""
+    """Convert to 8 bits, gray or RGB: gray images become RGB once they are small.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        In any mode. Transparency is laid on white. 16-bit images are divided by 257. Float images
+        are taken as ranging to 1, 255 or 65535, whichever is the first to hold them, and from
+        their least to their greatest value otherwise.
+
+    Returns
+    -------
+    image : PIL.Image.Image
+        In mode "L" or "RGB".
+    """
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_8_bit(np.asarray(image), image.mode))
+        # A copy, since a file that is stored turned may give its size as it will be.
+        return Image.fromarray(_to_8_bit(np.asarray(image.copy()), image.mode))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -21,10 +295,80 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _to_8_bit(values: np.ndarray, mode: str) -> np.ndarray:
     ranges = (1.0, 255.0, 65535.0) if mode == "F" else (65535.0,)
-    values = np.where(np.isfinite(values), values, 0).astype(np.float32)
-    low, high = min(values.min(), 0.0), values.max()
-    if low < 0 or high > ranges[-1]:
-        low = values.min()
-    else:
-        high = next(limit for limit in ranges if high <= limit)
-    return np.round((values - low) * (255 / max(high - low, 1e-30))).astype(np.uint8)
+    with np.errstate(all="ignore"):
+        values = np.where(np.isfinite(values), values, 0).astype(np.float32)
+        low, high = min(float(values.min()), 0.0), float(values.max())
+        if low < 0 or high > ranges[-1]:
+            low = float(values.min())
+        else:
+            high = next(limit for limit in ranges if high <= limit)
+        if high - low > np.finfo(np.float32).max:
+            values, low, high = values / 2, low / 2, high / 2
+        scale = 255 / max(high - low, 1e-30)
+        return np.round((values - np.float32(low)) * np.float32(scale)).astype(np.uint8)
+
+
+def fit_picture(image: Image.Image, size: tuple[int, int], resize: str) -> np.ndarray:
+    """Bring a picture to a given size.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        In mode "L" or "RGB".
+    size : (height, width)
+        In pixels.
+    resize : {"pad", "crop", "stretch"}
+        "pad" keeps the whole picture and fills the bars with the mean colour of its border,
+        "crop" keeps the largest centred part, "stretch" ignores the proportions.
+
+    Returns
+    -------
+    pixels : ndarray of shape (height, width, 3), dtype uint8
+    """
+    height, width = size
+    if resize == "crop":
+        fitted = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+        return np.asarray(fitted.convert("RGB"))
+    inner = (width, height) if resize == "stretch" else _inside(image.size, (width, height))
+    content = np.asarray(_resample(image, inner).convert("RGB"))
+    if inner == (width, height):
+        return content
+    border = np.concatenate([content[0], content[-1], content[:, 0], content[:, -1]])
+    padded = np.empty((height, width, 3), dtype=np.uint8)
+    padded[:] = border.mean(axis=0).round()
+    top, left = (height - inner[1]) // 2, (width - inner[0]) // 2
+    padded[top : top + inner[1], left : left + inner[0]] = content
+    return padded
+
+
+def shrink(image: Image.Image, side: int) -> Image.Image:
+    """Make a picture small enough for a square, and leave it as it is where it is.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        In mode "L" or "RGB".
+    side : int
+        Length of the square's sides in pixels.
+
+    Returns
+    -------
+    image : PIL.Image.Image
+        With the proportions of `image`, but never less than one pixel high or wide.
+    """
+    if max(image.size) <= side:
+        return image
+    return _resample(image, _inside(image.size, (side, side)))
+
+
+def _inside(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest size of the same proportions that fits into the box."""
+    scale = min(box[0] / size[0], box[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _resample(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if size == image.size:
+        return image
+    # Large reductions first by whole factors: several times faster, no visible difference.
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
