@@ -1,12 +1,11 @@
 """Are the arguments what a page can be made of?"""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array
-
-from skdcec.report.thumbnails import are_paths
 
 
 def check_labels(labels: Any) -> np.ndarray:
@@ -29,8 +28,10 @@ def check_length(name: str, value: Any, n: int) -> None:
         raise ValueError(f"{name} has {length} rows, but there are {n} labels.")
 
 
-def check_matrix(name: str, values: Any, labels: np.ndarray) -> np.ndarray:
-    """Return one row per label and at least one column per cluster."""
+def check_matrix(name: str, values: Any, labels: np.ndarray) -> np.ndarray | None:
+    """Return one row per label and at least one column per cluster; None stays None."""
+    if values is None:
+        return None
     # Infinite distances belong to clusters without members.
     array = check_array(values, dtype=np.float64, ensure_all_finite=False, input_name=name)
     check_length(name, array, len(labels))
@@ -43,7 +44,7 @@ def check_matrix(name: str, values: Any, labels: np.ndarray) -> np.ndarray:
     return array
 
 
-def image_names(paths: Any, images: Any, n: int) -> list[str]:
+def image_names(paths: Sequence[str | os.PathLike] | None, images: Any, n: int) -> list[str]:
     """Return how images are called: by their paths, or by their number."""
     if paths is None:
         if not are_paths(images):
@@ -51,3 +52,10 @@ def image_names(paths: Any, images: Any, n: int) -> list[str]:
         paths = images
     check_length("paths", paths, n)
     return [os.fsdecode(path).replace(os.sep, "/") for path in paths]
+
+
+def are_paths(images: Any) -> bool:
+    """Whether `images` are names of files rather than pixels."""
+    return (not hasattr(images, "ndim") or images.ndim == 1) and isinstance(
+        images[0], (str, bytes, os.PathLike)
+    )

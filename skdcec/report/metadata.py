@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.metrics import (
-    homogeneity_completeness_v_measure,
-    normalized_mutual_info_score,
-)
-from sklearn.utils import check_random_state
 
+from skdcec._analysis.contingency import (
+    adjusted_residuals,
+    agreement,
+    cross_table,
+    expected_counts,
+)
 from skdcec._files import as_number
 from skdcec.report.checks import check_labels, check_length
 
@@ -36,8 +37,9 @@ def metadata_agreement(labels: Any, values: Sequence[Any], *, random_state: Any 
     agreement : dict
         `kind` ("category", "number" or "text"), `n_values`, `n_missing` and, where there is
         something to compare, `nmi` (the same number as the V-measure), `chance` (its mean over
-        permuted labels), `homogeneity`, `completeness`, `levels`, `clusters` and `counts`,
-        nested lists of shape (levels, clusters). Beyond 40 levels the rarest are one row.
+        permuted labels), `homogeneity`, `completeness`, `levels`, `clusters` and, as nested
+        lists of shape (levels, clusters), `counts`, the counts `expected` under independence
+        and the adjusted `residuals`. Beyond 40 levels the rarest are one row.
 
     Examples
     --------
@@ -59,7 +61,15 @@ class Column(NamedTuple):
     texts: list[str]
     levels: list[str]
     codes: np.ndarray  # -1 where the value is missing
-    numbers: np.ndarray | None
+
+
+class Standout(NamedTuple):
+    """A value that a cluster has more often than independence would give."""
+
+    column: str
+    value: str
+    size: int
+    lift: float
 
 
 def metadata_columns(metadata: Any, n: int) -> list[Column]:
@@ -81,17 +91,16 @@ def read_column(name: str, values: Sequence[Any]) -> Column:
     """Tell numbers, categories and free text apart."""
     texts = [_as_text(value) for value in values]
     present = {text for text in texts if text}
-    numbers = [as_number(text) for text in texts]
-    if len(present) > 12 and all(as_number(text) is not None for text in present):
-        array = np.array([math.nan if number is None else number for number in numbers])
-        return Column(name, "number", texts, *_bins(array), array)
-    n_present = sum(1 for text in texts if text)
-    if len(present) > max(12, n_present / 2):
-        return Column(name, "text", texts, [], np.full(len(texts), -1), None)
+    numbers = {text: as_number(text) for text in present}
+    if len(present) > 12 and all(number is not None for number in numbers.values()):
+        array = np.array([numbers.get(text, math.nan) for text in texts], dtype=np.float64)
+        return Column(name, "number", texts, *_bins(array))
+    if len(present) > max(12, sum(1 for text in texts if text) / 2):
+        return Column(name, "text", texts, [], np.full(len(texts), -1))
     levels = sorted(present)
     position = {level: i for i, level in enumerate(levels)}
     codes = np.array([position.get(text, -1) for text in texts])
-    return Column(name, "category", texts, levels, codes, None)
+    return Column(name, "category", texts, levels, codes)
 
 
 def _as_text(value: Any) -> str:
@@ -105,6 +114,7 @@ def _as_text(value: Any) -> str:
 
 
 def _bins(numbers: np.ndarray, n_bins: int = 8) -> tuple[list[str], np.ndarray]:
+    """Cut numbers into groups of about equal size; return their names, and the group of each."""
     present = np.isfinite(numbers)
     edges = np.unique(np.quantile(numbers[present], np.arange(1, n_bins) / n_bins))
     groups = np.searchsorted(edges, numbers[present], side="left")
@@ -116,30 +126,31 @@ def _bins(numbers: np.ndarray, n_bins: int = 8) -> tuple[list[str], np.ndarray]:
     return [low if low == high else f"{low} to {high}" for low, high in ends], codes
 
 
-def outstanding(
-    inside: np.ndarray, columns: list[Column], n_best: int = 4
-) -> list[tuple[str, str, int, float]]:
-    """Return (column, value, count, lift) of the values most over-represented in a cluster."""
-    found = []
+def standouts(
+    labels: np.ndarray, columns: list[Column], n_best: int = 4
+) -> dict[int, list[Standout]]:
+    """Return the values of metadata that are most over-represented in each cluster."""
+    clusters, position = np.unique(labels, return_inverse=True)
+    found: dict[int, list[tuple[float, Standout]]] = {c: [] for c in clusters.tolist()}
     for column in columns:
         known = column.codes >= 0
-        n, size = known.sum(), (known & inside).sum()
-        if len(column.levels) < 2 or size in (0, n):
-            continue
-        total = np.bincount(column.codes[known], minlength=len(column.levels))
-        count = np.bincount(column.codes[known & inside], minlength=len(column.levels))
-        expected = total * size / n
-        residual = (count - expected) / np.sqrt(expected * (1 - total / n) * (1 - size / n))
-        for i in np.flatnonzero((residual > 3) & (count >= 3)):
-            lift = float(count[i] / expected[i])
-            found.append((residual[i], column.name, column.levels[i], int(count[i]), lift))
-    found.sort(key=lambda entry: -entry[0])
-    return [entry[1:] for entry in found[:n_best]]
+        shape = (len(column.levels), len(clusters))
+        counts = cross_table(column.codes[known], position[known], shape)
+        residuals, expected = adjusted_residuals(counts), expected_counts(counts)
+        for level, place in np.argwhere((residuals > 3) & (counts >= 3)).tolist():
+            size = int(counts[level, place])
+            lift = float(size / expected[level, place])
+            standout = Standout(column.name, column.levels[level], size, lift)
+            found[int(clusters[place])].append((residuals[level, place], standout))
+    return {
+        cluster: [one for _, one in sorted(values, key=lambda entry: -entry[0])[:n_best]]
+        for cluster, values in found.items()
+    }
 
 
 def agreement_of(labels: np.ndarray, column: Column, random_state: Any) -> dict:
     """Compare clusters with a column, and count how often each value occurs in each."""
-    agreement = {
+    described = {
         "column": column.name,
         "kind": column.kind,
         "n_values": len({text for text in column.texts if text}),
@@ -148,25 +159,29 @@ def agreement_of(labels: np.ndarray, column: Column, random_state: Any) -> dict:
     known = (column.codes >= 0) & (labels >= 0)
     codes, kept = column.codes[known], labels[known]
     if len(np.unique(codes)) < 2 or len(np.unique(kept)) < 2:
-        return agreement
-    rng = check_random_state(random_state)
-    chance = [normalized_mutual_info_score(codes, rng.permutation(kept)) for _ in range(20)]
-    homogeneity, completeness, nmi = homogeneity_completeness_v_measure(codes, kept)
+        return described
     clusters, position = np.unique(kept, return_inverse=True)
-    counts = np.zeros((len(column.levels), len(clusters)), dtype=int)
-    np.add.at(counts, (codes, position), 1)
-    levels = list(column.levels)
-    if len(levels) > MAX_LEVELS:
-        order = np.argsort(-counts.sum(axis=1), kind="stable")
-        rare = counts[order[MAX_LEVELS:]].sum(axis=0, keepdims=True)
-        levels = [levels[i] for i in order[:MAX_LEVELS]] + [f"{len(order) - MAX_LEVELS} others"]
-        counts = np.concatenate([counts[order[:MAX_LEVELS]], rare])
-    return agreement | {
-        "nmi": round(float(nmi), 4),
-        "chance": round(float(np.mean(chance)), 4),
-        "homogeneity": round(float(homogeneity), 4),
-        "completeness": round(float(completeness), 4),
-        "levels": levels,
-        "clusters": clusters.tolist(),
-        "counts": counts.tolist(),
-    }
+    counts = cross_table(codes, position, (len(column.levels), len(clusters)))
+    levels, counts = _most_frequent(column.levels, counts)
+    numbers = agreement(codes, kept, random_state=random_state)
+    return (
+        described
+        | {name: round(value, 4) for name, value in numbers._asdict().items()}
+        | {
+            "levels": levels,
+            "clusters": clusters.tolist(),
+            "counts": counts.tolist(),
+            "expected": expected_counts(counts).round(1).tolist(),
+            "residuals": adjusted_residuals(counts).round(1).tolist(),
+        }
+    )
+
+
+def _most_frequent(levels: list[str], counts: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Add up the rows of rare values."""
+    if len(levels) <= MAX_LEVELS:
+        return levels, counts
+    order = np.argsort(-counts.sum(axis=1), kind="stable")
+    rare = counts[order[MAX_LEVELS:]].sum(axis=0, keepdims=True)
+    names = [levels[i] for i in order[:MAX_LEVELS]] + [f"{len(order) - MAX_LEVELS} others"]
+    return names, np.concatenate([counts[order[:MAX_LEVELS]], rare])

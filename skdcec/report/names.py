@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skdcec._files import read_table
+from skdcec._files import as_rows, read_table
 
 MAX_NAME = 200
 
@@ -51,8 +51,7 @@ def read_names(path: str | os.PathLike) -> dict[int, dict[str, str]]:
             raise ValueError(f"{os.fspath(path)} is not valid JSON: {error}.") from error
         rows = content.get("clusters") if isinstance(content, dict) else content
     else:
-        table = read_table(path)
-        rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+        rows = as_rows(read_table(path))
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{os.fspath(path)} has no list of clusters with their names.")
     names: dict[int, dict[str, str]] = {}
@@ -87,21 +86,20 @@ def _check_name(entry: dict, where: str) -> dict[str, str]:
     return {"name": entry.get("name", "").strip(), "note": entry.get("note", "").strip()}
 
 
-def read_names_option(cluster_names: Mapping[int, Any] | None) -> dict[int, dict[str, str]]:
-    """Return names and notes in the form of :func:`read_names`."""
-    return {
+def check_names(
+    cluster_names: Mapping[int, Any] | None, labels: np.ndarray
+) -> dict[int, dict[str, str]]:
+    """Return names and notes in the form of :func:`read_names`, all of clusters that exist."""
+    names = {
         int(cluster): _check_name(
             dict(entry) if isinstance(entry, Mapping) else {"name": entry},
             f"cluster {cluster} in cluster_names",
         )
         for cluster, entry in (cluster_names or {}).items()
     }
-
-
-def check_named_clusters(names: Mapping[int, Any], labels: np.ndarray) -> None:
-    """Refuse names of clusters that do not exist."""
     unknown = sorted(set(names) - set(range(-1, labels.max() + 1)))
     if unknown:
         raise ValueError(
             f"cluster_names has cluster {unknown[0]}, but the labels end at {labels.max()}."
         )
+    return names

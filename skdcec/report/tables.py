@@ -1,18 +1,18 @@
 """What is written beside the page? One row per image, and one per cluster."""
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from skdcec._analysis.exemplars import Membership, exemplars, membership
 from skdcec._analysis.projection import unit_square
 from skdcec._files import Table
 from skdcec.report.checks import check_labels, check_matrix, image_names
 from skdcec.report.colours import colours
-from skdcec.report.metadata import metadata_columns, outstanding, read_column
-from skdcec.report.names import check_named_clusters, read_names_option
+from skdcec.report.metadata import Column, Standout, metadata_columns, read_column, standouts
+from skdcec.report.names import check_names
 
 TABLE_COLUMNS = (
     "file",
@@ -25,8 +25,7 @@ TABLE_COLUMNS = (
     "y",
     "flag",
 )
-
-FLAGS = {"typical": 12, "odd": 6, "borderline": 6}
+FLAGS = {"typical": 12, "borderline": 6, "odd": 6}
 
 
 def image_table(
@@ -66,8 +65,7 @@ def image_table(
         - `x` and `y` on the map, within [0, 1];
         - `flag`: in each cluster "typical" for the 12 nearest the centroid, "odd" for the 6
           farthest from it, "borderline" for the 6 with the smallest margin, else "". In
-          clusters of fewer than 48 images at most a half is typical, and a half of what
-          remains is odd.
+          small clusters at most a half is typical, and a half of what remains is odd.
 
     Examples
     --------
@@ -77,43 +75,57 @@ def image_table(
     ([0.666667, 0.833333], [1, 0])
     """
     labels = check_labels(labels)
-    n = len(labels)
-    names = image_names(paths, paths, n)
-    if probabilities is None and distances is None:
-        raise ValueError("probabilities and distances are both None; pass at least one of them.")
-    if probabilities is None:
-        similarity = 1 / (1 + check_matrix("distances", distances, labels) ** 2)
-        probabilities = similarity / similarity.sum(axis=1, keepdims=True)
-    probabilities = check_matrix("probabilities", probabilities, labels)
-    if distances is None:
-        distances = -np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
-    distances = check_matrix("distances", distances, labels)
+    names = image_names(paths, paths, len(labels))
+    columns = metadata_columns(metadata, len(labels))
+    belonging = membership(
+        labels,
+        probabilities=check_matrix("probabilities", probabilities, labels),
+        distances=check_matrix("distances", distances, labels),
+    )
+    return rows_of_images(labels, names, belonging, map_coordinates, columns)
 
-    rows, inside = np.arange(n), labels >= 0
-    confidence = np.where(inside, probabilities[rows, labels], np.nan)
-    others = probabilities.astype(np.float64)
-    others[rows[inside], labels[inside]] = -1.0
-    second = others.argmax(axis=1)
-    margin = confidence - others[rows, second]
-    distance = np.where(inside, distances[rows, labels], distances.min(axis=1))
-    if probabilities.shape[1] == 1:
-        second, margin = np.where(inside, -1, 0), confidence
+
+def rows_of_images(
+    labels: np.ndarray,
+    names: list[str],
+    belonging: Membership,
+    map_coordinates: Any,
+    columns: list[Column],
+) -> Table:
+    """Return what :func:`image_table` does, from arguments that have been checked."""
+    n = len(labels)
     coordinates = np.zeros((n, 2)) if map_coordinates is None else unit_square(map_coordinates, n)
     table = {
         "file": names,
         "cluster": labels.tolist(),
-        "confidence": _rounded(confidence),
-        "second_cluster": [None if other < 0 else other for other in second.tolist()],
-        "margin": _rounded(margin),
-        "distance": _rounded(distance),
+        "confidence": _rounded(belonging.confidence),
+        "second_cluster": [None if other < 0 else other for other in belonging.second.tolist()],
+        "margin": _rounded(belonging.margin),
+        "distance": _rounded(belonging.distance),
         "x": _rounded(coordinates[:, 0]),
         "y": _rounded(coordinates[:, 1]),
-        "flag": _flags(labels, distance, margin),
     }
-    for column in metadata_columns(metadata, n):
+    flags = [""] * n
+    for examples in examples_of(table).values():
+        for flag, rows in examples.items():
+            for i in rows:
+                flags[i] = flag
+    table["flag"] = flags
+    for column in columns:
         key = f"metadata_{column.name}" if column.name in TABLE_COLUMNS else column.name
         table[key] = column.texts
     return table
+
+
+def examples_of(table: Table) -> dict[int, dict[str, list[int]]]:
+    """Return the rows of each cluster's typical, borderline and odd images, the best first."""
+    # By the rounded numbers, so that whoever reads the table finds the rule to hold.
+    distance, margin = np.array(table["distance"]), np.array(table["margin"])
+    chosen = exemplars(np.array(table["cluster"]), FLAGS, distance=distance, margin=margin)
+    return {
+        cluster: {flag: rows.tolist() if cluster >= 0 else [] for flag, rows in examples.items()}
+        for cluster, examples in chosen.items()
+    }
 
 
 def cluster_summary(
@@ -151,16 +163,26 @@ def cluster_summary(
     [2, 1]
     """
     labels = np.array(table["cluster"])
-    names = read_names_option(cluster_names)
-    check_named_clusters(names, labels)
+    names = check_names(cluster_names, labels)
     columns = [
         read_column(key, values) for key, values in table.items() if key not in TABLE_COLUMNS
     ]
+    return rows_of_clusters(table, standouts(labels, columns), pixels, names, random_state)
+
+
+def rows_of_clusters(
+    table: Table,
+    standing_out: Mapping[int, list[Standout]],
+    pixels: np.ndarray | None,
+    names: Mapping[int, Mapping[str, str]],
+    random_state: Any,
+) -> Table:
+    """Return what :func:`cluster_summary` does, from arguments that have been checked."""
+    labels = np.array(table["cluster"])
     clusters, sizes = np.unique(labels, return_counts=True)
-    order = sorted(zip(clusters.tolist(), sizes.tolist(), strict=True), key=_by_size)
     confidence, distance = np.array(table["confidence"]), np.array(table["distance"])
     summary: Table = {}
-    for cluster, size in order:
+    for cluster, size in sorted(zip(clusters.tolist(), sizes.tolist(), strict=True), key=_by_size):
         members = np.flatnonzero(labels == cluster)
         row = {
             "cluster": cluster,
@@ -174,16 +196,12 @@ def cluster_summary(
         if pixels is not None:
             row |= colours(pixels[members], random_state)
         row["metadata"] = "; ".join(
-            f"{key}={value} {count}/{size} lift {lift:.1f}"
-            for key, value, count, lift in outstanding(labels == cluster, columns)
+            f"{one.column}={one.value} {one.size}/{size} lift {one.lift:.1f}"
+            for one in standing_out[cluster]
         )
         for key, value in row.items():
             summary.setdefault(key, []).append(value)
     return summary
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    return [float(f"{value:.6g}") for value in values]
 
 
 def _by_size(item: tuple[int, int]) -> tuple:
@@ -191,13 +209,5 @@ def _by_size(item: tuple[int, int]) -> tuple:
     return cluster < 0, -size, cluster
 
 
-def _flags(labels: np.ndarray, distance: np.ndarray, margin: np.ndarray) -> list[str]:
-    flags = np.full(len(labels), "", dtype=object)
-    for cluster in np.unique(labels[labels >= 0]):
-        left = np.flatnonzero(labels == cluster)
-        for flag, key in (("typical", distance), ("odd", -distance), ("borderline", margin)):
-            count = min(FLAGS[flag], math.ceil(len(left) / 2))
-            chosen = left[np.argsort(key[left], kind="stable")[:count]]
-            flags[chosen] = flag
-            left = np.setdiff1d(left, chosen)
-    return flags.tolist()
+def _rounded(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]

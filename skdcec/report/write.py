@@ -9,17 +9,26 @@ from typing import Any
 
 import numpy as np
 from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.metrics import euclidean_distances
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_array, check_random_state
 
+from skdcec._analysis.exemplars import membership
+from skdcec._analysis.images import images_of
 from skdcec._analysis.projection import map_projection, unit_square
-from skdcec._analysis.spaces import distances_to_means
+from skdcec._analysis.spaces import (
+    best_of,
+    center_distances,
+    distances_to_means,
+    last_step,
+    space_of,
+)
 from skdcec._files import Table, check_target, write_bytes
-from skdcec.report.checks import check_labels, check_length, check_matrix, image_names
-from skdcec.report.metadata import agreement_of, metadata_columns
-from skdcec.report.page import Page, history_sections, packed, payload, short, versions
-from skdcec.report.tables import cluster_summary, image_table
+from skdcec.datasets.decode import MAX_PIXELS
+from skdcec.report.checks import are_paths, check_labels, check_length, check_matrix, image_names
+from skdcec.report.metadata import agreement_of, metadata_columns, standouts
+from skdcec.report.names import check_names
+from skdcec.report.page import Page, payload_of, payload_of_run, payload_of_space
+from skdcec.report.tables import rows_of_clusters, rows_of_images
 from skdcec.report.thumbnails import CELL, Pictures, Progress, encode_sheets
 
 MAX_DIMENSIONS = 64
@@ -35,8 +44,8 @@ class Report:
         The page.
     n_bytes : int
         Its size.
-    thumbnail_size, thumbnail_quality : int
-        Longest side in pixels and WebP quality of the single thumbnails; 0 if none fitted.
+    thumbnail_size : int
+        Longest side in pixels of the single thumbnails; 0 if none fitted.
     n_thumbnails : int
         Images with a single thumbnail. The others have their 32-pixel cell of the map only.
     table : dict of str to list
@@ -48,7 +57,6 @@ class Report:
     path: Path
     n_bytes: int
     thumbnail_size: int
-    thumbnail_quality: int
     n_thumbnails: int
     table: Table
     summary: Table
@@ -65,20 +73,21 @@ def report_from_estimator(
 ) -> Report:
     """Write the page of a fitted clusterer.
 
-    The map and the similar images use the embedding of ``estimator.encoder_``, the
-    pretrained one; confidence, margin and distance come from the refined space.
+    The map and the similar images use the embedding of the pretrained encoder; confidence,
+    margin and distance come from the refined space.
 
     Parameters
     ----------
     path : str or path-like
         The HTML file to write.
-    estimator : fitted clusterer
+    estimator : fitted clusterer, Pipeline that ends in one, or search over such
         Read through ``labels_``, ``predict_proba``, ``transform``, ``cluster_centers_``,
         ``encoder_``, ``history_`` and ``get_params``.
     X : array-like of shape (n_samples, ...)
         What the estimator was fitted on.
     images : array or list of paths, default=None
-        What the page shows, if not `X`: files give larger thumbnails than a small `X`.
+        What the page shows, if not `X`, in the form that :func:`write_report` takes: files give
+        larger thumbnails than a small `X`.
     settings : mapping, default=None
         Added to the estimator's parameters on the page.
     **options
@@ -91,40 +100,43 @@ def report_from_estimator(
     Raises
     ------
     ValueError
-        If `X` does not have one row per label.
+        If `X` does not have one row per label, or cannot be shown as images.
+    TypeError
+        If the estimator does not say where the centers of its clusters are.
 
     See Also
     --------
     write_report : The same from plain arrays.
     """
-    labels = np.asarray(estimator.labels_)
-    check_length("X", X, len(labels))
+    estimator = best_of(estimator)
+    model, reached = last_step(estimator, X)
+    check_length("X", X, len(model.labels_))
     if images is None:
-        images = np.asarray(X)
-        if images.ndim == 2:
-            images = images.reshape(len(images), *estimator.image_shape_)
-        elif getattr(estimator, "data_format", None) == "channels_first" and images.ndim == 4:
-            images = images.transpose(0, 2, 3, 1)
-    encoder = estimator.encoder_
+        images = X if are_paths(X) else images_of(estimator, X)
+    # The steps before the last have been taken already.
+    space = space_of(model, reached)
+    encoder = getattr(model, "encoder_", None)
     history = {
         "Pretraining": getattr(encoder, "history_", None) or {},
-        "Joint training": estimator.history_,
+        "Joint training": getattr(model, "history_", None) or {},
     }
-    parameters = {"estimator": type(estimator).__name__, "encoder": type(encoder).__name__}
+    parameters = {"estimator": type(model).__name__}
+    if encoder is not None:
+        parameters["encoder"] = type(encoder).__name__
     parameters |= {
         key: value
-        for key, value in estimator.get_params().items()
+        for key, value in model.get_params().items()
         if not hasattr(value, "get_params") and key != "encoder"
     }
-    inferred = {
-        "embedding": encoder.transform(X),
-        "metric": getattr(encoder, "metric_", "euclidean"),
-        "probabilities": estimator.predict_proba(X),
-        "distances": euclidean_distances(estimator.transform(X), estimator.cluster_centers_),
+    inferred: dict[str, Any] = {
+        "embedding": space.points,
+        "metric": space.metric,
+        "probabilities": model.predict_proba(reached) if hasattr(model, "predict_proba") else None,
+        "distances": center_distances(model, reached),
         "history": history,
         "settings": parameters | dict(settings or {}),
     }
-    return write_report(path, images, labels, **(inferred | options))
+    return write_report(path, images, model.labels_, **(inferred | options))
 
 
 def write_report(
@@ -144,6 +156,7 @@ def write_report(
     settings: Mapping[str, Any] | None = None,
     title: str = "Clusters of images",
     max_bytes: int = 25_000_000,
+    max_pixels: int = MAX_PIXELS,
     random_state: Any = 0,
     n_jobs: int | None = None,
     progress: Progress | None = None,
@@ -158,8 +171,8 @@ def write_report(
         The HTML file. An existing file is replaced only once the new one is complete.
     images : array of shape (n, H, W) or (n, H, W, C), or list of n paths
         Pixels of 1, 3 or 4 channels (a memory map will do), or image files. Values that are
-        not uint8 are scaled to their range. A file that cannot be read becomes a gray tile
-        and a warning.
+        not uint8 are scaled to their range. A file that cannot be read becomes a gray tile,
+        and one warning names such files and the reasons.
     labels : array-like of shape (n,) of int
         Clusters from 0; -1 stands for images in no cluster.
     paths : sequence of str or path-like, default=None
@@ -189,6 +202,9 @@ def write_report(
         Size of the page. The largest thumbnails that fit are chosen; if not even those of the
         clusters' examples fit, there are none besides the map's, and a warning where these
         alone need more.
+    max_pixels : int, default=178956970
+        Files with more pixels are not read and become gray tiles, as in
+        :func:`skdcec.datasets.load_images`.
     random_state : int, RandomState instance or None, default=0
     n_jobs : int, default=None
         Threads that read and encode images.
@@ -225,16 +241,17 @@ def write_report(
     labels = check_labels(labels)
     n = len(labels)
     check_length("images", images, n)
-    names = image_names(paths, images, n)
+    names, named = image_names(paths, images, n), check_names(cluster_names, labels)
     columns = metadata_columns(metadata, n)
-    _check_arrays(labels, embedding, probabilities, distances, map_coordinates)
+    probabilities, distances = _check_arrays(
+        labels, embedding, probabilities, distances, map_coordinates
+    )
     rng = check_random_state(random_state)
     seed = rng.randint(2**31 - 1)
 
-    pictures = Pictures(images, n_jobs, progress)
-    cells = pictures.cells()
-    if embedding is None:
-        embedding = _pixel_embedding(cells, seed)
+    pictures = Pictures(images, max_pixels=max_pixels, n_jobs=n_jobs, progress=progress)
+    cells = pictures.squares(CELL)
+    embedding = _pixel_embedding(cells, seed) if embedding is None else embedding
     embedding = _compact_embedding(embedding, metric, seed)
     if map_coordinates is None:
         pictures.report("map", 0, 1)
@@ -243,51 +260,47 @@ def write_report(
     if distances is None and probabilities is None:
         distances = distances_to_means(embedding, labels)
 
-    table = image_table(
-        labels,
-        paths=names,
-        probabilities=probabilities,
-        distances=distances,
-        map_coordinates=map_coordinates,
-        metadata=metadata,
-    )
-    summary = cluster_summary(table, pixels=cells, cluster_names=cluster_names, random_state=seed)
-    content = payload(table, summary, columns) | {
-        "title": str(title),
-        "embedding": packed(embedding, "f2"),
-        "dimensions": embedding.shape[1],
-        "metric": metric,
-        "history": history_sections(history),
-        "settings": [[str(key), short(value)] for key, value in (settings or {}).items()],
-        "versions": versions(),
-        "agreement": [agreement_of(labels, column, seed) for column in columns],
-    }
+    belonging = membership(labels, probabilities=probabilities, distances=distances)
+    table = rows_of_images(labels, names, belonging, map_coordinates, columns)
+    standing_out = standouts(labels, columns)
+    summary = rows_of_clusters(table, standing_out, cells, named, seed)
+    content = payload_of(table, summary, columns, standing_out)
+    content |= payload_of_space(embedding, metric)
+    content |= payload_of_run(title, history, settings)
+    content["agreement"] = [agreement_of(labels, column, seed) for column in columns]
     page = Page(content, encode_sheets(cells))
-    flagged = np.flatnonzero(np.array(table["flag"], dtype=object) != "")
+    flagged = np.flatnonzero([flag != "" for flag in table["flag"]])
     thumbnails = pictures.thumbnails(flagged, max_bytes - page.n_bytes, rng)
     n_bytes = write_bytes(path, page.render(thumbnails))
-    if n_bytes > max_bytes:
-        warnings.warn(
-            f"The page has {n_bytes:_} bytes, more than max_bytes={max_bytes:_}: the map and the "
-            f"table of {n} images alone need that much.",
-            stacklevel=2,
-        )
+    _warn(pictures, n_bytes, max_bytes)
     n_thumbnails = sum(1 for single in thumbnails.singles if single)
-    return Report(path, n_bytes, thumbnails.size, thumbnails.quality, n_thumbnails, table, summary)
+    return Report(path, n_bytes, thumbnails.size, n_thumbnails, table, summary)
 
 
 def _check_arrays(
     labels: np.ndarray, embedding: Any, probabilities: Any, distances: Any, map_coordinates: Any
-) -> None:
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Refuse before any image is read what would fail after all of them are."""
     if embedding is not None:
         check_length("embedding", embedding, len(labels))
-    if probabilities is not None:
-        check_matrix("probabilities", probabilities, labels)
-    if distances is not None:
-        check_matrix("distances", distances, labels)
     if map_coordinates is not None:
         unit_square(map_coordinates, len(labels))
+    return (
+        check_matrix("probabilities", probabilities, labels),
+        check_matrix("distances", distances, labels),
+    )
+
+
+def _warn(pictures: Pictures, n_bytes: int, max_bytes: int) -> None:
+    """Say what is amiss with a page; after it is written, which no picture can prevent."""
+    if pictures.undrawn:
+        warnings.warn(pictures.complaint(), stacklevel=3)
+    if n_bytes > max_bytes:
+        warnings.warn(
+            f"The page has {n_bytes:_} bytes, more than max_bytes={max_bytes:_}: the map and the "
+            f"table of {pictures.n} images alone need that much.",
+            stacklevel=3,
+        )
 
 
 def _pixel_embedding(cells: np.ndarray, seed: int) -> np.ndarray:
