@@ -13,9 +13,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, features
+from sklearn.cluster import KMeans
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
+from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering, DenseAutoencoder
 from skdcec._analysis import projection
+from skdcec._analysis.spaces import as_rows
 from skdcec.datasets import load_images
+from skdcec.model_selection import TransductiveSplit
 from skdcec.report import (
     TABLE_COLUMNS,
     cluster_summary,
@@ -674,6 +681,60 @@ def test_report_of_a_fitted_estimator(tmp_path):
     assert settings["encoder__n_components"] == "6"
     with pytest.raises(ValueError, match="X has 29 rows"):
         report_from_estimator(tmp_path / "p.html", FakeClusterer(X), X[:-1])
+
+
+TINY = {"n_components": 3, "max_epochs": 1, "random_state": 0}
+
+
+def two_kinds(n=24):
+    """Colour images of two kinds, in the form (n, H, W, C)."""
+    pixels = np.random.default_rng(0).integers(0, 60, (n, 16, 12, 3), dtype=np.uint8)
+    pixels[::2, :, :6, 0] += 180
+    return pixels
+
+
+def clusterer(encoder=None, **parameters):
+    encoder = encoder or ConvAutoencoder(filters=(4, 8), **TINY)
+    return DeepConvEmbeddingClustering(
+        n_clusters=2, encoder=encoder, max_epochs=1, n_init=1, random_state=0, **parameters
+    )
+
+
+DENSE = DenseAutoencoder(hidden_layer_sizes=(16,), **TINY)
+
+
+@pytest.mark.parametrize(
+    ("model", "form"),
+    [
+        (clusterer(), "images"),
+        (clusterer(data_format="channels_first"), "channels first"),
+        (clusterer(DENSE), "images"),
+        (clusterer(DENSE, image_shape=(16, 12, 3)), "rows"),
+        (clusterer(DENSE, data_format="channels_first"), "channels first"),
+        (make_pipeline(FunctionTransformer(), clusterer()), "images"),
+        (
+            GridSearchCV(clusterer(), {"gamma": [0.1, 0.2]}, cv=TransductiveSplit()),
+            "images",
+        ),
+        (make_pipeline(FunctionTransformer(as_rows), KMeans(2, n_init=1)), "images"),
+    ],
+)
+def test_report_of_any_estimator_that_clusters_images(tmp_path, model, form):
+    pixels = two_kinds()
+    X = {
+        "images": pixels,
+        "channels first": pixels.transpose(0, 3, 1, 2),
+        "rows": pixels.reshape(len(pixels), -1),
+    }[form]
+    model.fit(X)
+    report = report_from_estimator(tmp_path / "p.html", model, X)
+    for line, expected in zip(single_thumbnails(report.path), pixels, strict=True):
+        assert decoded(line).shape == (16, 12, 3)
+        assert np.abs(decoded(line).mean(axis=0) - expected.mean(axis=0)).mean() < 12
+    fitted = getattr(model, "best_estimator_", model)
+    fitted = fitted[-1] if hasattr(fitted, "steps") else fitted
+    np.testing.assert_array_equal(report.table["cluster"], fitted.labels_)
+    assert np.isfinite(report.table["margin"]).all()
 
 
 def test_progress_ends_where_it_should(tmp_path):
