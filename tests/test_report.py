@@ -39,6 +39,7 @@ from skdcec.report import (
     write_report,
     write_table,
 )
+from skdcec.report.page import SCRIPTS
 
 NASTY = [
     "<script>alert(1)</script>.png",
@@ -471,9 +472,16 @@ def test_the_page_holds_no_address_and_forbids_every_request(page):
 
 def test_viewer_files_are_safe_inside_the_page():
     folder = importlib.resources.files("skdcec.report") / "viewer"
-    script = (folder / "viewer.js").read_text(encoding="utf-8")
-    assert "</script" not in script
-    assert "innerHTML" not in script
+    scripts = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in folder.iterdir()
+        if path.name.endswith(".js")
+    }
+    assert sorted(scripts) == sorted(SCRIPTS)
+    for script in scripts.values():
+        assert "</script" not in script
+        assert "innerHTML" not in script
+        assert script.count("\n") <= 400
     assert "</style" not in (folder / "viewer.css").read_text(encoding="utf-8")
 
 

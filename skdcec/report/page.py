@@ -19,7 +19,25 @@ from skdcec.report.tables import examples_of
 from skdcec.report.thumbnails import CELL, CELLS_PER_SIDE, Thumbnails
 
 # One scope, in this order: from file:// no module can be imported.
-SCRIPTS = ("viewer.js",)
+SCRIPTS = (
+    "elements.js",
+    "data.js",
+    "thumbnails.js",
+    "names.js",
+    "files.js",
+    "cards.js",
+    "state.js",
+    "drawing.js",
+    "labels.js",
+    "pointer.js",
+    "map.js",
+    "gallery.js",
+    "similar.js",
+    "metadata.js",
+    "training.js",
+    "table.js",
+    "start.js",
+)
 CHUNK = 256
 # The map colours so many values of a metadata column, the others are gray.
 N_CATEGORIES = 12
