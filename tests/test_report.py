@@ -20,6 +20,8 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering, DenseAutoencoder
 from skdcec._analysis import projection
+from skdcec._analysis.contingency import adjusted_residuals, expected_counts
+from skdcec._analysis.palette import cluster_color
 from skdcec._analysis.spaces import as_rows
 from skdcec.datasets import load_images
 from skdcec.model_selection import TransductiveSplit
@@ -180,6 +182,21 @@ def test_summary_counts_and_colours():
     assert summary["palette"] == ["#ff0000 100%", "#000000 50% #0000ff 50%"]
     assert summary["lightness"] == pytest.approx([53.2, 16.1], abs=0.1)
     assert summary["contrast"] == pytest.approx([0, 16.1], abs=0.1)
+
+
+def test_the_page_shows_the_colours_and_residuals_that_python_defines(tmp_path):
+    labels = np.repeat([0, 1, 5, -1], [30, 20, 10, 4])
+    kinds = np.where(np.random.default_rng(0).uniform(size=64) < 0.3, "x", labels.astype(str))
+    report = write_report(
+        tmp_path / "p.html", coloured_images(64)[0], labels, metadata={"kind": kinds}
+    )
+    payload = payload_of(report.path)
+    assert payload["colours"]["clusters"] == [cluster_color(cluster) for cluster in range(6)]
+    assert payload["colours"]["none"] == cluster_color(-1)
+    (agreement,) = payload["agreement"]
+    counts = np.array(agreement["counts"])
+    np.testing.assert_allclose(agreement["residuals"], adjusted_residuals(counts), atol=0.006)
+    np.testing.assert_allclose(agreement["expected"], expected_counts(counts), atol=0.06)
 
 
 def test_summary_names_what_stands_out():

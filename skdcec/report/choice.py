@@ -116,7 +116,9 @@ of the images, not a fact about them: several may be useful.</p>
 {splits or "<p>Only one number of clusters is shown.</p>"}
 </body></html>
 """
-    return write_bytes(path, [page.encode("utf-8", "xmlcharrefreplace")])
+    n_bytes = write_bytes(path, [page.encode("utf-8", "xmlcharrefreplace")])
+    pictures.warn()
+    return n_bytes
 
 
 def _typical(embedding: np.ndarray, labels: np.ndarray) -> dict[int, list[int]]:

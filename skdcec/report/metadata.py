@@ -172,7 +172,7 @@ def agreement_of(labels: np.ndarray, column: Column, random_state: Any) -> dict:
             "clusters": clusters.tolist(),
             "counts": counts.tolist(),
             "expected": expected_counts(counts).round(1).tolist(),
-            "residuals": adjusted_residuals(counts).round(1).tolist(),
+            "residuals": adjusted_residuals(counts).round(2).tolist(),
         }
     )
 

@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -122,15 +123,19 @@ class Pictures:
         if self.progress:
             self.progress(stage, done, total)
 
-    def complaint(self) -> str:
-        """Say which images are gray, and why; "" if none is."""
+    def warn(self) -> None:
+        """Say which images are gray, and why.
+
+        Best after the page is written, which pictures shall not prevent.
+        """
         if not self.undrawn:
-            return ""
+            return
         first = [f"{os.fsdecode(self.images[i])} ({self.undrawn[i]})" for i in self.undrawn][:5]
         more = f" and {len(self.undrawn) - len(first)} more" if len(self.undrawn) > 5 else ""
-        return (
+        warnings.warn(
             f"{len(self.undrawn)} of {self.n} images cannot be drawn and are shown as gray tiles: "
-            f"{', '.join(first)}{more}."
+            f"{', '.join(first)}{more}.",
+            stacklevel=3,
         )
 
     def _each(

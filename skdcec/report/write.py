@@ -254,9 +254,7 @@ def write_report(
     embedding = _pixel_embedding(cells, seed) if embedding is None else embedding
     embedding = _compact_embedding(embedding, metric, seed)
     if map_coordinates is None:
-        pictures.report("map", 0, 1)
-        map_coordinates = map_projection(embedding, random_state=seed, n_jobs=n_jobs)
-        pictures.report("map", 1, 1)
+        map_coordinates = _map(pictures, embedding, seed)
     if distances is None and probabilities is None:
         distances = distances_to_means(embedding, labels)
 
@@ -272,7 +270,8 @@ def write_report(
     flagged = np.flatnonzero([flag != "" for flag in table["flag"]])
     thumbnails = pictures.thumbnails(flagged, max_bytes - page.n_bytes, rng)
     n_bytes = write_bytes(path, page.render(thumbnails))
-    _warn(pictures, n_bytes, max_bytes)
+    pictures.warn()
+    _warn_of_size(n_bytes, max_bytes, n)
     n_thumbnails = sum(1 for single in thumbnails.singles if single)
     return Report(path, n_bytes, thumbnails.size, n_thumbnails, table, summary)
 
@@ -291,16 +290,20 @@ def _check_arrays(
     )
 
 
-def _warn(pictures: Pictures, n_bytes: int, max_bytes: int) -> None:
-    """Say what is amiss with a page; after it is written, which no picture can prevent."""
-    if pictures.undrawn:
-        warnings.warn(pictures.complaint(), stacklevel=3)
+def _warn_of_size(n_bytes: int, max_bytes: int, n: int) -> None:
     if n_bytes > max_bytes:
         warnings.warn(
             f"The page has {n_bytes:_} bytes, more than max_bytes={max_bytes:_}: the map and the "
-            f"table of {pictures.n} images alone need that much.",
+            f"table of {n} images alone need that much.",
             stacklevel=3,
         )
+
+
+def _map(pictures: Pictures, embedding: np.ndarray, seed: int) -> np.ndarray:
+    pictures.report("map", 0, 1)
+    coordinates = map_projection(embedding, random_state=seed, n_jobs=pictures.n_jobs)
+    pictures.report("map", 1, 1)
+    return coordinates
 
 
 def _pixel_embedding(cells: np.ndarray, seed: int) -> np.ndarray:

@@ -41,7 +41,7 @@ for (const column of data.columns) {
   if (column.kind === "number") column.groups = unpack(column.groups, Int16Array);
 }
 
-function valueOf(column, i) { return column.texts[column.codes[i]]; }
+function textOf(column, i) { return column.texts[column.codes[i]]; }
 
 function indicesOf(test) {
   const found = [];

@@ -2,8 +2,10 @@
 
 const canvas = $("canvas");
 const overlay = $("overlay");
-let pen = null;
-let marker = null;
+const contexts = [canvas, overlay].map((surface) => surface.getContext?.("2d") ?? null);
+// Null where the browser has no Canvas.
+const pen = contexts.every(Boolean) ? contexts[0] : null;
+const marker = contexts[1];
 const screen2d = { width: 1, height: 1, ratio: 1 };
 
 // The same random order on every visit decides which images yield when there is no room for all.
@@ -97,7 +99,9 @@ function drawMap() {
   drawMarker();
 }
 
-// Dots are written into pixels: twenty thousand calls of drawImage or arc take too long for a frame.
+// Dots are written as pixels: twenty thousand calls of drawImage or arc take longer than a frame.
+
+function channels(colour) { return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)); }
 
 function stamp(radius, colour, width) {
   const [red, green, blue] = channels(colour);

@@ -21,7 +21,7 @@ function saveCsv(name, indices) {
   const rows = indices.map((i) => [
     data.files[i], labels[i], clusterName(labels[i]), number(confidence[i]), second[i] === NONE ? "" : second[i],
     number(margin[i]), number(distance[i]), number(positions[2 * i]), number(positions[2 * i + 1]), flags[i],
-    ...data.columns.map((column) => valueOf(column, i)),
+    ...data.columns.map((column) => textOf(column, i)),
   ]);
   save(name, "text/csv", `\ufeff${[head, ...rows].map((row) => row.map(csvField).join(",")).join("\r\n")}\r\n`);
 }

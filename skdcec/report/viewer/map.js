@@ -11,10 +11,7 @@ function segments(id, options, chosen, onchoose) {
 }
 
 function startMap() {
-  pen = canvas.getContext?.("2d") ?? null;
-  marker = overlay.getContext?.("2d") ?? null;
-  if (!pen || !marker) {
-    pen = null;
+  if (!pen) {
     $("map").hidden = true;
     report("This browser cannot draw the map (no Canvas). The table at the end lists all images.");
     return;

@@ -6,7 +6,7 @@ function showMetadata() {
     body.append(element("p", { class: "hint" }, "No metadata came with these images."));
     return;
   }
-  body.append(element("p", { class: "hint" }, "How far do clusters and metadata agree? NMI is 0 if they know nothing of each other and 1 if each tells the other; many values raise it by chance alone, so compare it with the mark, its mean over shuffled labels. Homogeneity asks whether a cluster holds one value only, completeness whether a value stays in one cluster; NMI, also called V-measure, is their harmonic mean."));
+  body.append(element("p", { class: "hint" }, "How far do clusters and metadata agree? NMI is 0 where they are unrelated and 1 where each determines the other. Many values raise it by chance alone, so compare it with the mark, its mean over shuffled labels. Homogeneity is 1 where every cluster holds one value only, completeness where every value lies in one cluster; NMI, also called V-measure, is their harmonic mean."));
   body.append(element("div", { class: "scroll" }, agreementTable()));
   data.agreement.filter(({ counts }) => counts).forEach((agreement, rank) => body.append(crossTable(agreement, rank === 0)));
 }
@@ -34,16 +34,10 @@ function agreementTable() {
 function crossTable(agreement, open) {
   const column = data.columns.find(({ name }) => name === agreement.column);
   const rowSums = agreement.counts.map((row) => row.reduce((a, b) => a + b, 0));
-  const columnSums = agreement.clusters.map((_, j) => agreement.counts.reduce((sum, row) => sum + row[j], 0));
-  const total = rowSums.reduce((a, b) => a + b, 0);
   const byName = column.kind === "number";
   const order = [...rowSums.keys()].sort((a, b) => (byName ? a - b : rowSums[b] - rowSums[a]));
   const rows = order.map((r) => element("tr", {}, element("th", { scope: "row" }, agreement.levels[r]),
-    ...agreement.clusters.map((cluster, c) => {
-      const expected = (rowSums[r] * columnSums[c]) / total;
-      const spread = Math.sqrt(expected * (1 - rowSums[r] / total) * (1 - columnSums[c] / total)) || 1;
-      return crossCell(column, agreement.levels[r], cluster, agreement.counts[r][c], expected, spread);
-    }),
+    ...agreement.clusters.map((_, c) => crossCell(agreement, column, r, c)),
     element("td", { class: "right" }, count(rowSums[r]))));
   const head = element("tr", {}, element("th", { scope: "col" }, ""), ...agreement.clusters.map((cluster) => element("th", { scope: "col" },
     swatch(clusterColour(cluster)), " ", element("span", { "data-name-of": cluster }, clusterName(cluster)))), element("th", { scope: "col" }, "all"));
@@ -53,15 +47,16 @@ function crossTable(agreement, open) {
       element("div", { class: "scroll" }, element("table", { class: "cross" }, element("thead", {}, head), element("tbody", {}, ...rows)))));
 }
 
-function crossCell(column, level, cluster, value, expected, spread) {
-  const residual = (value - expected) / spread;
+function crossCell(agreement, column, r, c) {
+  const [level, cluster] = [agreement.levels[r], agreement.clusters[c]];
+  const [value, residual] = [agreement.counts[r][c], agreement.residuals[r][c]];
   const inside = (i) => labels[i] === cluster
-    && (column.kind === "number" ? column.levels[column.groups[i]] : valueOf(column, i)) === level;
+    && (column.kind === "number" ? column.levels[column.groups[i]] : textOf(column, i)) === level;
   const cell = button(count(value), () => {
     const found = indicesOf(inside);
     if (found.length) showGallery(found, `${level} in ${clusterName(cluster)}`);
   }, {
-    disabled: value === 0, title: `${level}: ${value} images, ${expected.toFixed(1)} expected, residual ${residual.toFixed(1)}`,
+    disabled: value === 0, title: `${level}: ${images(value)}, ${agreement.expected[r][c].toFixed(1)} expected, residual ${residual.toFixed(1)}`,
   });
   if (Math.abs(residual) > 2) {
     cell.style.setProperty("--shade", `var(--${residual > 0 ? "more" : "fewer"})`);

@@ -80,8 +80,8 @@ function showCard(i) {
   const card = $("card");
   card.replaceChildren(picture(i), element("p", {}, element("strong", {}, baseName(i))),
     element("p", {}, swatch(clusterColour(labels[i])), ` ${clusterName(labels[i])}`),
-    ...data.columns.filter((column) => valueOf(column, i)).slice(0, 4)
-      .map((column) => element("p", { class: "muted" }, `${column.name}: ${valueOf(column, i)}`)));
+    ...data.columns.filter((column) => textOf(column, i)).slice(0, 4)
+      .map((column) => element("p", { class: "muted" }, `${column.name}: ${textOf(column, i)}`)));
   card.hidden = false;
   const [x, y] = placeOf(i);
   const gap = isThumbnail(i) ? layoutThumbnails.side / 2 + 8 : 16;
@@ -176,7 +176,7 @@ function selectInside(outline) {
 }
 
 function wheel(event) {
-  // Plain scrolling belongs to the page until the reader has turned to the map.
+  // Until the map has the focus, the wheel scrolls the page.
   if (!event.ctrlKey && document.activeElement !== canvas) return;
   event.preventDefault();
   const pixels = event.deltaY * (event.deltaMode === 1 ? 16 : 1);

@@ -43,7 +43,7 @@ function imageView(i, onchoose) {
   if (Number.isFinite(confidence[i])) rows.push(["Confidence", decimal(confidence[i])]);
   if (second[i] !== NONE) rows.push(["Next best", `${clusterName(second[i])}, margin ${decimal(margin[i])}`]);
   rows.push(["Distance", `${Number(distance[i].toPrecision(3))} from the centre${flags[i] ? `, ${flags[i]}` : ""}`]);
-  for (const column of data.columns) if (valueOf(column, i)) rows.push([column.name, valueOf(column, i)]);
+  for (const column of data.columns) if (textOf(column, i)) rows.push([column.name, textOf(column, i)]);
   if (folder(i)) rows.push(["Folder", folder(i)]);
   const list = element("ul", { class: "tiles" },
     ...nearest(i, 18).map((other) => tile(other, clusterCaption(labels[other]), onchoose)));

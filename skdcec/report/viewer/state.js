@@ -4,6 +4,8 @@ const state = {
   x: 0.5, y: 0.5, zoom: 1, mode: "auto", tool: "move", colour: "cluster", search: "",
   only: new Set(), focus: NONE, found: N,
 };
+// From few to many, for numbers.
+const SCALE = ["#482878", "#3e4a89", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#c2df23"];
 const groups = { of: new Int16Array(N), list: [] };
 const matches = new Uint8Array(N).fill(1);
 
@@ -28,7 +30,7 @@ function groupByCluster() {
 function groupByNumber(column) {
   const last = Math.max(1, column.levels.length - 1);
   groups.list = column.levels.map((name, rank) => ({ name, colour: SCALE[Math.round((rank / last) * (SCALE.length - 1))] }));
-  groups.list.push({ name: "no value", colour: OTHER });
+  groups.list.push({ name: "no value", colour: data.colours.none });
   for (let i = 0; i < N; i++) groups.of[i] = column.groups[i] < 0 ? column.levels.length : column.groups[i];
 }
 
@@ -36,11 +38,11 @@ function groupByCategory(column) {
   const sizes = new Int32Array(column.texts.length);
   for (let i = 0; i < N; i++) sizes[column.codes[i]]++;
   const order = [...sizes.keys()].filter((code) => column.texts[code]).sort((a, b) => sizes[b] - sizes[a]);
-  const shown = order.slice(0, COLOURS.length);
+  const shown = order.slice(0, data.colours.categories.length);
   const rank = new Int16Array(column.texts.length).fill(shown.length);
   shown.forEach((code, place) => { rank[code] = place; });
-  groups.list = shown.map((code, place) => ({ name: column.texts[code], colour: COLOURS[place] }));
-  groups.list.push({ name: order.length > shown.length ? `${order.length - shown.length} others` : "no value", colour: OTHER });
+  groups.list = shown.map((code, place) => ({ name: column.texts[code], colour: data.colours.categories[place] }));
+  groups.list.push({ name: order.length > shown.length ? `${order.length - shown.length} others` : "no value", colour: data.colours.none });
   for (let i = 0; i < N; i++) groups.of[i] = rank[column.codes[i]];
 }
 
@@ -62,7 +64,7 @@ function folded(text) { return text.normalize("NFD").replace(/\p{M}/gu, "").toLo
 let haystack = null;
 
 function searchTexts() {
-  haystack ??= data.files.map((file, i) => folded([file, ...data.columns.map((column) => valueOf(column, i))].join("\n")));
+  haystack ??= data.files.map((file, i) => folded([file, ...data.columns.map((column) => textOf(column, i))].join("\n")));
   return haystack;
 }
 

@@ -7,7 +7,7 @@ function startTable() {
     ["file", (i) => data.files[i]], ["cluster", (i) => labels[i]], ["confidence", (i) => confidence[i]],
     ["second cluster", (i) => second[i]], ["margin", (i) => margin[i]], ["distance", (i) => distance[i]], ["flag", (i) => flags[i]],
     ...data.columns.map((column) => [column.name, column.kind === "number"
-      ? (i) => (valueOf(column, i) === "" ? NaN : Number(valueOf(column, i))) : (i) => valueOf(column, i)]),
+      ? (i) => (textOf(column, i) === "" ? NaN : Number(textOf(column, i))) : (i) => textOf(column, i)]),
   ];
   const rows = Int32Array.from({ length: N }, (_, i) => i);
   const view = { sorted: NONE, down: false, start: 0 };
