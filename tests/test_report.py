@@ -12,23 +12,36 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, features
+from sklearn.cluster import KMeans
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from skdcec import report as report_module
+from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering, DenseAutoencoder
+from skdcec._analysis import projection
+from skdcec._analysis.contingency import adjusted_residuals, expected_counts
+from skdcec._analysis.palette import cluster_color
+from skdcec._analysis.spaces import as_rows
 from skdcec.datasets import load_images
+from skdcec.model_selection import TransductiveSplit
 from skdcec.report import (
     TABLE_COLUMNS,
     cluster_summary,
+    colours,
     image_table,
     map_projection,
+    metadata,
     metadata_agreement,
     read_names,
     read_table,
     report_from_estimator,
     thumbnails,
+    write,
     write_report,
     write_table,
 )
+from skdcec.report.page import SCRIPTS
 
 NASTY = [
     "<script>alert(1)</script>.png",
@@ -171,6 +184,21 @@ def test_summary_counts_and_colours():
     assert summary["contrast"] == pytest.approx([0, 16.1], abs=0.1)
 
 
+def test_the_page_shows_the_colours_and_residuals_that_python_defines(tmp_path):
+    labels = np.repeat([0, 1, 5, -1], [30, 20, 10, 4])
+    kinds = np.where(np.random.default_rng(0).uniform(size=64) < 0.3, "x", labels.astype(str))
+    report = write_report(
+        tmp_path / "p.html", coloured_images(64)[0], labels, metadata={"kind": kinds}
+    )
+    payload = payload_of(report.path)
+    assert payload["colours"]["clusters"] == [cluster_color(cluster) for cluster in range(6)]
+    assert payload["colours"]["none"] == cluster_color(-1)
+    (agreement,) = payload["agreement"]
+    counts = np.array(agreement["counts"])
+    np.testing.assert_allclose(agreement["residuals"], adjusted_residuals(counts), atol=0.006)
+    np.testing.assert_allclose(agreement["expected"], expected_counts(counts), atol=0.06)
+
+
 def test_summary_names_what_stands_out():
     labels = np.repeat([0, 1], 50)
     school = ["north"] * 40 + ["south"] * 60
@@ -197,7 +225,7 @@ def test_agreement_and_what_chance_gives():
     assert many["kind"] == "category"
     assert many["nmi"] == pytest.approx(many["chance"], abs=0.03)
     assert many["chance"] > 0.1
-    assert len(many["levels"]) == report_module.MAX_LEVELS + 1
+    assert len(many["levels"]) == metadata.MAX_LEVELS + 1
     assert np.sum(many["counts"]) == 400
 
 
@@ -273,7 +301,9 @@ def test_thumbnails_come_from_files_as_they_should_be_seen(tmp_path):
     Image.fromarray(np.full((30, 30), 60_000, dtype=np.uint16)).save(tmp_path / "deep.png")
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
     paths = [tmp_path / name for name in ("turned.jpg", "a.png", "deep.png", "broken.jpg")]
-    with pytest.warns(UserWarning, match="1 of 4 images cannot be read"):
+    with pytest.warns(
+        UserWarning, match=r"1 of 4 images cannot be drawn .*broken\.jpg \(not an image"
+    ):
         report = write_report(tmp_path / "page.html", paths, [0, 0, 1, 1])
     turned, clear, deep, broken = map(decoded, single_thumbnails(report.path))
     assert turned.shape == (80, 40, 3)
@@ -294,6 +324,80 @@ def test_pictures_are_shown_as_they_are_trained_on(tmp_path):
         assert abs(decoded(shown).mean() - pixels.mean()) < 4
 
 
+def save_odd_pictures(folder):
+    """Files that some reader of pictures stumbles over, and a few that are none."""
+    ramp = np.linspace(0, 255, 80 * 60).reshape(80, 60).astype(np.uint8)
+    colour = np.stack([ramp, 255 - ramp, ramp // 2], axis=-1)
+    rgb = Image.fromarray(colour)
+    rgb.save(folder / "plain.jpg")
+    rgb.convert("CMYK").save(folder / "cmyk.jpg")
+    rgb.convert("P").save(folder / "palette.gif")
+    rgb.save(folder / "pages.tif", save_all=True, append_images=[rgb])
+    Image.fromarray(np.dstack([colour, ramp])).save(folder / "transparent.png")
+    Image.fromarray(ramp.astype(np.uint16) * 257).save(folder / "deep.png")
+    Image.fromarray(ramp > 99).save(folder / "bits.png")
+    Image.fromarray(ramp[:1].repeat(10, axis=1)).save(folder / "wide.png")
+    Image.fromarray(colour[:1].repeat(10, axis=1).swapaxes(0, 1)).save(folder / "thin.jpg")
+    Image.fromarray(colour[:1, 30:31]).save(folder / "point.png")
+    if features.check("avif"):
+        rgb.save(folder / "new.avif")
+    for orientation in (0, 6, 99):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        rgb.save(folder / f"turned {orientation}.jpg", exif=exif)
+    block = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01\x03\0\xff\xff\xff\xff" * 4
+    rgb.save(folder / "broken exif.jpg", exif=block)
+    rgb.save(folder / "broken exif.webp", exif=block)
+    plain = (folder / "plain.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(plain[: len(plain) // 2])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.png").write_text("nothing")
+    rgb.save(folder / "program.eps")
+    (folder / "folder.png").mkdir()
+    return sorted(folder.iterdir()) + [folder / "missing.png"]
+
+
+def test_what_is_accepted_for_training_is_drawn_and_all_else_is_gray(tmp_path, monkeypatch):
+    (tmp_path / "odd").mkdir()
+    paths = save_odd_pictures(tmp_path / "odd")
+    with monkeypatch.context() as patch:
+        # What Pillow takes for an attack are pictures all the same.
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+        with pytest.warns(UserWarning, match="could not be used|skipped"):
+            accepted = {str(name) for name in load_images(paths, size=16).filenames}
+        with pytest.warns(UserWarning, match="shown as gray tiles") as caught:
+            report = write_report(tmp_path / "p.html", paths, np.zeros(len(paths), dtype=int))
+    drawn = {}
+    for path, line in zip(paths, single_thumbnails(report.path), strict=True):
+        drawn[path.name] = np.abs(decoded(line).astype(int) - 128).max() > 3
+    assert drawn == {path.name: str(path) in accepted for path in paths}
+    gray = [name for name, is_drawn in drawn.items() if not is_drawn]
+    assert len(gray) >= 5
+    assert len(accepted) >= 15
+    (message,) = [str(one.message) for one in caught if "gray" in str(one.message)]
+    assert message.startswith(f"{len(gray)} of {len(paths)} images cannot be drawn")
+    assert f"{gray[0]} (" in message
+
+
+def test_pictures_above_the_limit_are_gray(tmp_path):
+    for name, side in (("small.png", 40), ("large.png", 80)):
+        Image.new("RGB", (side, side), "red").save(tmp_path / name)
+    paths = [tmp_path / "small.png", tmp_path / "large.png"]
+    with pytest.warns(UserWarning, match=r"1 of 2 images .*large\.png \(80 x 80 pixels are more"):
+        report = write_report(tmp_path / "p.html", paths, [0, 0], max_pixels=2_000)
+    small, large = map(decoded, single_thumbnails(report.path))
+    assert small[..., 0].min() > 240
+    assert np.ptp(large) < 4
+
+
+def test_only_clusterless_images_and_no_room(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
+    labels = np.full(30, -1)
+    with pytest.warns(UserWarning, match="more than max_bytes"):
+        report = write_report(tmp_path / "p.html", images, labels, max_bytes=1_000)
+    assert report.n_thumbnails == 0
+
+
 @pytest.mark.parametrize("n", [1, 3])
 def test_one_image_and_copies_of_one(tmp_path, n):
     images = np.full((n, 8, 8, 3), 90, dtype=np.uint8)
@@ -303,7 +407,7 @@ def test_one_image_and_copies_of_one(tmp_path, n):
 
 def test_only_picture_formats_without_programs_are_opened(tmp_path):
     Image.new("RGB", (20, 20), "red").save(tmp_path / "red.eps")
-    with pytest.warns(UserWarning, match="1 of 1 images cannot be read"):
+    with pytest.warns(UserWarning, match="1 of 1 images cannot be drawn"):
         write_report(tmp_path / "page.html", [tmp_path / "red.eps"], [0])
 
 
@@ -325,9 +429,9 @@ def test_the_page_keeps_to_its_budget(tmp_path):
     for budget in (2_000_000, 600_000, 240_000):
         report = write_report(tmp_path / "page.html", images, labels, max_bytes=budget, **shared)
         assert report.n_bytes == report.path.stat().st_size <= budget
-        sizes.append((report.n_thumbnails, report.thumbnail_size, report.thumbnail_quality))
+        sizes.append((report.n_thumbnails, report.thumbnail_size))
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] == (120, 64, 80)
+    assert sizes[0] == (120, 64)
     assert sizes[-1][0] < 120
     with pytest.warns(UserWarning, match="more than max_bytes=50_000"):
         report = write_report(tmp_path / "page.html", images, labels, max_bytes=50_000, **shared)
@@ -385,9 +489,16 @@ def test_the_page_holds_no_address_and_forbids_every_request(page):
 
 def test_viewer_files_are_safe_inside_the_page():
     folder = importlib.resources.files("skdcec.report") / "viewer"
-    script = (folder / "viewer.js").read_text(encoding="utf-8")
-    assert "</script" not in script
-    assert "innerHTML" not in script
+    scripts = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in folder.iterdir()
+        if path.name.endswith(".js")
+    }
+    assert sorted(scripts) == sorted(SCRIPTS)
+    for script in scripts.values():
+        assert "</script" not in script
+        assert "innerHTML" not in script
+        assert script.count("\n") <= 400
     assert "</style" not in (folder / "viewer.css").read_text(encoding="utf-8")
 
 
@@ -517,7 +628,7 @@ def test_map_of_equal_images():
 
 
 def test_map_of_many_images_puts_the_rest_among_their_neighbours(monkeypatch):
-    monkeypatch.setattr(report_module, "LANDMARKS", 60)
+    monkeypatch.setattr(projection, "_LANDMARKS", 60)
     rng = np.random.default_rng(0)
     labels = np.arange(150) % 3
     embedding = rng.normal(size=(150, 5)) + 20 * np.eye(5)[labels]
@@ -531,7 +642,7 @@ def test_map_of_many_images_puts_the_rest_among_their_neighbours(monkeypatch):
 def test_wide_embeddings_keep_their_neighbours(metric):
     rng = np.random.default_rng(0)
     wide = (rng.normal(size=(90, 8)) @ rng.normal(size=(8, 200)) + 3).astype(np.float32)
-    compact = report_module._compact_embedding(wide, metric, 0)
+    compact = write._compact_embedding(wide, metric, 0)
     assert compact.shape == (90, 64)
     assert np.abs(compact).max() <= 1
 
@@ -544,7 +655,7 @@ def test_wide_embeddings_keep_their_neighbours(metric):
 
 
 def test_lab_of_known_colours():
-    lab = report_module._to_lab(np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 128, 0]]))
+    lab = colours.to_lab(np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 128, 0]]))
     expected = [[100, 0, 0], [0, 0, 0], [53.24, 80.09, 67.2], [46.23, -51.7, 49.9]]
     np.testing.assert_allclose(lab, expected, atol=0.05)
 
@@ -595,6 +706,60 @@ def test_report_of_a_fitted_estimator(tmp_path):
     assert settings["encoder__n_components"] == "6"
     with pytest.raises(ValueError, match="X has 29 rows"):
         report_from_estimator(tmp_path / "p.html", FakeClusterer(X), X[:-1])
+
+
+TINY = {"n_components": 3, "max_epochs": 1, "random_state": 0}
+
+
+def two_kinds(n=24):
+    """Colour images of two kinds, in the form (n, H, W, C)."""
+    pixels = np.random.default_rng(0).integers(0, 60, (n, 16, 12, 3), dtype=np.uint8)
+    pixels[::2, :, :6, 0] += 180
+    return pixels
+
+
+def clusterer(encoder=None, **parameters):
+    encoder = encoder or ConvAutoencoder(filters=(4, 8), **TINY)
+    return DeepConvEmbeddingClustering(
+        n_clusters=2, encoder=encoder, max_epochs=1, n_init=1, random_state=0, **parameters
+    )
+
+
+DENSE = DenseAutoencoder(hidden_layer_sizes=(16,), **TINY)
+
+
+@pytest.mark.parametrize(
+    ("model", "form"),
+    [
+        (clusterer(), "images"),
+        (clusterer(data_format="channels_first"), "channels first"),
+        (clusterer(DENSE), "images"),
+        (clusterer(DENSE, image_shape=(16, 12, 3)), "rows"),
+        (clusterer(DENSE, data_format="channels_first"), "channels first"),
+        (make_pipeline(FunctionTransformer(), clusterer()), "images"),
+        (
+            GridSearchCV(clusterer(), {"gamma": [0.1, 0.2]}, cv=TransductiveSplit()),
+            "images",
+        ),
+        (make_pipeline(FunctionTransformer(as_rows), KMeans(2, n_init=1)), "images"),
+    ],
+)
+def test_report_of_any_estimator_that_clusters_images(tmp_path, model, form):
+    pixels = two_kinds()
+    X = {
+        "images": pixels,
+        "channels first": pixels.transpose(0, 3, 1, 2),
+        "rows": pixels.reshape(len(pixels), -1),
+    }[form]
+    model.fit(X)
+    report = report_from_estimator(tmp_path / "p.html", model, X)
+    for line, expected in zip(single_thumbnails(report.path), pixels, strict=True):
+        assert decoded(line).shape == (16, 12, 3)
+        assert np.abs(decoded(line).mean(axis=0) - expected.mean(axis=0)).mean() < 12
+    fitted = getattr(model, "best_estimator_", model)
+    fitted = fitted[-1] if hasattr(fitted, "steps") else fitted
+    np.testing.assert_array_equal(report.table["cluster"], fitted.labels_)
+    assert np.isfinite(report.table["margin"]).all()
 
 
 def test_progress_ends_where_it_should(tmp_path):

@@ -5,16 +5,19 @@ import html
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from skdcec.datasets import ImageLoader
-from skdcec.report import _replace_file
+from skdcec._analysis.contingency import cross_table
+from skdcec._analysis.exemplars import exemplars
+from skdcec._analysis.palette import cluster_color
+from skdcec._analysis.spaces import distances_to_means
+from skdcec._files import write_bytes
+from skdcec.datasets.decode import MAX_PIXELS
 from skdcec.report.page import source_hash
-from skdcec.report.thumbnails import encode_webp
+from skdcec.report.thumbnails import Pictures, encode_webp
 
 _SIDE = 56
 _N_TYPICAL = 8
@@ -25,6 +28,7 @@ _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { margin: 2rem auto; max-width: 1400px; padding: 0 1rem; }
 .verdict { font-size: 1.2rem; max-width: 48rem; }
+.scroll { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8884; }
 tr.best { font-weight: bold; }
@@ -33,6 +37,7 @@ tr.best { font-weight: bold; }
 figure { margin: 0 0 .8rem; }
 figcaption, .note { font-size: .85rem; opacity: .8; max-width: 30rem; }
 img { display: block; max-width: 100%; }
+svg { vertical-align: -.1em; }
 ul { columns: 22rem; padding-left: 1.2rem; }
 """
 
@@ -48,6 +53,7 @@ def write_choice_page(
     verdict: str,
     title: str,
     picture: bytes | None = None,
+    max_pixels: int = MAX_PIXELS,
     n_jobs: int | None = None,
 ) -> int:
     """Write the page.
@@ -57,7 +63,7 @@ def write_choice_page(
     path : str or path-like
         The file. It needs no other, and loads nothing.
     files : sequence of str or path-like
-        The images.
+        The images. Those that cannot be drawn are gray.
     embedding : ndarray of shape (n_samples, n_components)
         Where those nearest to the mean of their cluster are its typical ones.
     labels_of : mapping of int to ndarray of shape (n_samples,)
@@ -69,6 +75,8 @@ def write_choice_page(
     verdict, title : str
     picture : bytes, default=None
         A PNG of the silhouettes.
+    max_pixels : int, default=178956970
+        Files with more pixels are not read.
     n_jobs : int, default=None
         Threads that read images.
 
@@ -78,10 +86,10 @@ def write_choice_page(
     """
     numbers = sorted(labels_of)
     typical = {k: _typical(embedding, labels_of[k]) for k in numbers}
-    shown = sorted({i for rows in typical.values() for row in rows for i in row})
-    loader = ImageLoader(size=_SIDE, on_error="blank", n_jobs=n_jobs)
-    cells = dict(zip(shown, loader.transform([files[i] for i in shown]), strict=True))
-    galleries = "".join(_gallery(k, labels_of[k], typical[k], cells, k == best) for k in numbers)
+    shown = sorted({i for rows in typical.values() for row in rows.values() for i in row})
+    pictures = Pictures([files[i] for i in shown], max_pixels=max_pixels, n_jobs=n_jobs)
+    squares = dict(zip(shown, pictures.squares(_SIDE), strict=True))
+    galleries = "".join(_gallery(k, labels_of[k], typical[k], squares, k == best) for k in numbers)
     splits = "".join(
         _splits(labels_of[a], labels_of[b]) for a, b in zip(numbers, numbers[1:], strict=False)
     )
@@ -98,7 +106,7 @@ def write_choice_page(
 <h1>{html.escape(title)}</h1>
 <p class="verdict">{html.escape(verdict)}</p>
 {drawn}
-{_table(results, best)}
+<div class="scroll">{_table(results, best)}</div>
 <p class="note">Silhouettes are taken in one embedding that all numbers of clusters share. "Above
 chance" is how much more that is than for points without clusters. A number of clusters is a view
 of the images, not a fact about them: several may be useful.</p>
@@ -108,52 +116,57 @@ of the images, not a fact about them: several may be useful.</p>
 {splits or "<p>Only one number of clusters is shown.</p>"}
 </body></html>
 """
-    return _replace_file(Path(path), [page.encode("utf-8", "xmlcharrefreplace")])
+    n_bytes = write_bytes(path, [page.encode("utf-8", "xmlcharrefreplace")])
+    pictures.warn()
+    return n_bytes
 
 
-def _typical(embedding: np.ndarray, labels: np.ndarray) -> list[list[int]]:
+def _typical(embedding: np.ndarray, labels: np.ndarray) -> dict[int, list[int]]:
     """Return the rows nearest to the mean of each cluster."""
-    chosen = []
-    for cluster in range(labels.max() + 1):
-        members = np.flatnonzero(labels == cluster)
-        points = embedding[members]
-        distances = ((points - points.mean(axis=0)) ** 2).sum(axis=1) if len(members) else points
-        chosen.append(members[np.argsort(distances, kind="stable")[:_N_TYPICAL]].tolist())
-    return chosen
+    distance = distances_to_means(embedding, labels)[np.arange(len(labels)), labels]
+    chosen = exemplars(labels, {"typical": _N_TYPICAL}, distance=distance)
+    return {cluster: rows["typical"].tolist() for cluster, rows in chosen.items()}
 
 
 def _gallery(
     k: int,
     labels: np.ndarray,
-    typical: list[list[int]],
-    cells: Mapping[int, np.ndarray],
+    typical: Mapping[int, list[int]],
+    squares: Mapping[int, np.ndarray],
     is_best: bool,
 ) -> str:
     rows = []
-    for cluster, members in enumerate(typical):
+    for cluster, members in typical.items():
         size = int((labels == cluster).sum())
-        strip = Image.fromarray(np.concatenate([cells[i] for i in members], axis=1))
+        strip = Image.fromarray(np.concatenate([squares[i] for i in members], axis=1))
         name = f"Cluster {cluster}: {size} images"
-        source = _data_url(encode_webp(strip, 50), "webp")
+        source = _data_url(encode_webp(strip), "webp")
         rows.append(
             f'<figure><img alt="{name}" width="{strip.width}" height="{strip.height}" '
-            f'src="{source}"><figcaption>{name}</figcaption></figure>'
+            f'src="{source}"><figcaption>{_swatch(cluster)} {name}</figcaption></figure>'
         )
     mark = ", the best of those tried" if is_best else ""
     return f"<section><h3>k = {k}{mark}</h3>{''.join(rows)}</section>"
 
 
+def _swatch(cluster: int) -> str:
+    # An attribute of a shape, since the page's policy forbids styles of single elements.
+    return (
+        '<svg width="12" height="12" aria-hidden="true">'
+        f'<circle cx="6" cy="6" r="6" fill="{cluster_color(cluster)}"/></svg>'
+    )
+
+
 def _splits(coarse: np.ndarray, fine: np.ndarray) -> str:
     """Say where the images of each cluster are at the next number of clusters."""
-    counts = np.zeros((coarse.max() + 1, fine.max() + 1), dtype=int)
-    np.add.at(counts, (coarse, fine), 1)
+    counts = cross_table(coarse, fine, (coarse.max() + 1, fine.max() + 1))
     lines = []
     for cluster, row in enumerate(counts):
         shares = row / max(row.sum(), 1)
         order = np.argsort(-shares, kind="stable")
         parts = [f"{c} ({shares[c]:.0%})" for c in order if shares[c] >= _MIN_SHARE]
         verb = "stays together as" if len(parts) == 1 else "splits into"
-        lines.append(f"<li>{cluster} {verb} {', '.join(parts)}</li>")
+        lines.append(f"<li>{_swatch(cluster)} {cluster} {verb} {', '.join(parts)}</li>")
     return f"<h3>From {len(counts)} clusters to {counts.shape[1]}</h3><ul>{''.join(lines)}</ul>"
 
 

@@ -1,4 +1,4 @@
-"""How does the page become one file? Data, pictures, style and script, all inline."""
+"""How does the page become one file? Data, pictures, style and scripts, all inline."""
 
 import base64
 import hashlib
@@ -7,24 +7,48 @@ import importlib.resources
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from skdcec._analysis.palette import NO_CLUSTER, cluster_colors
+from skdcec._files import Table, as_rows, versions
+from skdcec.report.metadata import Column, Standout
+from skdcec.report.tables import examples_of
 from skdcec.report.thumbnails import CELL, CELLS_PER_SIDE, Thumbnails
 
+# One scope, in this order: from file:// no module can be imported.
+SCRIPTS = (
+    "elements.js",
+    "data.js",
+    "thumbnails.js",
+    "names.js",
+    "files.js",
+    "cards.js",
+    "state.js",
+    "drawing.js",
+    "labels.js",
+    "pointer.js",
+    "map.js",
+    "gallery.js",
+    "similar.js",
+    "metadata.js",
+    "training.js",
+    "table.js",
+    "start.js",
+)
 CHUNK = 256
+# The map colours so many values of a metadata column, the others are gray.
+N_CATEGORIES = 12
 
 
 class Page:
     """The page without its single thumbnails, whose size decides what these may need."""
 
     def __init__(self, payload: dict, sheets: list[bytes]):
-        parts = importlib.resources.files("skdcec.report") / "viewer"
-        template, style, script = (
-            (parts / name).read_text(encoding="utf-8").replace("\r\n", "\n")
-            for name in ("template.html", "viewer.css", "viewer.js")
-        )
+        style = _viewer_file("viewer.css")
+        script = '"use strict";\n\n' + "\n".join(map(_viewer_file, SCRIPTS))
         policy = (
             f"default-src 'none'; script-src '{source_hash(script)}'; "
             f"style-src '{source_hash(style)}'; "
@@ -32,23 +56,22 @@ class Page:
         )
         self.payload = payload
         self.sheets = "".join(_data_element(f"sheet-{i}", [s]) for i, s in enumerate(sheets))
-        self.pieces = re.split(r"\{\{(\w+)\}\}", template)
+        self.pieces = re.split(r"\{\{(\w+)\}\}", _viewer_file("template.html"))
         self.values = {
             "title": html.escape(payload["title"]),
             "policy": policy,
             "style": style,
             "script": script,
         }
-        # A thousand bytes more for the size and quality of thumbnails, known only later.
-        self.n_bytes = 1_000 + sum(map(len, self.render(Thumbnails(0, 0, []))))
+        # A thousand bytes more for the size of the thumbnails, known only later.
+        self.n_bytes = 1_000 + sum(map(len, self.render(Thumbnails(0, []))))
         self.n_bytes += 60 * math.ceil(len(payload["files"]) / CHUNK)
 
     def render(self, thumbnails: Thumbnails) -> list[bytes]:
         """Return the file in pieces."""
-        size, quality, singles = thumbnails
+        size, singles = thumbnails
         self.payload["thumbnails"] = {
             "size": size,
-            "quality": quality,
             "chunk": CHUNK,
             "cell": CELL,
             "per_side": CELLS_PER_SIDE,
@@ -63,6 +86,11 @@ class Page:
         pieces[1::2] = [values[name] for name in pieces[1::2]]
         # Lone surrogates, from file names that are not UTF-8, have no other encoding.
         return [piece.encode("utf-8", "xmlcharrefreplace") for piece in pieces]
+
+
+def _viewer_file(name: str) -> str:
+    file = importlib.resources.files("skdcec.report") / "viewer" / name
+    return file.read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
 def _data_element(name: str, files: list[bytes]) -> str:
@@ -84,3 +112,132 @@ def safe_json(value: Any) -> str:
 def packed(values: Any, dtype: str) -> str:
     """Return little-endian numbers as base64."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=f"<{dtype}").tobytes()).decode()
+
+
+# What the page knows
+
+
+def payload_of(
+    table: Table,
+    summary: Table,
+    columns: list[Column],
+    standing_out: Mapping[int, list[Standout]],
+) -> dict:
+    """Return what the page knows about images and clusters.
+
+    Parameters
+    ----------
+    table, summary : dict of str to list
+        Of images and of clusters.
+    columns : list of Column
+        Metadata.
+    standing_out : mapping of int to list of Standout
+        By cluster.
+    """
+    labels = np.array(table["cluster"])
+    second = np.array([-1 if other is None else other for other in table["second_cluster"]])
+    coordinates = np.column_stack([table["x"], table["y"]])
+    n_clusters = max(labels.max(), second.max()) + 1
+    # Names typed into an older page must not hide names that came back from a file.
+    named = [table["cluster"], summary["name"], summary["note"]]
+    identity = hashlib.sha256(json.dumps([table["file"], named]).encode()).hexdigest()[:16]
+    return {
+        "id": identity,
+        "files": table["file"],
+        "labels": packed(labels, "i2"),
+        "second": packed(second, "i2"),
+        "confidence": packed(table["confidence"], "f4"),
+        "margin": packed(table["margin"], "f4"),
+        "distance": packed(table["distance"], "f4"),
+        "positions": packed((coordinates.clip(0, 1) * 65535).round(), "u2"),
+        "columns": [_packed_column(column) for column in columns],
+        "clusters": _cards(table, summary, standing_out),
+        "unused": sorted(set(range(max(0, labels.max() + 1))) - set(labels.tolist())),
+        "colours": {
+            "clusters": cluster_colors(n_clusters),
+            "categories": cluster_colors(N_CATEGORIES),
+            "none": NO_CLUSTER,
+        },
+    }
+
+
+def _packed_column(column: Column) -> dict:
+    texts, codes = np.unique(np.array(column.texts, dtype=object), return_inverse=True)
+    entry = {
+        "name": column.name,
+        "kind": column.kind,
+        "texts": texts.tolist(),
+        "codes": packed(codes, "u4" if len(texts) > 65_535 else "u2"),
+    }
+    if column.kind == "number":
+        entry |= {"levels": column.levels, "groups": packed(column.codes, "i2")}
+    return entry
+
+
+def _cards(
+    table: Table, summary: Table, standing_out: Mapping[int, list[Standout]]
+) -> list[dict[str, Any]]:
+    examples = examples_of(table)
+    cards = []
+    for card in as_rows(summary):
+        del card["metadata"]
+        colours = card["palette"].split()
+        card["palette"] = [
+            [colour, int(share.rstrip("%"))]
+            for colour, share in zip(colours[::2], colours[1::2], strict=True)
+        ]
+        card |= examples[card["cluster"]] | {"outstanding": standing_out[card["cluster"]]}
+        if not math.isfinite(card["confidence"]):
+            card["confidence"] = None
+        cards.append(card)
+    return cards
+
+
+def payload_of_space(embedding: np.ndarray, metric: str) -> dict:
+    """Return what the page searches similar images in."""
+    return {
+        "embedding": packed(embedding, "f2"),
+        "dimensions": embedding.shape[1],
+        "metric": metric,
+    }
+
+
+def payload_of_run(
+    title: str, history: Mapping[str, Any] | None, settings: Mapping[str, Any] | None
+) -> dict:
+    """Return title, training curves, settings and versions."""
+    return {
+        "title": str(title),
+        "history": _history_sections(history),
+        "settings": _setting_rows(settings or {}),
+        "versions": _setting_rows(versions()),
+    }
+
+
+def _history_sections(history: Mapping[str, Any] | None) -> list[dict]:
+    if not history:
+        return []
+    if not any(isinstance(value, Mapping) for value in history.values()):
+        history = {"Training": history}
+    sections = []
+    for title, curves in history.items():
+        lines = [
+            {"name": str(name), "values": [_finite_or_none(value) for value in values]}
+            for name, values in curves.items()
+        ]
+        if lines:
+            sections.append({"title": str(title), "curves": lines})
+    return sections
+
+
+def _finite_or_none(value: Any) -> float | None:
+    number = math.nan if value is None else float(value)
+    return float(f"{number:.6g}") if math.isfinite(number) else None
+
+
+def _setting_rows(settings: Mapping[str, Any]) -> list[list[str]]:
+    rows = []
+    for key, value in settings.items():
+        text = value if isinstance(value, str) else repr(value)
+        rows.append([str(key), text if len(text) <= 300 else text[:299] + "…"])
+    return rows

@@ -1,0 +1,61 @@
+"""Are the arguments what a page can be made of?"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array
+
+
+def check_labels(labels: Any) -> np.ndarray:
+    """Return labels as whole numbers."""
+    array = np.asarray(labels)
+    if array.ndim != 1 or not len(array):
+        raise ValueError(f"labels has shape {array.shape}; one label per image is needed.")
+    if not np.issubdtype(array.dtype, np.number) or np.any(array != np.floor(array)):
+        raise ValueError(f"labels must be whole numbers, got {array.dtype}.")
+    array = array.astype(np.int64)
+    if array.min() < -1 or array.max() > 9_999:
+        raise ValueError(f"labels run from {array.min()} to {array.max()}; -1 to 9999 is allowed.")
+    return array
+
+
+def check_length(name: str, value: Any, n: int) -> None:
+    """Raise a ValueError if there is not one row per label."""
+    length = len(value) if hasattr(value, "__len__") else None
+    if length != n:
+        raise ValueError(f"{name} has {length} rows, but there are {n} labels.")
+
+
+def check_matrix(name: str, values: Any, labels: np.ndarray) -> np.ndarray | None:
+    """Return one row per label and at least one column per cluster; None stays None."""
+    if values is None:
+        return None
+    # Infinite distances belong to clusters without members.
+    array = check_array(values, dtype=np.float64, ensure_all_finite=False, input_name=name)
+    check_length(name, array, len(labels))
+    if np.isnan(array).any():
+        raise ValueError(f"{name} contains NaN.")
+    if array.shape[1] <= labels.max():
+        raise ValueError(
+            f"{name} has {array.shape[1]} columns, but labels has cluster {labels.max()}."
+        )
+    return array
+
+
+def image_names(paths: Sequence[str | os.PathLike] | None, images: Any, n: int) -> list[str]:
+    """Return how images are called: by their paths, or by their number."""
+    if paths is None:
+        if not are_paths(images):
+            return [f"image {i}" for i in range(n)]
+        paths = images
+    check_length("paths", paths, n)
+    return [os.fsdecode(path).replace(os.sep, "/") for path in paths]
+
+
+def are_paths(images: Any) -> bool:
+    """Whether `images` are names of files rather than pixels."""
+    return (not hasattr(images, "ndim") or images.ndim == 1) and isinstance(
+        images[0], (str, bytes, os.PathLike)
+    )

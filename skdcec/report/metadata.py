@@ -1,0 +1,187 @@
+"""What is known about the images beside the pixels, and how does it agree with the clusters?"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skdcec._analysis.contingency import (
+    adjusted_residuals,
+    agreement,
+    cross_table,
+    expected_counts,
+)
+from skdcec._files import as_number
+from skdcec.report.checks import check_labels, check_length
+
+MAX_LEVELS = 40
+
+
+def metadata_agreement(labels: Any, values: Sequence[Any], *, random_state: Any = 0) -> dict:
+    """Compare clusters with one metadata column.
+
+    Numbers with more than 12 different values are cut into up to 8 groups of about equal
+    size. A column in which more than half of the values differ is text: nothing to compare.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n,) of int
+        Images of cluster -1 are left out, and so are those without a value.
+    values : sequence of n values
+    random_state : int, RandomState instance or None, default=0
+        Of the 20 permutations of the labels behind `chance`.
+
+    Returns
+    -------
+    agreement : dict
+        `kind` ("category", "number" or "text"), `n_values`, `n_missing` and, where there is
+        something to compare, `nmi` (the same number as the V-measure), `chance` (its mean over
+        permuted labels), `homogeneity`, `completeness`, `levels`, `clusters` and, as nested
+        lists of shape (levels, clusters), `counts`, the counts `expected` under independence
+        and the adjusted `residuals`. Beyond 40 levels the rarest are one row.
+
+    Examples
+    --------
+    >>> from skdcec.report import metadata_agreement
+    >>> agreement = metadata_agreement([0, 0, 1, 1], ["oil", "oil", "ink", "ink"])
+    >>> agreement["nmi"], agreement["counts"]
+    (1.0, [[0, 2], [2, 0]])
+    """
+    labels = check_labels(labels)
+    check_length("values", values, len(labels))
+    return agreement_of(labels, read_column("values", values), random_state)
+
+
+class Column(NamedTuple):
+    """One kind of thing known about each image."""
+
+    name: str
+    kind: str
+    texts: list[str]
+    levels: list[str]
+    codes: np.ndarray  # -1 where the value is missing
+
+
+class Standout(NamedTuple):
+    """A value that a cluster has more often than independence would give."""
+
+    column: str
+    value: str
+    size: int
+    lift: float
+
+
+def metadata_columns(metadata: Any, n: int) -> list[Column]:
+    """Read a table of metadata."""
+    if metadata is None:
+        return []
+    names = metadata.keys() if isinstance(metadata, Mapping) else getattr(metadata, "columns", None)
+    if names is None:
+        raise TypeError(
+            f"metadata is a {type(metadata).__name__}; a DataFrame or a mapping of column names to "
+            "sequences is needed."
+        )
+    for name in names:
+        check_length(f"metadata[{str(name)!r}]", metadata[name], n)
+    return [read_column(str(name), metadata[name]) for name in names]
+
+
+def read_column(name: str, values: Sequence[Any]) -> Column:
+    """Tell numbers, categories and free text apart."""
+    texts = [_as_text(value) for value in values]
+    present = {text for text in texts if text}
+    numbers = {text: as_number(text) for text in present}
+    if len(present) > 12 and all(number is not None for number in numbers.values()):
+        array = np.array([numbers.get(text, math.nan) for text in texts], dtype=np.float64)
+        return Column(name, "number", texts, *_bins(array))
+    if len(present) > max(12, sum(1 for text in texts if text) / 2):
+        return Column(name, "text", texts, [], np.full(len(texts), -1))
+    levels = sorted(present)
+    position = {level: i for i, level in enumerate(levels)}
+    codes = np.array([position.get(text, -1) for text in texts])
+    return Column(name, "category", texts, levels, codes)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    text = "" if value is None else str(value)
+    if text in ("nan", "NaN", "NaT", "<NA>"):
+        return ""
+    # A column of whole numbers with a gap is float in pandas: 1890.0.
+    return text[:-2] if isinstance(value, (float, np.floating)) and text.endswith(".0") else text
+
+
+def _bins(numbers: np.ndarray, n_bins: int = 8) -> tuple[list[str], np.ndarray]:
+    """Cut numbers into groups of about equal size; return their names, and the group of each."""
+    present = np.isfinite(numbers)
+    edges = np.unique(np.quantile(numbers[present], np.arange(1, n_bins) / n_bins))
+    groups = np.searchsorted(edges, numbers[present], side="left")
+    used, groups = np.unique(groups, return_inverse=True)
+    codes = np.full(len(numbers), -1)
+    codes[present] = groups
+    spans = [numbers[codes == i] for i in range(len(used))]
+    ends = [(f"{span.min():.10g}", f"{span.max():.10g}") for span in spans]
+    return [low if low == high else f"{low} to {high}" for low, high in ends], codes
+
+
+def standouts(
+    labels: np.ndarray, columns: list[Column], n_best: int = 4
+) -> dict[int, list[Standout]]:
+    """Return the values of metadata that are most over-represented in each cluster."""
+    clusters, position = np.unique(labels, return_inverse=True)
+    found: dict[int, list[tuple[float, Standout]]] = {c: [] for c in clusters.tolist()}
+    for column in columns:
+        known = column.codes >= 0
+        shape = (len(column.levels), len(clusters))
+        counts = cross_table(column.codes[known], position[known], shape)
+        residuals, expected = adjusted_residuals(counts), expected_counts(counts)
+        for level, place in np.argwhere((residuals > 3) & (counts >= 3)).tolist():
+            size = int(counts[level, place])
+            lift = float(size / expected[level, place])
+            standout = Standout(column.name, column.levels[level], size, lift)
+            found[int(clusters[place])].append((residuals[level, place], standout))
+    return {
+        cluster: [one for _, one in sorted(values, key=lambda entry: -entry[0])[:n_best]]
+        for cluster, values in found.items()
+    }
+
+
+def agreement_of(labels: np.ndarray, column: Column, random_state: Any) -> dict:
+    """Compare clusters with a column, and count how often each value occurs in each."""
+    described = {
+        "column": column.name,
+        "kind": column.kind,
+        "n_values": len({text for text in column.texts if text}),
+        "n_missing": sum(1 for text in column.texts if not text),
+    }
+    known = (column.codes >= 0) & (labels >= 0)
+    codes, kept = column.codes[known], labels[known]
+    if len(np.unique(codes)) < 2 or len(np.unique(kept)) < 2:
+        return described
+    clusters, position = np.unique(kept, return_inverse=True)
+    counts = cross_table(codes, position, (len(column.levels), len(clusters)))
+    levels, counts = _most_frequent(column.levels, counts)
+    numbers = agreement(codes, kept, random_state=random_state)
+    return (
+        described
+        | {name: round(value, 4) for name, value in numbers._asdict().items()}
+        | {
+            "levels": levels,
+            "clusters": clusters.tolist(),
+            "counts": counts.tolist(),
+            "expected": expected_counts(counts).round(1).tolist(),
+            "residuals": adjusted_residuals(counts).round(2).tolist(),
+        }
+    )
+
+
+def _most_frequent(levels: list[str], counts: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Add up the rows of rare values."""
+    if len(levels) <= MAX_LEVELS:
+        return levels, counts
+    order = np.argsort(-counts.sum(axis=1), kind="stable")
+    rare = counts[order[MAX_LEVELS:]].sum(axis=0, keepdims=True)
+    names = [levels[i] for i in order[:MAX_LEVELS]] + [f"{len(order) - MAX_LEVELS} others"]
+    return names, np.concatenate([counts[order[:MAX_LEVELS]], rare])

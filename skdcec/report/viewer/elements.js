@@ -1,0 +1,38 @@
+// Elements of the page, and numbers as text. Everything from the data is put on the page as text,
+// never as markup.
+
+function $(id) { return document.getElementById(id); }
+
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "swatch") node.style.setProperty("--swatch", value);
+    else if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value === true) node.setAttribute(key, "");
+    else if (value !== false && value !== null) node.setAttribute(key, value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+function button(text, onclick, attributes = {}) {
+  return element("button", { type: "button", onclick, ...attributes }, text);
+}
+
+function count(value) { return value.toLocaleString("en").replace(/,/g, "\u2009"); }
+
+function images(value) { return value === 1 ? "1 image" : `${count(value)} images`; }
+
+function percent(value) {
+  const hundred = 100 * value;
+  return `${hundred > 0 && hundred < 9.95 ? hundred.toFixed(1) : hundred.toFixed(0)} %`;
+}
+
+function decimal(value, digits = 2) { return Number.isFinite(value) ? value.toFixed(digits) : "–"; }
+
+function factList(rows) {
+  return element("dl", { class: "facts" },
+    ...rows.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]));
+}
+
+function percent100(value) { return `${Math.max(0, Math.min(100, 100 * value)).toFixed(1)}%`; }

@@ -1,0 +1,49 @@
+// Colours and names of clusters.
+
+function swatch(colour) { return element("span", { class: "swatch", swatch: colour, "aria-hidden": "true" }); }
+
+function clusterColour(cluster) { return data.colours.clusters[cluster] ?? data.colours.none; }
+
+const NAMES_KEY = `skdcec-names-${data.id}`;
+const names = new Map(data.clusters.map((cluster) => [cluster.cluster, { name: cluster.name, note: cluster.note }]));
+
+function defaultName(cluster) { return cluster === NONE ? "In no cluster" : `Cluster ${cluster}`; }
+
+function shortName(cluster) { return names.get(cluster)?.name || String(cluster); }
+
+function clusterName(cluster) { return names.get(cluster)?.name || defaultName(cluster); }
+
+function loadNames() {
+  try {
+    for (const { cluster, name, note } of JSON.parse(localStorage.getItem(NAMES_KEY) ?? "[]")) {
+      if (names.has(cluster)) names.set(cluster, { name: String(name), note: String(note) });
+    }
+    $("names-kept").textContent = " and are kept in this browser";
+  } catch {
+    $("names-kept").textContent = " but are lost when the page closes";
+  }
+}
+
+function nameRows() { return [...names].map(([cluster, entry]) => ({ cluster, ...entry })); }
+
+function changeName(cluster, entry) {
+  names.set(cluster, { ...names.get(cluster), ...entry });
+  try {
+    localStorage.setItem(NAMES_KEY, JSON.stringify(nameRows()));
+  } catch {
+    // Browsers may refuse storage to files on disk; the names then last as long as the page.
+  }
+  for (const node of document.querySelectorAll(`[data-name-of="${cluster}"]`)) {
+    node.textContent = clusterName(cluster);
+  }
+  for (const node of document.querySelectorAll(`[data-short-name-of="${cluster}"]`)) {
+    node.textContent = shortName(cluster);
+  }
+  if (state.colour === "cluster") showLegend();
+  requestDraw();
+}
+
+function clusterCaption(cluster) {
+  return element("p", { class: "caption" }, swatch(clusterColour(cluster)),
+    element("span", { "data-short-name-of": cluster }, shortName(cluster)));
+}

@@ -1,0 +1,51 @@
+// The table of all images.
+
+const PAGE = 100;
+
+function startTable() {
+  const columns = [
+    ["file", (i) => data.files[i]], ["cluster", (i) => labels[i]], ["confidence", (i) => confidence[i]],
+    ["second cluster", (i) => second[i]], ["margin", (i) => margin[i]], ["distance", (i) => distance[i]], ["flag", (i) => flags[i]],
+    ...data.columns.map((column) => [column.name, column.kind === "number"
+      ? (i) => (textOf(column, i) === "" ? NaN : Number(textOf(column, i))) : (i) => textOf(column, i)]),
+  ];
+  const rows = Int32Array.from({ length: N }, (_, i) => i);
+  const view = { sorted: NONE, down: false, start: 0 };
+  const sortBy = (k) => {
+    view.down = view.sorted === k ? !view.down : false;
+    Object.assign(view, { sorted: k, start: 0 });
+    const values = Array.from({ length: N }, (_, i) => columns[k][1](i));
+    const sign = view.down ? -1 : 1;
+    const collator = new Intl.Collator(undefined, { numeric: true });
+    rows.sort((a, b) => (typeof values[a] === "string" ? sign * collator.compare(values[a], values[b])
+      : Number.isNaN(values[a]) - Number.isNaN(values[b]) || sign * (values[a] - values[b])) || a - b);
+    showTablePage(columns, rows, view, sortBy);
+  };
+  showTablePage(columns, rows, view, sortBy);
+  $("save-all").addEventListener("click", () => saveCsv("clusters.csv", [...Array(N).keys()]));
+}
+
+function showTablePage(columns, rows, view, sortBy) {
+  const head = element("tr", {}, ...columns.map(([name], k) => element("th", {
+    scope: "col", "aria-sort": view.sorted === k ? (view.down ? "descending" : "ascending") : "none",
+  }, button(`${name}${view.sorted === k ? (view.down ? " ↓" : " ↑") : ""}`, () => sortBy(k)))));
+  const body = [...rows.slice(view.start, view.start + PAGE)].map((i) => element("tr", {},
+    element("td", {}, button(data.files[i], () => openImage(i))),
+    ...columns.slice(1).map(([name, value]) => tableCell(name, value(i)))));
+  const end = Math.min(N, view.start + PAGE);
+  const turn = (step) => {
+    view.start += step;
+    showTablePage(columns, rows, view, sortBy);
+  };
+  $("table-body").replaceChildren(
+    element("div", { class: "scroll" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...body))),
+    element("div", { class: "pages" }, button("Back", () => turn(-PAGE), { disabled: view.start === 0 }),
+      element("span", {}, `${count(view.start + 1)} to ${count(end)} of ${count(N)}`),
+      button("Next", () => turn(PAGE), { disabled: end === N })));
+}
+
+function tableCell(name, value) {
+  if (typeof value === "string") return element("td", {}, value);
+  if (Number.isNaN(value) || (name === "second cluster" && value === NONE)) return element("td", {}, "");
+  return element("td", { class: "right" }, Number.isInteger(value) ? String(value) : Number(value.toPrecision(3)).toString());
+}

@@ -1,0 +1,332 @@
+"""How is a page made, from a fitted estimator or from plain arrays?"""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.preprocessing import normalize
+from sklearn.utils import check_array, check_random_state
+
+from skdcec._analysis.exemplars import membership
+from skdcec._analysis.images import images_of
+from skdcec._analysis.projection import map_projection, unit_square
+from skdcec._analysis.spaces import (
+    best_of,
+    center_distances,
+    distances_to_means,
+    last_step,
+    space_of,
+)
+from skdcec._files import Table, check_target, write_bytes
+from skdcec.datasets.decode import MAX_PIXELS
+from skdcec.report.checks import are_paths, check_labels, check_length, check_matrix, image_names
+from skdcec.report.metadata import agreement_of, metadata_columns, standouts
+from skdcec.report.names import check_names
+from skdcec.report.page import Page, payload_of, payload_of_run, payload_of_space
+from skdcec.report.tables import rows_of_clusters, rows_of_images
+from skdcec.report.thumbnails import CELL, Pictures, Progress, encode_sheets
+
+MAX_DIMENSIONS = 64
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`write_report` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        The page.
+    n_bytes : int
+        Its size.
+    thumbnail_size : int
+        Longest side in pixels of the single thumbnails; 0 if none fitted.
+    n_thumbnails : int
+        Images with a single thumbnail. The others have their 32-pixel cell of the map only.
+    table : dict of str to list
+        One row per image, see :func:`image_table`.
+    summary : dict of str to list
+        One row per cluster, see :func:`cluster_summary`.
+    """
+
+    path: Path
+    n_bytes: int
+    thumbnail_size: int
+    n_thumbnails: int
+    table: Table
+    summary: Table
+
+
+def report_from_estimator(
+    path: str | os.PathLike,
+    estimator: Any,
+    X: Any,
+    *,
+    images: Any = None,
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Report:
+    """Write the page of a fitted clusterer.
+
+    The map and the similar images use the embedding of the pretrained encoder; confidence,
+    margin and distance come from the refined space.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The HTML file to write.
+    estimator : fitted clusterer, Pipeline that ends in one, or search over such
+        Read through ``labels_``, ``predict_proba``, ``transform``, ``cluster_centers_``,
+        ``encoder_``, ``history_`` and ``get_params``.
+    X : array-like of shape (n_samples, ...)
+        What the estimator was fitted on.
+    images : array or list of paths, default=None
+        What the page shows, if not `X`, in the form that :func:`write_report` takes: files give
+        larger thumbnails than a small `X`.
+    settings : mapping, default=None
+        Added to the estimator's parameters on the page.
+    **options
+        Passed to :func:`write_report`.
+
+    Returns
+    -------
+    report : Report
+
+    Raises
+    ------
+    ValueError
+        If `X` does not have one row per label, or cannot be shown as images.
+    TypeError
+        If the estimator does not say where the centers of its clusters are.
+
+    See Also
+    --------
+    write_report : The same from plain arrays.
+    """
+    estimator = best_of(estimator)
+    model, reached = last_step(estimator, X)
+    check_length("X", X, len(model.labels_))
+    if images is None:
+        images = X if are_paths(X) else images_of(estimator, X)
+    # The steps before the last have been taken already.
+    space = space_of(model, reached)
+    encoder = getattr(model, "encoder_", None)
+    history = {
+        "Pretraining": getattr(encoder, "history_", None) or {},
+        "Joint training": getattr(model, "history_", None) or {},
+    }
+    parameters = {"estimator": type(model).__name__}
+    if encoder is not None:
+        parameters["encoder"] = type(encoder).__name__
+    parameters |= {
+        key: value
+        for key, value in model.get_params().items()
+        if not hasattr(value, "get_params") and key != "encoder"
+    }
+    inferred: dict[str, Any] = {
+        "embedding": space.points,
+        "metric": space.metric,
+        "probabilities": model.predict_proba(reached) if hasattr(model, "predict_proba") else None,
+        "distances": center_distances(model, reached),
+        "history": history,
+        "settings": parameters | dict(settings or {}),
+    }
+    return write_report(path, images, model.labels_, **(inferred | options))
+
+
+def write_report(
+    path: str | os.PathLike,
+    images: Any,
+    labels: Any,
+    *,
+    paths: Sequence[str | os.PathLike] | None = None,
+    embedding: Any = None,
+    metric: str = "euclidean",
+    probabilities: Any = None,
+    distances: Any = None,
+    metadata: Any = None,
+    cluster_names: Mapping[int, Any] | None = None,
+    map_coordinates: Any = None,
+    history: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    title: str = "Clusters of images",
+    max_bytes: int = 25_000_000,
+    max_pixels: int = MAX_PIXELS,
+    random_state: Any = 0,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Write one HTML file with the clusters, a map, similar images and metadata.
+
+    The page opens from disk, loads nothing from the network and sends nothing.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The HTML file. An existing file is replaced only once the new one is complete.
+    images : array of shape (n, H, W) or (n, H, W, C), or list of n paths
+        Pixels of 1, 3 or 4 channels (a memory map will do), or image files. Values that are
+        not uint8 are scaled to their range. A file that cannot be read becomes a gray tile,
+        and one warning names such files and the reasons.
+    labels : array-like of shape (n,) of int
+        Clusters from 0; -1 stands for images in no cluster.
+    paths : sequence of str or path-like, default=None
+        Names of the images. None: the files in `images`, or ``image 0``, ``image 1``, …
+    embedding : array-like of shape (n, d), default=None
+        The space of the map and of similar images, best the *pretrained* one: a refined space
+        has squeezed the images onto the centroids. None: the first principal components of the
+        pixels. More than 64 dimensions are reduced to 64.
+    metric : {"euclidean", "cosine"}, default="euclidean"
+        The distance that `embedding` is made for.
+    probabilities : array-like of shape (n, k), default=None
+        Soft assignment. None: Student's t with one degree of freedom over `distances`.
+    distances : array-like of shape (n, k), default=None
+        Distances to the centroids. None: to the means of the clusters in `embedding`.
+    metadata : DataFrame or mapping of str to sequence, default=None
+        Columns of n values; None, NaN and "" are missing.
+    cluster_names : mapping of int to str or to {"name": str, "note": str}, default=None
+        What :func:`read_names` returns, or plain names.
+    map_coordinates : array-like of shape (n, 2), default=None
+        Positions on the map. None: :func:`map_projection` of `embedding`.
+    history : mapping, default=None
+        ``{curve: [value per epoch]}``, or such mappings under the title of their section.
+    settings : mapping, default=None
+        Listed at the end of the page.
+    title : str, default="Clusters of images"
+    max_bytes : int, default=25_000_000
+        Size of the page. The largest thumbnails that fit are chosen; if not even those of the
+        clusters' examples fit, there are none besides the map's, and a warning where these
+        alone need more.
+    max_pixels : int, default=178956970
+        Files with more pixels are not read and become gray tiles, as in
+        :func:`skdcec.datasets.load_images`.
+    random_state : int, RandomState instance or None, default=0
+    n_jobs : int, default=None
+        Threads that read and encode images.
+    progress : callable, default=None
+        Called as ``progress(stage, done, total)``, the stages being "reading", "map" and
+        "encoding".
+
+    Returns
+    -------
+    report : Report
+        Path, size, the choice of thumbnails and both tables.
+
+    Raises
+    ------
+    ValueError
+        If an argument has another length than `labels`, or values out of range.
+    OSError
+        If the file cannot be written: a directory of that name, no permission, a full disk.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from skdcec.report import write_report
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.repeat([0, 1], 20)
+    >>> images = rng.integers(0, 100, (40, 16, 16, 3)) + 150 * labels[:, None, None, None]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = write_report(f"{folder}/page.html", images.astype("uint8"), labels)
+    >>> report.thumbnail_size, report.summary["size"]
+    (16, [20, 20])
+    """
+    path = check_target(path)
+    labels = check_labels(labels)
+    n = len(labels)
+    check_length("images", images, n)
+    names, named = image_names(paths, images, n), check_names(cluster_names, labels)
+    columns = metadata_columns(metadata, n)
+    probabilities, distances = _check_arrays(
+        labels, embedding, probabilities, distances, map_coordinates
+    )
+    rng = check_random_state(random_state)
+    seed = rng.randint(2**31 - 1)
+
+    pictures = Pictures(images, max_pixels=max_pixels, n_jobs=n_jobs, progress=progress)
+    cells = pictures.squares(CELL)
+    embedding = _pixel_embedding(cells, seed) if embedding is None else embedding
+    embedding = _compact_embedding(embedding, metric, seed)
+    if map_coordinates is None:
+        map_coordinates = _map(pictures, embedding, seed)
+    if distances is None and probabilities is None:
+        distances = distances_to_means(embedding, labels)
+
+    belonging = membership(labels, probabilities=probabilities, distances=distances)
+    table = rows_of_images(labels, names, belonging, map_coordinates, columns)
+    standing_out = standouts(labels, columns)
+    summary = rows_of_clusters(table, standing_out, cells, named, seed)
+    content = payload_of(table, summary, columns, standing_out)
+    content |= payload_of_space(embedding, metric)
+    content |= payload_of_run(title, history, settings)
+    content["agreement"] = [agreement_of(labels, column, seed) for column in columns]
+    page = Page(content, encode_sheets(cells))
+    flagged = np.flatnonzero([flag != "" for flag in table["flag"]])
+    thumbnails = pictures.thumbnails(flagged, max_bytes - page.n_bytes, rng)
+    n_bytes = write_bytes(path, page.render(thumbnails))
+    pictures.warn()
+    _warn_of_size(n_bytes, max_bytes, n)
+    n_thumbnails = sum(1 for single in thumbnails.singles if single)
+    return Report(path, n_bytes, thumbnails.size, n_thumbnails, table, summary)
+
+
+def _check_arrays(
+    labels: np.ndarray, embedding: Any, probabilities: Any, distances: Any, map_coordinates: Any
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Refuse before any image is read what would fail after all of them are."""
+    if embedding is not None:
+        check_length("embedding", embedding, len(labels))
+    if map_coordinates is not None:
+        unit_square(map_coordinates, len(labels))
+    return (
+        check_matrix("probabilities", probabilities, labels),
+        check_matrix("distances", distances, labels),
+    )
+
+
+def _warn_of_size(n_bytes: int, max_bytes: int, n: int) -> None:
+    if n_bytes > max_bytes:
+        warnings.warn(
+            f"The page has {n_bytes:_} bytes, more than max_bytes={max_bytes:_}: the map and the "
+            f"table of {n} images alone need that much.",
+            stacklevel=3,
+        )
+
+
+def _map(pictures: Pictures, embedding: np.ndarray, seed: int) -> np.ndarray:
+    pictures.report("map", 0, 1)
+    coordinates = map_projection(embedding, random_state=seed, n_jobs=pictures.n_jobs)
+    pictures.report("map", 1, 1)
+    return coordinates
+
+
+def _pixel_embedding(cells: np.ndarray, seed: int) -> np.ndarray:
+    n, half = len(cells), CELL // 2
+    pixels = cells.reshape(n, half, 2, half, 2, 3).mean(axis=(2, 4), dtype=np.float32)
+    flat = pixels.reshape(n, -1) / 255
+    if np.ptp(flat, axis=0).max() == 0:
+        # One image, or copies of one, have no direction in which they differ.
+        return np.zeros((n, 1), dtype=np.float32)
+    return PCA(min(32, *flat.shape), random_state=seed).fit_transform(flat)
+
+
+def _compact_embedding(embedding: Any, metric: str, seed: int) -> np.ndarray:
+    """Bring an embedding to at most 64 dimensions and to the range of float16."""
+    if metric not in ("euclidean", "cosine"):
+        raise ValueError(f"metric={metric!r}; it must be 'euclidean' or 'cosine'.")
+    array = check_array(embedding, dtype=np.float32, input_name="embedding")
+    if metric == "cosine":
+        array = normalize(array)
+    elif len(array) > 1:
+        array = array - array.mean(axis=0)
+    if array.shape[1] > MAX_DIMENSIONS:
+        # Without centring, which would change the angles.
+        kept = min(MAX_DIMENSIONS, len(array))
+        array = TruncatedSVD(kept, random_state=seed).fit_transform(array)
+    return array / (np.abs(array).max() or 1.0)
