@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from skdcec._analysis.spaces import Space, metric_of
-from skdcec._encoders.cache import _plain, content_digest
+from skdcec._encoders.cache import content_digest, plain_value
 
 
 @dataclass
@@ -67,7 +67,7 @@ def cache_of(clusterer: Any, X: Any, memory: Any, space: Space) -> Cache:
         return Cache(memory, "")
     session = ("verbose", "callbacks", "memory", "encoder", "n_clusters", "random_state")
     try:
-        plain = {k: _plain(k, v) for k, v in params.items() if k not in session}
+        plain = {k: plain_value(k, v) for k, v in params.items() if k not in session}
     except TypeError as error:
         warnings.warn(f"The trainings are not cached: {error}", UserWarning, stacklevel=4)
         return Cache(memory, "")
