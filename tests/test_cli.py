@@ -25,10 +25,13 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
     _cli,
+    _recipes,
+    _runs,
     datasets,
     report,
 )
 from skdcec._cli import main
+from skdcec._cli.arguments import make_parser
 from skdcec.datasets import load_images
 from skdcec.report import read_table
 from skdcec.report.choice import write_choice_page
@@ -124,7 +127,7 @@ def test_help_ends_with_four_examples(command, capsys):
     assert lines[-5] == "examples:"
     assert lines[-4:] == examples
     for line in examples:
-        _cli._parser().parse_args(shlex.split(re.split("[|>]", line)[0])[1:])
+        make_parser().parse_args(shlex.split(re.split("[|>]", line)[0])[1:])
 
 
 @pytest.mark.parametrize("arguments", [[], ["paint"], ["cluster"], ["cluster", "x", "-k", "0"]])
@@ -146,7 +149,7 @@ def test_version(capsys):
 
 
 def test_cluster_writes_its_files_and_nothing_else(clustered):
-    expected = {*_cli.OWN_FILES} - {_cli.NAMES}
+    expected = {*_runs.OWN_FILES} - {_runs.NAMES}
     assert {path.name for path in clustered.iterdir()} == expected
 
 
@@ -171,7 +174,7 @@ def test_clusters_are_numbered_by_size(clustered):
 
 
 def test_numbering_by_size_changes_names_of_clusters_only(fitted, images):
-    model = _cli._number_by_size(pickle.loads(pickle.dumps(fitted)))
+    model = _recipes._number_by_size(pickle.loads(pickle.dumps(fitted)))
     sizes = np.bincount(model.labels_, minlength=3)
     assert sorted(sizes, reverse=True) == sizes.tolist()
     np.testing.assert_array_equal(model.predict(images), model.labels_)
@@ -326,14 +329,14 @@ def test_out_has_a_default_beside_the_folder(tmp_path, run):
     folder = make_folder(tmp_path / "my.images")
     assert run("cluster", folder, "--sample", 9, *FAST).status == 0
     assert (tmp_path / "my.images-clusters" / "report.html").exists()
-    assert _cli._default_out(str(folder) + "/") == tmp_path / "my.images-clusters"
+    assert _runs.default_out(str(folder) + "/") == tmp_path / "my.images-clusters"
     (tmp_path / "list.csv").touch()
-    assert _cli._default_out(str(tmp_path / "list.csv")) == tmp_path / "list-clusters"
+    assert _runs.default_out(str(tmp_path / "list.csv")) == tmp_path / "list-clusters"
 
 
 @pytest.mark.parametrize(("asked", "n", "chosen"), [(None, 100, 7), (None, 12, 2), (None, 1, 1)])
 def test_default_number_of_clusters(asked, n, chosen):
-    assert _cli._choose_clusters(asked, n) == chosen
+    assert _recipes.choose_clusters(asked, n) == chosen
 
 
 def test_metadata_from_a_table(tmp_path, folder, run):
@@ -417,7 +420,7 @@ def test_files_of_others_are_never_replaced(tmp_path, folder, run):
 
 def test_a_nearly_full_disk_is_noticed_first(tmp_path, folder, run, monkeypatch):
     usage = SimpleNamespace(free=10**6)
-    monkeypatch.setattr(_cli.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(_runs.shutil, "disk_usage", lambda path: usage)
     result = run("cluster", folder, "--out", tmp_path / "out", *FAST)
     assert result.status == 1
     assert "1 MB left" in result.err
@@ -441,7 +444,7 @@ def test_a_full_disk_is_named(clustered, out, run, monkeypatch):
         # As NumPy meets it: without the name of a file.
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(_cli._Found, "save", full)
+    monkeypatch.setattr(_runs.Found, "save", full)
     result = run("report", out, "--title", "Another", "--quiet")
     assert result.status == 1
     assert f"No space left on the disk of {out}" in result.err
@@ -467,9 +470,9 @@ def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path, folder, run):
 
 
 def plan_of(minutes, seconds_per_step, n, monkeypatch, epochs=None, encoder="autoencoder"):
-    monkeypatch.setattr(_cli, "_measure_step", lambda *args: seconds_per_step)
+    monkeypatch.setattr(_recipes, "_measure_step", lambda *args: seconds_per_step)
     args = SimpleNamespace(minutes=minutes, epochs=epochs, encoder=encoder)
-    return _cli._choose_epochs(args, np.empty((n, 1)), 0.0)
+    return _recipes._choose_epochs(args, np.empty((n, 1)), 0.0)
 
 
 def test_the_plan_fits_into_the_minutes(monkeypatch):
@@ -485,9 +488,9 @@ def test_the_plan_fits_into_the_minutes(monkeypatch):
 
 def test_auto_takes_a_contrastive_encoder_for_many_images():
     auto, chosen = SimpleNamespace(encoder="auto"), SimpleNamespace(encoder="autoencoder")
-    assert _cli._choose_encoder(auto, 999) == "autoencoder"
-    assert _cli._choose_encoder(auto, 1000) == "contrastive"
-    assert _cli._choose_encoder(chosen, 10**6) == "autoencoder"
+    assert _recipes.choose_encoder(auto, 999) == "autoencoder"
+    assert _recipes.choose_encoder(auto, 1000) == "contrastive"
+    assert _recipes.choose_encoder(chosen, 10**6) == "autoencoder"
 
 
 def test_the_plan_knows_what_the_encoder_costs(monkeypatch):
@@ -506,30 +509,30 @@ def test_the_plan_knows_what_the_encoder_costs(monkeypatch):
 
 def test_the_plan_is_never_too_short_to_learn(monkeypatch):
     hurried = plan_of(0.01, 1.0, 300, monkeypatch)
-    assert hurried.pretraining * 17 >= _cli.MIN_STEPS
+    assert hurried.pretraining * 17 >= _recipes.MIN_STEPS
     assert plan_of(0.01, 1.0, 100_000, monkeypatch).pretraining == 1
 
 
 def test_the_plan_is_kept_for_the_next_run(tmp_path, monkeypatch, images):
     speeds = iter([0.5, 1e-6])
-    monkeypatch.setattr(_cli, "_measure_step", lambda *args: next(speeds))
+    monkeypatch.setattr(_recipes, "_measure_step", lambda *args: next(speeds))
     options = {"epochs": None, "device": None, "encoder": "autoencoder"}
     args = SimpleNamespace(minutes=0.1, cache=str(tmp_path), **options)
-    plan, digest = _cli._plan(args, images, 0.0)
-    again, same = _cli._plan(args, images, 3.0)
+    plan, digest = _recipes.make_plan(args, images, 0.0)
+    again, same = _recipes.make_plan(args, images, 3.0)
     assert (again.pretraining, again.joint, same) == (plan.pretraining, plan.joint, digest)
-    other, _ = _cli._plan(SimpleNamespace(**{**vars(args), "minutes": 1}), images, 0.0)
+    other, _ = _recipes.make_plan(SimpleNamespace(**{**vars(args), "minutes": 1}), images, 0.0)
     assert other.pretraining > plan.pretraining
     # What one encoder was planned for is not what another one needs.
     speeds = iter([0.01])
     learned = SimpleNamespace(**{**vars(args), "encoder": "contrastive"})
-    assert not _cli._plan(learned, images, 0.0)[0].is_reused
+    assert not _recipes.make_plan(learned, images, 0.0)[0].is_reused
 
 
 @pytest.mark.parametrize("n", [3, 20, 60])
 def test_a_step_can_be_timed_on_few_images(n, images):
     args = SimpleNamespace(device="cpu", encoder="autoencoder")
-    assert _cli._measure_step(args, images[:n], min(n, 16)) > 0
+    assert _recipes._measure_step(args, images[:n], min(n, 16)) > 0
 
 
 # report
@@ -729,12 +732,12 @@ def test_images_are_larger_for_a_network_of_torchvision(network):
     for encoder, size in (("small", 224), ("autoencoder", 64), ("auto", 64)):
         weights = network[1] if encoder == "small" else None
         args = SimpleNamespace(encoder=encoder, size=None, weights=weights, device=None, cache=None)
-        _cli._choose_backbone(args)
+        _recipes.choose_backbone(args)
         assert args.size == size
 
 
 def test_a_network_that_cannot_be_had_is_said_at_once(folder, tmp_path, run, network, monkeypatch):
-    monkeypatch.setattr(_cli, "_load", None)
+    monkeypatch.setattr("skdcec._cli.cluster.load_bunch", None)
     cluster = ["cluster", folder, "--out", tmp_path / "out", "--quiet", "--encoder"]
     for arguments, said in (
         (["contrastve"], "none of auto, autoencoder and contrastive.*no classifier"),
@@ -888,7 +891,7 @@ def test_similar_protects_files_and_says_what_is_missing(clustered, folder, tmp_
 
 
 def process(*arguments, cwd=None, **options):
-    environment = {**os.environ, "PYTHONPATH": str(Path(_cli.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(_cli.__file__).parents[2])}
     command = [sys.executable, "-m", "skdcec", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, env=environment, **options
@@ -1001,7 +1004,7 @@ def test_as_a_process(clustered, folder, tmp_path):
 
 def test_a_reader_that_has_seen_enough(clustered, folder, monkeypatch):
     monkeypatch.setattr(
-        _cli, "_write_results", lambda *args: (_ for _ in ()).throw(BrokenPipeError)
+        "skdcec._cli.assign.write_results", lambda *args: (_ for _ in ()).throw(BrokenPipeError)
     )
     closed = []
     monkeypatch.setattr(_cli.os, "dup2", lambda *files: closed.append(files))
