@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from skdcec._cli.arguments import make_parser
+from skdcec._cli.arguments import parse
 from skdcec._cli.console import describe, say, warnings_as_messages
 
 
@@ -33,12 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # Names may hold what the terminal's encoding lacks.
             stream.reconfigure(errors="backslashreplace")
-    args = make_parser().parse_args(argv)
+    name, options = parse(argv)
     # What takes seconds to import is imported with its command: the help must not wait for it.
-    command = import_module(f"skdcec._cli.{args.run.replace('-', '_')}")
+    command = import_module(f"skdcec._cli.{name.replace('-', '_')}")
     try:
         with warnings_as_messages():
-            command.run(args)
+            command.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         say("Stopped. What was decoded and pretrained is kept: the same command goes on.")

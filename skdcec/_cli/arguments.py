@@ -1,4 +1,4 @@
-"""The arguments of the command, and its help."""
+"""The arguments of each command: their help, and the options they are read into."""
 
 from __future__ import annotations
 
@@ -6,21 +6,135 @@ import argparse
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from skdcec._recipes import CONTRASTIVE_MIN_IMAGES, DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
 from skdcec._runs import MODEL
 
-if TYPE_CHECKING:
-    from skdcec import (
-        DeepConvEmbeddingClustering,
-        DeepEmbeddingClustering,
-    )
-
-    Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
+# Options
 
 
-def make_parser() -> argparse.ArgumentParser:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What all commands are asked."""
+
+    cache: str | None
+    jobs: int
+    json: bool
+    quiet: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options by name, for the record of a run."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(Options):
+    """What a command is asked that reads a folder of images."""
+
+    folder: str
+    metadata: str | None
+    file_column: str | None
+    sample: int | None
+    strict: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(ReadingOptions):
+    """What a command is asked that trains on a folder of images.
+
+    `encoder` may be "auto", and `size` None, until the images are read.
+    """
+
+    encoder: str
+    weights: str | None
+    minutes: float
+    epochs: int | None
+    size: int | None
+    resize: str
+    seed: int
+    device: str | None
+    out: str | None
+    force: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions(TrainingOptions):
+    """What ``skdcec cluster`` is asked."""
+
+    clusters: int | None
+    max_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(Options):
+    """What ``skdcec report`` is asked."""
+
+    out: str
+    names: str | None
+    title: str | None
+    images: str | None
+    max_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChooseKOptions(TrainingOptions):
+    """What ``skdcec choose-k`` is asked."""
+
+    k: list[int]
+    runs: int
+    all: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignOptions(ReadingOptions):
+    """What ``skdcec assign`` is asked."""
+
+    model: str
+    weights: str | None
+    out: str | None
+    force: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarOptions(Options):
+    """What ``skdcec similar`` is asked."""
+
+    model: str
+    images: list[str]
+    folder: str | None
+    top: int
+    out: str | None
+    sheet: str | None
+    weights: str | None
+    strict: bool
+    force: bool
+
+
+_OPTIONS: dict[str, type[Options]] = {
+    "cluster": ClusterOptions,
+    "report": ReportOptions,
+    "choose-k": ChooseKOptions,
+    "assign": AssignOptions,
+    "similar": SimilarOptions,
+}
+
+
+def parse(argv: Sequence[str] | None = None) -> tuple[str, Options]:
+    """Return the name of the command that is asked for, and its options.
+
+    Wrong arguments, ``--help`` and ``--version`` end the process.
+    """
+    values = vars(_parser().parse_args(argv))
+    name = values.pop("command")
+    return name, _OPTIONS[name](**values)
+
+
+# The parser
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="skdcec",
         description="Group images by what they look like, without labels.",
@@ -144,7 +258,6 @@ def _add_choose_k(commands: Any) -> None:
     )
     parser.add_argument("--all", action="store_true", help="train all, not only the plausible")
     _add_training(parser, minutes=20.0)
-    parser.set_defaults(max_mb=25.0)
     _add_common(parser)
 
 
@@ -184,7 +297,7 @@ def _add_similar(commands: Any) -> None:
         "similar",
         "Find the images that are most like given ones.",
         """
-        Distances are those of the pretrained space, before it was bent towards the clusters.
+        Distances are those of the pretrained space, which the clusters have not changed yet.
         An image itself is left out of its list; copies of it in other files are not.
         """,
         """
@@ -197,7 +310,7 @@ def _add_similar(commands: Any) -> None:
     parser.add_argument(
         "model", metavar="MODEL", help=f"a folder that skdcec cluster wrote, or its {MODEL}"
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="what to find the like of")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="images to find similar ones of")
     parser.add_argument(
         "--in",
         dest="folder",
@@ -236,7 +349,7 @@ def _add_command(
         epilog=f"examples:\n{textwrap.indent(textwrap.dedent(examples).strip(), '  ')}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=name)
+    parser.set_defaults(command=name)
     return parser
 
 

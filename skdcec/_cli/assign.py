@@ -2,57 +2,64 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
+from skdcec._cli.arguments import AssignOptions
 from skdcec._cli.console import note, result_file, say, write_results
-from skdcec._cli.drawing import kept_names
-from skdcec._cli.images import load_bunch, settings_of_model, source_options, tell_skipped
-from skdcec._recipes import model_inputs
-from skdcec._runs import NAMES, Found, load_model
+from skdcec._cli.images import load_bunch, model_inputs, reading_of, source_options, tell_skipped
+from skdcec._files import Table
+from skdcec._runs import NAMES, Run, SavedModel, cache_folder, load_model
 
 if TYPE_CHECKING:
-    from skdcec import (
-        DeepConvEmbeddingClustering,
-        DeepEmbeddingClustering,
-    )
-
-    Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
+    import numpy as np
 
 
-def run(args: argparse.Namespace) -> None:
-    from sklearn.metrics import euclidean_distances
-
-    from skdcec.novelty import unlikeness
+def run(options: AssignOptions) -> None:
+    """Run the command."""
+    from skdcec._analysis.spaces import center_distances
     from skdcec.report import image_table
 
-    target = result_file(args.out, args.force, (".csv",))
-    model, out = load_model(args.model)
-    settings, backbone = settings_of_model(args, model)
-    bunch = load_bunch(args, args.folder, settings, **source_options(args))
-    tell_skipped(bunch.skipped, args.strict)
-    inputs = model_inputs(args, backbone, bunch.images)
-    probabilities = model.predict_proba(inputs)
+    target = result_file(options.out, (".csv",), force=options.force)
+    saved = load_model(options.model)
+    cache = cache_folder(options.cache)
+    settings, backbone = reading_of(saved, options, cache)
+    bunch = load_bunch(options, options.folder, settings, cache=cache, **source_options(options))
+    tell_skipped(bunch.skipped, options.strict)
+    inputs = model_inputs(backbone, bunch.images, quiet=options.quiet)
+    probabilities = saved.model.predict_proba(inputs)
     table = image_table(
         probabilities.argmax(axis=1),
         paths=bunch.paths.tolist(),
         probabilities=probabilities,
-        distances=euclidean_distances(model.transform(inputs), model.cluster_centers_),
+        distances=center_distances(saved.model, inputs),
     )
     for column in ("x", "y", "flag"):
         del table[column]
-    names = {}
-    if out is not None and (out / NAMES).exists():
-        names = kept_names(out, Found.load(out))
-    table["name"] = [names.get(cluster, {}).get("name", "") for cluster in table["cluster"]]
-    found = unlikeness(model, inputs)
-    if found is None:
-        say("The model holds no limits, so no image is flagged as unlike any cluster.")
-        table["unlikeness"], table["flag"] = ([None] * len(bunch.images), [""] * len(bunch.images))
-    else:
-        table["unlikeness"] = found.round(4).tolist()
-        table["flag"] = ["unlike" if value > 1 else "" for value in found]
-    write_results(args, table, target)
+    table["name"] = _names(saved, table["cluster"])
+    table |= _novelty(saved, inputs)
+    write_results(table, target, as_json=options.json)
     n_unlike = table["flag"].count("unlike")
     if n_unlike:
-        note(args, f"{n_unlike} of {len(bunch.paths)} images are unlike any cluster.")
+        text = f"{n_unlike} of {len(bunch.paths)} images are unlike any cluster."
+        note(text, quiet=options.quiet)
+
+
+def _names(saved: SavedModel, clusters: list[int]) -> list[str]:
+    """Return the name given to the cluster of each image, empty where there is none."""
+    out = saved.out
+    names = {}
+    if out is not None and (out / NAMES).exists():
+        names = Run.load(out).kept_names(out)
+    return [names.get(cluster, {}).get("name", "") for cluster in clusters]
+
+
+def _novelty(saved: SavedModel, inputs: np.ndarray) -> Table:
+    """Return how unlike the training images each image is, and which are flagged for it."""
+    from skdcec.novelty import unlikeness
+
+    found = unlikeness(saved.model, inputs)
+    if found is None:
+        say("The model holds no limits, so no image is flagged as unlike any cluster.")
+        return {"unlikeness": [None] * len(inputs), "flag": [""] * len(inputs)}
+    flags = ["unlike" if value > 1 else "" for value in found]
+    return {"unlikeness": found.round(4).tolist(), "flag": flags}

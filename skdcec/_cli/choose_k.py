@@ -2,123 +2,130 @@
 
 from __future__ import annotations
 
-import argparse
-import datetime
 import io
 import math
-import os
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from skdcec._cli.console import Clock, note, print_json, printable, say, title_of
-from skdcec._cli.images import (
-    image_settings,
-    load_bunch,
-    source_options,
-    tell_skipped,
-    without_own_files,
-)
-from skdcec._files import as_rows, versions, write_json
-from skdcec._recipes import (
-    Plan,
-    choose_backbone,
-    choose_encoder,
-    kept_folder,
-    make_plan,
-    model_inputs,
-    new_model,
-)
-from skdcec._runs import (
-    CHOICE_PAGE,
-    CHOICE_PICTURE,
-    CHOICE_TABLE,
-    RUN,
-    check_device,
-    claim,
-    default_out,
-    staged,
-)
+from skdcec._cli.arguments import ChooseKOptions
+from skdcec._cli.console import Clock, note, print_json, printable, say
+from skdcec._cli.images import Collection, collect, kept, recorded_arguments, title_of
+from skdcec._files import Table, as_rows, write_table
+from skdcec._recipes import Plan, make_model, plan_training
+from skdcec._runs import CHOICE_PAGE, CHOICE_PICTURE, CHOICE_TABLE, staged, write_record
+from skdcec._timing import drawing_seconds
 
 if TYPE_CHECKING:
     import numpy as np
-    from sklearn.utils import Bunch
 
-    from skdcec import (
-        DeepConvEmbeddingClustering,
-        DeepEmbeddingClustering,
-    )
-
-    Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
-
-
-def run(args: argparse.Namespace) -> None:
     from skdcec.model_selection import NClustersSearch
 
+_NEEDED_BYTES = 75e6
+
+
+def run(options: ChooseKOptions) -> None:
+    """Run the command."""
     clock = Clock()
-    out = Path(args.out) if args.out else default_out(args.folder, "choose-k")
-    claim(out, args)
-    check_device(args.device)
-    backbone = choose_backbone(args)
-    bunch = load_bunch(args, args.folder, image_settings(args), **source_options(args))
-    skipped = without_own_files(bunch.skipped, args.folder, out)
-    tell_skipped(skipped, args.strict)
-    args.encoder = choose_encoder(args, len(bunch.images))
-    numbers = [k for k in args.k if k < len(bunch.images)]
+    found = collect(options, "choose-k", needed_bytes=_NEEDED_BYTES)
+    n_images = len(found.bunch.images)
+    numbers = [k for k in options.k if k < n_images]
     if not numbers:
         raise ValueError(
-            f"--k {args.k[0]}..{args.k[-1]}: {len(bunch.images)} images are too few for that."
+            f"--k {options.k[0]}..{options.k[-1]}: {n_images} images are too few for that."
         )
     clock.lap("loading")
-    inputs = model_inputs(args, backbone, bunch.images)
+    inputs = found.inputs(quiet=options.quiet)
     clock.lap("features")
 
-    # Up to three numbers are trained, which costs about as much again as one training in all.
-    half = argparse.Namespace(**vars(args) | {"minutes": args.minutes / 2})
-    plan, digest = make_plan(half, inputs, clock.elapsed)
-    note(args, f"{len(bunch.images)} images, {len(numbers)} numbers of clusters to compare.")
-    search = NClustersSearch(
-        new_model(args, numbers[0], plan).set_params(verbose=False),
-        numbers,
-        n_runs=args.runs,
-        screen=None if args.all else "plausible",
-        memory=kept_folder(args, "pretraining"),
-        random_state=args.seed,
-        verbose=not args.quiet,
-    ).fit(inputs)
+    drawing = drawing_seconds(found.bunch.filenames.tolist(), cache=found.cache)
+    plan = plan_training(
+        inputs,
+        encoder=found.encoder,
+        # Up to three numbers are trained, which costs about as much again as one training in all.
+        minutes=options.minutes / 2,
+        epochs=options.epochs,
+        reserved=clock.elapsed + drawing,
+        device=options.device,
+        cache=found.cache,
+    )
+    note(f"{n_images} images, {len(numbers)} numbers of clusters to compare.", quiet=options.quiet)
+    search = _search(options, found, inputs, numbers, plan)
     clock.lap("search")
-    with staged(out) as folder:
-        _draw_choice(args, search, inputs, bunch, folder)
-        write_json(folder / RUN, _choice_record(args, search, plan, clock, digest))
-    _tell_choice(args, out, search)
+    with staged(found.out) as folder:
+        _draw(options, found, search, inputs, folder)
+        write_record(
+            folder,
+            recorded_arguments(options, found),
+            epochs={"pretraining": plan.pretraining, "joint": plan.joint},
+            best_n_clusters=search.best_n_clusters_,
+            evidence=search.evidence_,
+            verdict=search.verdict_,
+            seconds=clock.rounded,
+            hashes={"images": plan.digest},
+        )
+    _tell_result(options, found.out, search)
 
 
-def _draw_choice(
-    args: argparse.Namespace, search: Any, inputs: np.ndarray, bunch: Bunch, folder: Path
+def _search(
+    options: ChooseKOptions,
+    found: Collection,
+    inputs: np.ndarray,
+    numbers: list[int],
+    plan: Plan,
+) -> NClustersSearch:
+    from skdcec.model_selection import NClustersSearch
+
+    memory = kept(found.cache, "pretraining")
+    search = NClustersSearch(
+        make_model(
+            plan,
+            numbers[0],
+            memory=memory,
+            device=options.device,
+            random_state=options.seed,
+            verbose=False,
+        ),
+        numbers,
+        n_runs=options.runs,
+        screen=None if options.all else "plausible",
+        memory=None if memory is None else str(memory),
+        random_state=options.seed,
+        verbose=not options.quiet,
+    )
+    return search.fit(inputs)
+
+
+def _draw(
+    options: ChooseKOptions,
+    found: Collection,
+    search: NClustersSearch,
+    inputs: np.ndarray,
+    folder: Path,
 ) -> None:
     """Write the page, the picture and the table into a folder."""
-    from skdcec.report import write_table
+    from skdcec._analysis.spaces import pretrained_embedding
     from skdcec.report.choice import write_choice_page
 
     results = search.results_
-    write_table(folder / CHOICE_TABLE, _choice_table(results))
-    picture = _choice_picture(search)
+    write_table(folder / CHOICE_TABLE, _table(results))
+    picture = _picture(search)
     if picture is not None:
         (folder / CHOICE_PICTURE).write_bytes(picture)
     best = search.best_n_clusters_
     shown = {int(k) for k in results["n_clusters"][results["plausible"]]} | {best}
     write_choice_page(
         folder / CHOICE_PAGE,
-        bunch.filenames.tolist(),
-        search.best_estimator_.encoder_.transform(inputs),
+        found.bunch.filenames.tolist(),
+        pretrained_embedding(search.best_estimator_, inputs),
         {k: _by_size(search.labels_of_[k]) for k in shown},
         results,
         best=best,
         verdict=search.verdict_,
-        title=title_of(args.folder),
+        title=title_of(options.folder),
         picture=picture,
-        n_jobs=args.jobs,
+        n_jobs=options.jobs,
     )
 
 
@@ -130,7 +137,7 @@ def _by_size(labels: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(-sizes, kind="stable"))[codes]
 
 
-def _choice_picture(search: Any) -> bytes | None:
+def _picture(search: NClustersSearch) -> bytes | None:
     """Return a PNG, or None without matplotlib."""
     from skdcec.inspection import NClustersSearchDisplay
 
@@ -148,7 +155,7 @@ def _choice_picture(search: Any) -> bytes | None:
     return buffer.getvalue()
 
 
-def _choice_table(results: Mapping[str, np.ndarray]) -> dict[str, list]:
+def _table(results: Mapping[str, np.ndarray]) -> Table:
     """Return the results as plain values, None for what is not known."""
     return {
         name: [
@@ -159,28 +166,9 @@ def _choice_table(results: Mapping[str, np.ndarray]) -> dict[str, list]:
     }
 
 
-def _choice_record(
-    args: argparse.Namespace, search: Any, plan: Plan, clock: Clock, digest: str
-) -> dict[str, Any]:
-    arguments = {name: value for name, value in vars(args).items() if name != "run"}
-    return {
-        "program": "skdcec",
-        "state": "finished",
-        "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "arguments": arguments | {"folder": os.path.abspath(args.folder)},
-        "epochs": {"pretraining": plan.pretraining, "joint": plan.joint},
-        "best_n_clusters": search.best_n_clusters_,
-        "evidence": search.evidence_,
-        "verdict": search.verdict_,
-        "seconds": {name: round(value, 1) for name, value in clock.laps.items()},
-        "versions": versions(),
-        "hashes": {"images": digest},
-    }
-
-
-def _tell_choice(args: argparse.Namespace, out: Path, search: Any) -> None:
-    rows = as_rows(_choice_table(search.results_))
-    if args.json:
+def _tell_result(options: ChooseKOptions, out: Path, search: NClustersSearch) -> None:
+    rows = as_rows(_table(search.results_))
+    if options.json:
         print_json(
             {
                 "out": str(out),

@@ -2,144 +2,221 @@
 
 from __future__ import annotations
 
-import argparse
 import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdcec._cli.console import Clock, duration, note, print_json, printable, say, title_of
-from skdcec._cli.drawing import draw_run, kept_names
-from skdcec._cli.images import (
-    image_settings,
-    load_bunch,
-    source_options,
-    tell_duplicates,
-    tell_skipped,
-    without_own_files,
-)
-from skdcec._files import as_rows, write_json
+from skdcec._cli.arguments import ClusterOptions
+from skdcec._cli.console import Clock, duration, note, print_json, printable, say
+from skdcec._cli.images import Collection, collect, kept, recorded_arguments, title_of
+from skdcec._cli.report import draw
+from skdcec._files import as_rows
 from skdcec._recipes import (
     Plan,
-    choose_backbone,
-    choose_clusters,
-    choose_encoder,
-    make_plan,
-    model_inputs,
-    page_seconds,
-    train,
+    choose_n_clusters,
+    make_model,
+    number_by_size,
+    plan_training,
 )
 from skdcec._runs import (
+    DUPLICATES,
     MODEL,
     PAGE,
-    RUN,
-    Found,
-    check_device,
-    claim,
-    default_out,
+    Run,
+    file_digest,
     n_copies,
-    page_settings,
     previous_run,
-    run_record,
     save_model,
     staged,
+    write_record,
 )
+from skdcec._timing import drawing_seconds, note_drawing
 
 if TYPE_CHECKING:
+    import numpy as np
     from sklearn.utils import Bunch
 
-    from skdcec import (
-        DeepConvEmbeddingClustering,
-        DeepEmbeddingClustering,
-    )
+    from skdcec._recipes import Model
     from skdcec.report import Report
 
-    Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
 
-
-def run(args: argparse.Namespace) -> None:
+def run(options: ClusterOptions) -> None:
+    """Run the command."""
     from skdcec.novelty import learn_strangers
 
     clock = Clock()
-    out = Path(args.out) if args.out else default_out(args.folder)
-    claim(out, args)
-    check_device(args.device)
-    backbone = choose_backbone(args)
-    bunch = load_bunch(args, args.folder, image_settings(args), **source_options(args))
-    skipped = without_own_files(bunch.skipped, args.folder, out)
-    tell_skipped(skipped, args.strict)
-    tell_duplicates(bunch, args)
-    args.encoder = choose_encoder(args, len(bunch.images))
-    n_clusters = choose_clusters(args.clusters, len(bunch.images))
+    found = collect(options, "clusters", needed_bytes=3e6 * options.max_mb)
+    n_images = len(found.bunch.images)
+    _tell_duplicates(found.bunch, quiet=options.quiet)
+    n_clusters = _n_clusters(options, n_images)
     clock.lap("loading")
-    inputs = model_inputs(args, backbone, bunch.images)
+    inputs = found.inputs(quiet=options.quiet)
     clock.lap("features")
 
-    plan, digest = make_plan(args, inputs, clock.elapsed)
-    _tell_plan(args, bunch, n_clusters, plan, clock.elapsed)
-    model = train(args, inputs, n_clusters, plan)
-    clock.lap("training")
-    note(args, f"Map and page follow, about {duration(page_seconds(len(bunch.images)))}.")
-
-    found = Found.from_model(
-        model, inputs, bunch, skipped, title_of(args.folder), previous_run(out)
+    drawing = drawing_seconds(found.bunch.filenames.tolist(), cache=found.cache)
+    plan = plan_training(
+        inputs,
+        encoder=found.encoder,
+        minutes=options.minutes,
+        epochs=options.epochs,
+        reserved=clock.elapsed + drawing,
+        device=options.device,
+        cache=found.cache,
     )
-    found.settings = page_settings(args, found, n_clusters, plan)
+    _tell_plan(options, found, n_clusters, plan, clock.elapsed, drawing)
+    model = _train(options, found, inputs, n_clusters, plan)
+    clock.lap("training")
+    note(f"Map and page follow, about {duration(drawing)}.", quiet=options.quiet)
+
+    result = Run.from_model(
+        model,
+        inputs,
+        found.bunch,
+        title=title_of(options.folder),
+        skipped=found.skipped,
+        previous=previous_run(found.out),
+    )
+    result.settings = _page_settings(options, found, result, n_clusters, plan)
     clock.lap("map")
-    model.image_loading_ = image_settings(args) | (backbone.known if backbone else {})
-    learn_strangers(model, found.labels, found.embedding, inputs)
-    with staged(out) as folder:
-        save_model(model, folder / MODEL)
-        found.save(folder)
-        names = kept_names(out, found)
-        report = draw_run(args, found, folder, names)
+    learn_strangers(model, result.labels, result.embedding, inputs)
+    clock.lap("novelty")
+    with staged(found.out) as folder:
+        save_model(model, folder / MODEL, notes=found.notes)
+        result.save(folder)
+        report = draw(result, folder, options, names=result.kept_names(found.out))
         clock.lap("page")
-        run = run_record(args, found, plan, clock, digest, folder / MODEL)
-        write_json(folder / RUN, run)
-    _tell_result(args, out, found, report, run)
+        record = _write_record(options, found, plan, clock, result, folder)
+    note_drawing(n_images, clock.laps["map"] + clock.laps["page"], cache=found.cache)
+    _tell_result(options, found.out, result, report, record)
+
+
+def _train(
+    options: ClusterOptions, found: Collection, inputs: np.ndarray, n_clusters: int, plan: Plan
+) -> Model:
+    model = make_model(
+        plan,
+        n_clusters,
+        memory=kept(found.cache, "pretraining"),
+        device=options.device,
+        random_state=options.seed,
+        verbose=not options.quiet,
+    )
+    return number_by_size(model.fit(inputs))
+
+
+def _n_clusters(options: ClusterOptions, n: int) -> int:
+    if options.clusters is None:
+        return choose_n_clusters(n)
+    if options.clusters > n:
+        raise ValueError(f"-k {options.clusters} clusters are more than the {n} images.")
+    return options.clusters
+
+
+def _page_settings(
+    options: ClusterOptions, found: Collection, result: Run, n_clusters: int, plan: Plan
+) -> dict[str, Any]:
+    """Return what the page says of how its clusters came about."""
+    size, resize = found.settings["size"], found.settings["resize"]
+    return {
+        "images": len(result.paths),
+        "clusters": n_clusters,
+        "encoder": plan.encoder,
+        "size": f"{size} x {size} pixels ({resize})",
+        "pretraining epochs": plan.pretraining,
+        "joint epochs": result.n_joint_epochs,
+        "embedding": f"{result.embedding.shape[1]} numbers per image",
+        "seed": options.seed,
+        "sample": options.sample or "all images",
+    }
+
+
+def _write_record(
+    options: ClusterOptions,
+    found: Collection,
+    plan: Plan,
+    clock: Clock,
+    result: Run,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write, and return, what was done."""
+    import torch
+
+    return write_record(
+        folder,
+        recorded_arguments(options, found),
+        epochs={"pretraining": plan.pretraining, "joint": result.n_joint_epochs},
+        threads=torch.get_num_threads(),
+        n_images=len(result.paths),
+        n_skipped=len(result.skipped),
+        n_duplicates=n_copies(result.duplicates),
+        cluster_sizes=[int((result.labels == c).sum()) for c in sorted({*result.labels})],
+        seconds=clock.rounded,
+        hashes={
+            "images": plan.digest,
+            "clusters": result.digest(),
+            MODEL: file_digest(folder / MODEL),
+        },
+    )
+
+
+def _tell_duplicates(bunch: Bunch, *, quiet: bool) -> None:
+    if not bunch.duplicates:
+        return
+    first = ", ".join(printable(bunch.paths[i]) for i in bunch.duplicates[0][:3])
+    note(
+        f"{n_copies(bunch.duplicates)} of {len(bunch.paths)} images are exact copies of others, "
+        f"such as {first}; {DUPLICATES} lists them.",
+        quiet=quiet,
+    )
 
 
 def _tell_plan(
-    args: argparse.Namespace, bunch: Bunch, n_clusters: int, plan: Plan, elapsed: float
+    options: ClusterOptions,
+    found: Collection,
+    n_clusters: int,
+    plan: Plan,
+    elapsed: float,
+    drawing: float,
 ) -> None:
-    n, side = len(bunch.images), bunch.images.shape[1]
-    expected = plan.training_seconds + page_seconds(n)
+    n, side = len(found.bunch.images), found.bunch.images.shape[1]
+    expected = plan.training_seconds + drawing
     end = datetime.datetime.now() + datetime.timedelta(seconds=expected)
     known = "; less if what an earlier run pretrained is still there" if plan.is_reused else ""
     note(
-        args,
         f"{n} images at {side} x {side} pixels into {n_clusters} clusters: {plan.pretraining} "
-        f"epochs of pretraining ({args.encoder}) and {plan.joint} of clustering, then map and "
+        f"epochs of pretraining ({plan.encoder}) and {plan.joint} of clustering, then map and "
         f"page, about {duration(expected)} (until {end:%H:%M}){known}.",
+        quiet=options.quiet,
     )
-    if elapsed + expected > 1.2 * 60 * args.minutes and args.epochs is None:
+    if elapsed + expected > 1.2 * 60 * options.minutes and options.epochs is None:
         say(
-            f"{duration(elapsed + expected)} are more than --minutes {args.minutes:g}, but fewer "
-            "epochs would not be worth it: --sample N or a smaller --size is faster."
+            f"{duration(elapsed + expected)} are more than --minutes {options.minutes:g}, but "
+            "fewer epochs would not be worth it: --sample N or a smaller --size is faster."
         )
 
 
 def _tell_result(
-    args: argparse.Namespace, out: Path, found: Found, report: Report, run: dict[str, Any]
+    options: ClusterOptions, out: Path, result: Run, report: Report, record: dict[str, Any]
 ) -> None:
-    summary = report.summary
-    if args.json:
+    rows = as_rows(report.summary)
+    if options.json:
         print_json(
             {
                 "out": str(out),
                 "page": str(out / PAGE),
-                "n_images": len(found.paths),
-                "n_skipped": len(found.skipped),
-                "n_duplicates": n_copies(found.duplicates),
-                "clusters": as_rows(summary),
-                "epochs": run["epochs"],
-                "seconds": run["seconds"],
+                "n_images": len(result.paths),
+                "n_skipped": len(result.skipped),
+                "n_duplicates": n_copies(result.duplicates),
+                "clusters": rows,
+                "epochs": record["epochs"],
+                "seconds": record["seconds"],
             }
         )
         return
-    print(f"{len(found.paths)} images in {len(summary['cluster'])} clusters")
-    for row in as_rows(summary):
+    print(f"{len(result.paths)} images in {len(rows)} clusters")
+    for row in rows:
         name = f"{row['name']}  " if row["name"] else ""
         sizes = f"{row['cluster']:>4}  {row['size']:>7} images {row['share']:>6.1%}  "
         print(printable(f"{sizes}{name}{row['metadata']}").rstrip())
-    seconds = sum(run["seconds"].values())
+    seconds = sum(record["seconds"].values())
     print(f"Page ({report.n_bytes / 1e6:.1f} MB, after {duration(seconds)}): {out / PAGE}")

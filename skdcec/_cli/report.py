@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdcec._cli.console import print_json
-from skdcec._cli.drawing import draw_run, kept_names
+from skdcec._cli.arguments import ClusterOptions, ReportOptions
+from skdcec._cli.console import bars, print_json, printable, say
 from skdcec._files import as_rows
-from skdcec._runs import PAGE, Found, staged
+from skdcec._runs import PAGE, Run, staged
 
 if TYPE_CHECKING:
-    from skdcec import (
-        DeepConvEmbeddingClustering,
-        DeepEmbeddingClustering,
-    )
-
-    Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
+    from skdcec.report import Report
 
 
-def run(args: argparse.Namespace) -> None:
+def run(options: ReportOptions) -> None:
+    """Run the command."""
     from skdcec.report import read_names
 
-    out = Path(args.out)
-    found = Found.load(out)
-    if args.title:
-        found.title = args.title
-    if args.images:
-        found.filenames = [os.path.abspath(os.path.join(args.images, path)) for path in found.paths]
-    names = kept_names(out, found)
-    if args.names:
-        names |= read_names(args.names)
+    out = Path(options.out)
+    result = Run.load(out)
+    if options.title:
+        result.title = options.title
+    if options.images:
+        moved = os.path.abspath(options.images)
+        result.filenames = [os.path.join(moved, path) for path in result.paths]
+    names = result.kept_names(out)
+    if options.names:
+        names |= read_names(options.names)
     with staged(out) as folder:
-        report = draw_run(args, found, folder, names)
-        if args.title or args.images:
-            found.save(folder)
-    if args.json:
+        report = draw(result, folder, options, names=names)
+        if options.title or options.images:
+            result.save(folder)
+    if options.json:
         rows = as_rows(report.summary)
         print_json({"out": str(out), "page": str(out / PAGE), "clusters": rows})
     else:
         print(f"Page ({report.n_bytes / 1e6:.1f} MB): {out / PAGE}")
+
+
+def draw(
+    result: Run,
+    folder: Path,
+    options: ClusterOptions | ReportOptions,
+    *,
+    names: dict[int, dict[str, str]],
+) -> Report:
+    """Write page, tables and names into a folder, with bars, and say which images are gone."""
+    missing = result.missing
+    if missing:
+        say(
+            f"{len(missing)} of {len(result.filenames)} images are no longer where they were, such "
+            f"as {printable(missing[0])}: skdcec report OUT --images FOLDER says where they are."
+        )
+    with bars(quiet=options.quiet) as progress:
+        return result.draw(
+            folder,
+            names,
+            max_bytes=int(options.max_mb * 1e6),
+            n_jobs=options.jobs,
+            progress=progress,
+        )

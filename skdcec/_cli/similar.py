@@ -2,89 +2,109 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from skdcec._cli.arguments import SimilarOptions
 from skdcec._cli.console import note, printable, result_file, say, write_results
-from skdcec._cli.images import load_bunch, settings_of_model, tell_skipped
+from skdcec._cli.images import load_bunch, model_inputs, reading_of, tell_skipped
 from skdcec._files import as_table, replacing
-from skdcec._recipes import model_inputs
-from skdcec._runs import Found, load_model
+from skdcec._runs import Run, SavedModel, cache_folder, load_model
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from skdcec import (
-        DeepConvEmbeddingClustering,
-        DeepEmbeddingClustering,
+    from skdcec._recipes import Backbone
+
+_MAX_SHEET_ROWS = 100
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+class _Searched(NamedTuple):
+    """Images among which similar ones are sought."""
+
+    paths: list[str]
+    filenames: list[str]
+    embedding: np.ndarray
+
+
+def run(options: SimilarOptions) -> None:
+    """Run the command."""
+    from skdcec._analysis.spaces import metric_of, pretrained_embedding
+
+    target = result_file(options.out, (".csv",), force=options.force)
+    sheet = options.sheet or (target.with_suffix(".jpg") if target else None)
+    sheet = result_file(sheet, _PICTURES, force=options.force)
+    saved = load_model(options.model)
+    cache = cache_folder(options.cache)
+    settings, backbone = reading_of(saved, options, cache)
+    queries = load_bunch(options, list(dict.fromkeys(options.images)), settings, cache=None)
+    tell_skipped(queries.skipped, options.strict)
+    inputs = model_inputs(backbone, queries.images, quiet=options.quiet)
+    near = _nearest(
+        queries.filenames.tolist(),
+        pretrained_embedding(saved.model, inputs),
+        _searched(options, saved, settings, backbone, cache),
+        metric_of(saved.model.encoder_),
+        options.top,
     )
-    from skdcec._backbone import Backbone
-
-    Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
-
-
-MAX_SHEET_ROWS = 100
-
-
-def run(args: argparse.Namespace) -> None:
-    from sklearn.neighbors import NearestNeighbors
-
-    target = result_file(args.out, args.force, (".csv",))
-    sheet = args.sheet or (target.with_suffix(".jpg") if target else None)
-    sheet = result_file(sheet, args.force, (".jpg", ".jpeg", ".png", ".webp"))
-    model, out = load_model(args.model)
-    settings, backbone = settings_of_model(args, model)
-    queries = load_bunch(args, list(dict.fromkeys(args.images)), settings, use_cache=False)
-    tell_skipped(queries.skipped, args.strict)
-    embedded = model.encoder_.transform(model_inputs(args, backbone, queries.images))
-    paths, filenames, embedding = _searched(args, model, out, settings, backbone)
-    metric = getattr(model.encoder_, "metric_", "euclidean")
-    # One more than asked for: the image itself is not similar to itself.
-    wanted = min(args.top + 1, len(paths))
-    search = NearestNeighbors(n_neighbors=wanted, metric=metric, algorithm="brute").fit(embedding)
-    distances, indices = search.kneighbors(embedded)
-    rows, found = [], []
-    for query, near, far in zip(queries.filenames, indices, distances, strict=True):
-        others = [
-            (i, distance)
-            for i, distance in zip(near.tolist(), far.tolist(), strict=True)
-            if not _same_file(filenames[i], query)
-        ][: args.top]
-        found.append((query, [filenames[i] for i, _ in others]))
-        rows += [
-            (os.fspath(query), rank, paths[i], round(distance, 6))
-            for rank, (i, distance) in enumerate(others, start=1)
-        ]
-    write_results(args, as_table(("image", "rank", "similar", "distance"), rows), target)
+    rows = [
+        (query, rank, name, round(distance, 6))
+        for query, others in near
+        for rank, (name, _, distance) in enumerate(others, start=1)
+    ]
+    table = as_table(("image", "rank", "similar", "distance"), rows)
+    write_results(table, target, as_json=options.json)
     if sheet is not None:
-        _write_sheet(args, sheet, found)
+        _write_sheet(
+            options, sheet, [(query, [path for _, path, _ in others]) for query, others in near]
+        )
 
 
 def _searched(
-    args: argparse.Namespace,
-    model: Model,
-    out: Path | None,
+    options: SimilarOptions,
+    saved: SavedModel,
     settings: dict[str, Any],
     backbone: Backbone | None,
-) -> tuple[list[str], list[str], np.ndarray]:
-    """Return ids, files and embedding of the images among which similar ones are sought."""
-    if args.folder:
-        bunch = load_bunch(args, args.folder, settings)
-        tell_skipped(bunch.skipped, args.strict)
-        return (
-            bunch.paths.tolist(),
-            bunch.filenames.tolist(),
-            model.encoder_.transform(model_inputs(args, backbone, bunch.images)),
-        )
-    if out is None:
+    cache: Path | None,
+) -> _Searched:
+    from skdcec._analysis.spaces import pretrained_embedding
+
+    if options.folder:
+        bunch = load_bunch(options, options.folder, settings, cache=cache)
+        tell_skipped(bunch.skipped, options.strict)
+        inputs = model_inputs(backbone, bunch.images, quiet=options.quiet)
+        embedding = pretrained_embedding(saved.model, inputs)
+        return _Searched(bunch.paths.tolist(), bunch.filenames.tolist(), embedding)
+    if saved.out is None:
         raise ValueError(
-            f"{args.model} is a model without the images it was trained on: say by --in FOLDER "
+            f"{options.model} is a model without the images it was trained on: say by --in FOLDER "
             "where to look, or name the folder that skdcec cluster wrote."
         )
-    found = Found.load(out)
-    return found.paths, found.filenames, found.embedding
+    result = Run.load(saved.out)
+    return _Searched(result.paths, result.filenames, result.embedding)
+
+
+def _nearest(
+    queries: list[str], embedded: np.ndarray, among: _Searched, metric: str, top: int
+) -> list[tuple[str, list[tuple[str, str, float]]]]:
+    """Return for each query the names, files and distances of those nearest to it."""
+    from sklearn.neighbors import NearestNeighbors
+
+    # One more than asked for: the image itself is not similar to itself.
+    wanted = min(top + 1, len(among.paths))
+    search = NearestNeighbors(n_neighbors=wanted, metric=metric, algorithm="brute")
+    distances, indices = search.fit(among.embedding).kneighbors(embedded)
+    found = []
+    for query, near, far in zip(queries, indices.tolist(), distances.tolist(), strict=True):
+        others = [
+            (among.paths[i], among.filenames[i], distance)
+            for i, distance in zip(near, far, strict=True)
+            if not _same_file(among.filenames[i], query)
+        ]
+        found.append((query, others[:top]))
+    return found
 
 
 def _same_file(first: str, second: str) -> bool:
@@ -95,23 +115,23 @@ def _same_file(first: str, second: str) -> bool:
 
 
 def _write_sheet(
-    args: argparse.Namespace, path: Path, found: list[tuple[str, list[str]]], side: int = 144
+    options: SimilarOptions, path: Path, found: list[tuple[str, list[str]]], side: int = 144
 ) -> None:
     """Draw one row per image, itself first, then what is similar to it."""
     from PIL import Image, ImageDraw, ImageFont
 
     from skdcec.datasets import ImageLoader
 
-    if len(found) > MAX_SHEET_ROWS:
-        say(f"The contact sheet shows the first {MAX_SHEET_ROWS} of {len(found)} images.")
-        found = found[:MAX_SHEET_ROWS]
+    if len(found) > _MAX_SHEET_ROWS:
+        say(f"The contact sheet shows the first {_MAX_SHEET_ROWS} of {len(found)} images.")
+        found = found[:_MAX_SHEET_ROWS]
     caption, gap = 14, 8
     n_columns = 1 + max(len(similar) for _, similar in found)
     # Two gaps after the image that was asked about.
     size = (n_columns * (side + gap) + 2 * gap, len(found) * (side + caption + gap) + gap)
     sheet = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    loader = ImageLoader(size=side, on_error="blank", n_jobs=args.jobs)
+    loader = ImageLoader(size=side, on_error="blank", n_jobs=options.jobs)
     for row, (query, similar) in enumerate(found):
         files = [query, *similar]
         for column, pixels in enumerate(loader.transform(files)):
@@ -125,4 +145,4 @@ def _write_sheet(
             draw.text((x, y + side + 1), text, fill="black", font=font)
     with replacing(path) as partial:
         sheet.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=90)
-    note(args, f"Contact sheet: {path}")
+    note(f"Contact sheet: {path}", quiet=options.quiet)
