@@ -11,6 +11,8 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from skdcec._persistence import register
+
 __all__ = [
     "ColorJitter",
     "Compose",
@@ -74,6 +76,7 @@ class Augmentation(BaseEstimator):
         raise NotImplementedError
 
 
+@register
 @dataclass(repr=False)
 class Compose(Augmentation):
     """Apply several augmentations one after the other.
@@ -110,6 +113,7 @@ class Compose(Augmentation):
         return batch
 
 
+@register
 @dataclass(repr=False)
 class RandomAffine(Augmentation):
     """Shift, turn and zoom each image by its own random amounts.
@@ -170,6 +174,7 @@ class RandomAffine(Augmentation):
         return moved.clamp_(*batch.aminmax()) if batch.numel() else moved
 
 
+@register
 @dataclass(repr=False)
 class RandomFlip(Augmentation):
     """Mirror some of the images.
@@ -198,6 +203,7 @@ class RandomFlip(Augmentation):
         return batch
 
 
+@register
 @dataclass(repr=False)
 class RandomResizedCrop(Augmentation):
     """Cut a random part out of each image and bring it to one size.
@@ -256,6 +262,7 @@ class RandomResizedCrop(Augmentation):
         return int(sides[0]), int(sides[1])
 
 
+@register
 @dataclass(repr=False)
 class ColorJitter(Augmentation):
     """Change brightness, contrast, saturation and hue of each image by random amounts.
@@ -313,6 +320,7 @@ class ColorJitter(Augmentation):
         return changed.clamp_(low, high).view(n, channels, *batch.shape[2:])
 
 
+@register
 @dataclass(repr=False)
 class RandomGrayscale(Augmentation):
     """Take the colour out of some of the images. Only those of three channels have any.

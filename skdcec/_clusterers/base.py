@@ -96,6 +96,17 @@ class BaseEmbeddingClustering(
         "random_state": ["random_state"],
         "verbose": ["verbose", None],
     }
+    _fitted_attributes: tuple[str, ...] = (
+        "encoder_",
+        "module_",
+        "labels_",
+        "cluster_centers_",
+        "scale_",
+        "history_",
+        "n_iter_",
+        "converged_",
+        "device_",
+    )
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: None = None) -> Self:

@@ -16,8 +16,10 @@ from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
 from skdcec._encoders.autoencoder import ConvAutoencoder
 from skdcec._encoders.base import decode_embedding
 from skdcec._encoders.images import restore_layout, validate_images
+from skdcec._persistence import register
 
 
+@register
 class DeepConvEmbeddingClustering(BaseEmbeddingClustering):
     """Cluster images by deep convolutional embedded clustering (DCEC).
 
@@ -157,6 +159,7 @@ class DeepConvEmbeddingClustering(BaseEmbeddingClustering):
         "image_shape": ["array-like", None],
         "data_format": [StrOptions({"channels_last", "channels_first"})],
     }
+    _fitted_attributes = (*BaseEmbeddingClustering._fitted_attributes, "image_shape_", "_layout")
 
     def __init__(
         self,

@@ -14,8 +14,10 @@ from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
 from skdcec._encoders.autoencoder import DenseAutoencoder
 from skdcec._encoders.base import decode_embedding
 from skdcec._encoders.images import validate_rows
+from skdcec._persistence import register
 
 
+@register
 class DeepEmbeddingClustering(BaseEmbeddingClustering):
     """Cluster vectors by deep embedded clustering (DEC, IDEC).
 

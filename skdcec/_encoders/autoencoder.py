@@ -26,6 +26,7 @@ from skdcec._nn.modules import (
     DenseAutoencoderModule,
 )
 from skdcec._nn.nets import ReconstructionNet, check_finite
+from skdcec._persistence import register
 
 
 class BaseAutoencoder(BaseEncoder):
@@ -80,6 +81,7 @@ class BaseAutoencoder(BaseEncoder):
         return decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
 
 
+@register
 class ConvAutoencoder(BaseAutoencoder):
     """Embed images by a convolutional autoencoder.
 
@@ -171,6 +173,7 @@ class ConvAutoencoder(BaseAutoencoder):
         "image_shape": ["array-like", None],
         "data_format": [StrOptions({"channels_last", "channels_first"})],
     }
+    _fitted_attributes = (*BaseAutoencoder._fitted_attributes, "image_shape_", "_layout")
 
     def __init__(
         self,
@@ -231,16 +234,20 @@ class ConvAutoencoder(BaseAutoencoder):
     def _find_scale(self, images: np.ndarray) -> float:
         return natural_scale(images)
 
+    def _layer_widths(self) -> tuple[int, ...]:
+        return check_widths("filters", self.filters)
+
     def _new_module(self, generator: torch.Generator | None) -> AutoencoderModule:
         return ConvAutoencoderModule(
             self.image_shape_,
             self.n_components,
-            check_widths("filters", self.filters),
+            self._layer_widths(),
             self.activation,
             generator,
         )
 
 
+@register
 class DenseAutoencoder(BaseAutoencoder):
     """Embed vectors by a fully connected autoencoder.
 
@@ -372,11 +379,14 @@ class DenseAutoencoder(BaseAutoencoder):
     def _find_scale(self, rows: np.ndarray) -> float:
         return root_mean_square(rows)
 
+    def _layer_widths(self) -> tuple[int, ...]:
+        return check_widths("hidden_layer_sizes", self.hidden_layer_sizes)
+
     def _new_module(self, generator: torch.Generator | None) -> AutoencoderModule:
         return DenseAutoencoderModule(
             self.n_features_in_,
             self.n_components,
-            check_widths("hidden_layer_sizes", self.hidden_layer_sizes),
+            self._layer_widths(),
             self.activation,
             generator,
         )

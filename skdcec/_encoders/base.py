@@ -48,6 +48,15 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "random_state": ["random_state"],
         "verbose": ["verbose", None],
     }
+    _fitted_attributes: tuple[str, ...] = (
+        "module_",
+        "scale_",
+        "history_",
+        "n_iter_",
+        "device_",
+        "metric_",
+        "_n_features_out",
+    )
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> Self:

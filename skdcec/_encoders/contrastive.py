@@ -16,6 +16,7 @@ from skdcec._nn.batches import Batches, map_batches
 from skdcec._nn.functional import whitening
 from skdcec._nn.modules import ContrastiveModule
 from skdcec._nn.nets import ContrastiveNet, check_finite, view_loss
+from skdcec._persistence import register
 from skdcec.augmentation import painting_augmentation
 
 # Side of the views of the default augmentation, as a share of the image's: little more than half
@@ -26,6 +27,7 @@ _VIEW_SHARE = 0.75
 _WHITENING = 0.75
 
 
+@register
 class ContrastiveEncoder(BaseEncoder):
     """Embed images by a network that learned which changes do not matter.
 
@@ -128,6 +130,7 @@ class ContrastiveEncoder(BaseEncoder):
         # A view can only be told from those of other images.
         "batch_size": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
     }
+    _fitted_attributes = (*BaseEncoder._fitted_attributes, "image_shape_", "_layout")
     _net_class = ContrastiveNet
     _metric = "cosine"
 
@@ -211,11 +214,14 @@ class ContrastiveEncoder(BaseEncoder):
     def _find_scale(self, images: np.ndarray) -> float:
         return natural_scale(images)
 
+    def _layer_widths(self) -> tuple[int, ...]:
+        return check_widths("filters", self.filters)
+
     def _new_module(self, generator: torch.Generator | None) -> ContrastiveModule:
         return ContrastiveModule(
             self.image_shape_[2],
             self.n_components,
-            check_widths("filters", self.filters),
+            self._layer_widths(),
             generator,
         )
 
