@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
     from skdcec._recipes import Model
+    from skdcec.novelty import NoveltyDetector
     from skdcec.report import Report
 
     Names = dict[int, dict[str, str]]
@@ -54,6 +55,10 @@ CHOICE_FILES = (CHOICE_PAGE, CHOICE_TABLE, CHOICE_PICTURE)
 OWN_FILES = (*RUN_FILES, *CHOICE_FILES)
 
 _STAGING = ".skdcec-unfinished"
+
+# What is kept with a model: a companion and a note.
+_DETECTOR = "novelty"
+_READING = "image_loading"
 
 
 # What was found
@@ -328,33 +333,48 @@ class SavedModel(NamedTuple):
     Parameters
     ----------
     model : fitted DeepConvEmbeddingClustering or DeepEmbeddingClustering
-    notes : dict
+    reading : dict
         How images were read for it: ``size``, ``resize``, and ``network`` and ``weights``
-        where it was trained behind a network of torchvision. Empty for a model saved by hand.
+        where it was trained behind a network of torchvision. Empty for a model saved in Python.
+    detector : NoveltyDetector or None
+        What tells images unlike those that the model was fitted on.
     out : Path or None
         The folder of the run that the file is part of.
     """
 
     model: Model
-    notes: dict[str, Any]
+    reading: dict[str, Any]
+    detector: NoveltyDetector | None
     out: Path | None
 
 
-def save_model(model: Model, path: Path, *, notes: Mapping[str, Any]) -> None:
-    """Write a fitted model, and how images were read for it.
+def save_model(
+    model: Model,
+    path: Path,
+    *,
+    reading: Mapping[str, Any],
+    detector: NoveltyDetector | None = None,
+) -> None:
+    """Write a fitted model, and what is needed to use it on other files.
+
+    Parameters
+    ----------
+    model : fitted DeepConvEmbeddingClustering or DeepEmbeddingClustering
+    path : Path
+    reading : mapping
+        How images were read for it, as of :class:`SavedModel`.
+    detector : NoveltyDetector, default=None
+        Fitted, on the same model.
 
     Raises
     ------
     OSError
         If it cannot be written.
     """
-    from safetensors import SafetensorError
+    from skdcec import _persistence
 
-    model.image_loading_ = dict(notes)
-    try:
-        model.save(path)
-    except SafetensorError as error:
-        raise OSError(f"The model cannot be written: {error}") from error
+    companions = {} if detector is None else {_DETECTOR: detector}
+    _persistence.save(model, path, companions=companions, notes={_READING: dict(reading)})
 
 
 def load_model(source: str | os.PathLike) -> SavedModel:
@@ -375,7 +395,8 @@ def load_model(source: str | os.PathLike) -> SavedModel:
         If there is none.
     """
     from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
-    from skdcec._persistence import load
+    from skdcec._persistence import load_bundle
+    from skdcec.novelty import NoveltyDetector
 
     path = Path(source)
     out = path if path.is_dir() else None
@@ -383,9 +404,14 @@ def load_model(source: str | os.PathLike) -> SavedModel:
         path = out / MODEL
         if not path.exists():
             raise ValueError(f"{source} holds no {MODEL}; skdcec cluster writes one.")
-    model = load((DeepConvEmbeddingClustering, DeepEmbeddingClustering), path)
-    notes = getattr(model, "image_loading_", None)
-    return SavedModel(model, notes if isinstance(notes, dict) else {}, out)
+    bundle = load_bundle((DeepConvEmbeddingClustering, DeepEmbeddingClustering), path)
+    reading, detector = bundle.notes.get(_READING), bundle.companions.get(_DETECTOR)
+    return SavedModel(
+        bundle.estimator,
+        reading if isinstance(reading, dict) else {},
+        detector if isinstance(detector, NoveltyDetector) else None,
+        out,
+    )
 
 
 # The folder

@@ -24,12 +24,11 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
     _cli,
-    datasets,
     report,
 )
 from skdcec._cli import main
 from skdcec._cli.arguments import parse
-from skdcec._runs import RUN_FILES
+from skdcec._runs import RUN_FILES, Run, save_model
 from skdcec.datasets import load_images
 from skdcec.report import read_table
 from skdcec.report.choice import write_choice_page
@@ -188,16 +187,12 @@ def test_run_json_says_what_was_done(clustered, folder):
     assert set(run["hashes"]) == {"images", "clusters", "model.safetensors"}
 
 
-def test_rerun_gives_the_same_files_without_decoding_or_pretraining(
-    clustered, out, folder, run, monkeypatch
-):
-    def fail(*args, **kwargs):
-        raise AssertionError("this was done before")
-
-    monkeypatch.setattr(datasets, "_decode_file", fail)
-    monkeypatch.setattr(ConvAutoencoder, "_fit", fail)
+def test_rerun_gives_the_same_files_without_decoding_or_pretraining(clustered, out, folder, run):
     result = run("cluster", folder, "-k", 3, "--out", out, *FAST)
     assert result.status == 0
+    assert "DeepConvEmbeddingClustering: 100%" in result.err
+    for done_before in ("Loading", "ConvAutoencoder"):
+        assert done_before not in result.err
     for name in ("clusters.csv", "cluster_summary.csv", "data.npz", "data.json"):
         assert (out / name).read_bytes() == (clustered / name).read_bytes()
     hashes = [json.loads((path / "run.json").read_text())["hashes"] for path in (out, clustered)]
@@ -211,7 +206,7 @@ def test_a_stopped_run_goes_on(folder, run, tmp_path, monkeypatch):
     arguments = ["cluster", folder, "-k", 3, "--out", tmp_path / "out", "--seed", 5, *FAST]
     arguments += ["--cache", tmp_path / "cache"]
     with monkeypatch.context() as patch:
-        patch.setattr(DeepConvEmbeddingClustering, "_train", stop)
+        patch.setattr(Run, "from_model", stop)
         result = run(*arguments)
     assert result.status == 130
     assert result.err.splitlines()[-1].startswith("skdcec: Stopped.")
@@ -219,12 +214,10 @@ def test_a_stopped_run_goes_on(folder, run, tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
     assert json.loads((tmp_path / "out" / "run.json").read_text())["state"] == "unfinished"
 
-    def fail(*args, **kwargs):
-        raise AssertionError("this was done before")
-
-    monkeypatch.setattr(datasets, "_decode_file", fail)
-    monkeypatch.setattr(ConvAutoencoder, "_fit", fail)
-    assert run(*arguments).status == 0
+    again = run(*arguments)
+    assert again.status == 0
+    for done_before in ("Loading", "ConvAutoencoder"):
+        assert done_before not in again.err
     assert (tmp_path / "out" / "report.html").exists()
 
 
@@ -400,10 +393,10 @@ def test_files_of_others_are_never_replaced(tmp_path, folder, run):
 
 
 def test_a_full_disk_leaves_the_last_result(clustered, out, run, monkeypatch):
-    def full(path, parts):
+    def full(path, *args, **kwargs):
         raise OSError(errno.ENOSPC, f"{path} was not written: No space left on device")
 
-    monkeypatch.setattr(report, "_replace_file", full)
+    monkeypatch.setattr(report, "write_report", full)
     result = run("report", out, "--title", "Another", "--quiet")
     assert result.status == 1
     assert "No space left" in result.err
@@ -660,8 +653,7 @@ def test_models_that_no_file_of_an_image_suits_are_refused(tmp_path, folder, run
         2, encoder=DenseAutoencoder(2, max_epochs=1), max_epochs=1, random_state=0
     )
     vectors.fit(images.reshape(len(images), -1)).save(tmp_path / "vectors")
-    vectors.image_loading_ = {"network": "small"}
-    vectors.save(tmp_path / "half")
+    save_model(vectors, tmp_path / "half", reading={"network": "small"})
     said = {
         "gray": "1 channel",
         "vectors": "on vectors",
@@ -847,7 +839,8 @@ def test_as_a_process(clustered, folder, tmp_path):
 
 def test_a_reader_that_has_seen_enough(clustered, folder, monkeypatch):
     monkeypatch.setattr(
-        "skdcec._cli.assign.write_results", lambda *args: (_ for _ in ()).throw(BrokenPipeError)
+        "skdcec._cli.assign.write_results",
+        lambda *args, **options: (_ for _ in ()).throw(BrokenPipeError),
     )
     closed = []
     monkeypatch.setattr(_cli.os, "dup2", lambda *files: closed.append(files))

@@ -30,6 +30,7 @@ from skdcec._runs import (
     without_own_files,
 )
 from skdcec.datasets import load_images
+from skdcec.novelty import NoveltyDetector
 from skdcec.report import read_table
 
 
@@ -46,8 +47,9 @@ def kept(fitted, images, bunch, tmp_path_factory):
     run = Run.from_model(fitted, images, bunch, title="Squares", skipped=[("notes.txt", "text")])
     out = tmp_path_factory.mktemp("kept") / "out"
     claim(out)
+    detector = NoveltyDetector(fitted).fit(images)
     with staged(out) as folder:
-        save_model(fitted, folder / "model.safetensors", notes={"size": 8, "resize": "crop"})
+        save_model(fitted, folder / "model.safetensors", reading={"size": 8, "resize": "crop"}, detector=detector)
         run.save(folder)
         run.draw(folder)
     return run, out
@@ -174,17 +176,19 @@ def test_a_model_comes_back_with_what_was_noted(kept, fitted, images):
     _, out = kept
     saved = load_model(out)
     assert saved.out == out
-    assert {"size": 8, "resize": "crop"}.items() <= saved.notes.items()
+    assert saved.reading == {"size": 8, "resize": "crop"}
+    assert saved.detector.estimator is saved.model
+    assert (saved.detector.predict(images) == 1).mean() > 0.9
     np.testing.assert_array_equal(saved.model.predict(images), fitted.labels_)
     alone = load_model(out / "model.safetensors")
     assert alone.out is None
-    assert alone.notes == saved.notes
+    assert alone.reading == saved.reading
 
 
 def test_a_model_saved_by_hand_has_no_notes(fitted, tmp_path):
     fitted.save(tmp_path / "model")
     saved = load_model(tmp_path / "model")
-    assert (saved.notes, saved.out) == ({}, None)
+    assert saved[1:] == ({}, None, None)
 
 
 def test_what_is_no_model_is_refused(tmp_path, images):

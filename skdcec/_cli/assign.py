@@ -55,11 +55,13 @@ def _names(saved: SavedModel, clusters: list[int]) -> list[str]:
 
 def _novelty(saved: SavedModel, inputs: np.ndarray) -> Table:
     """Return how unlike the training images each image is, and which are flagged for it."""
-    from skdcec.novelty import unlikeness
+    import numpy as np
 
-    found = unlikeness(saved.model, inputs)
-    if found is None:
+    if saved.detector is None or not np.isfinite(saved.detector.offset_):
         say("The model holds no limits, so no image is flagged as unlike any cluster.")
         return {"unlikeness": [None] * len(inputs), "flag": [""] * len(inputs)}
-    flags = ["unlike" if value > 1 else "" for value in found]
-    return {"unlikeness": found.round(4).tolist(), "flag": flags}
+    beyond = -saved.detector.decision_function(inputs)
+    # In units of the limit: about 0 for a usual image, above 1 for what is flagged.
+    unlikeness = 1 + beyond / max(abs(saved.detector.offset_), 1e-12)
+    flags = ["unlike" if value > 0 else "" for value in beyond]
+    return {"unlikeness": unlikeness.round(4).tolist(), "flag": flags}

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 def run(options: ClusterOptions) -> None:
     """Run the command."""
-    from skdcec.novelty import learn_strangers
+    from skdcec.novelty import NoveltyDetector
 
     clock = Clock()
     found = collect(options, "clusters", needed_bytes=3e6 * options.max_mb)
@@ -78,10 +78,10 @@ def run(options: ClusterOptions) -> None:
     )
     result.settings = _page_settings(options, found, result, n_clusters, plan)
     clock.lap("map")
-    learn_strangers(model, result.labels, result.embedding, inputs)
+    detector = NoveltyDetector(model).fit(inputs)
     clock.lap("novelty")
     with staged(found.out) as folder:
-        save_model(model, folder / MODEL, notes=found.notes)
+        save_model(model, folder / MODEL, reading=found.reading, detector=detector)
         result.save(folder)
         report = draw(result, folder, options, names=result.kept_names(found.out))
         clock.lap("page")

@@ -64,7 +64,7 @@ class Collection:
         return model_inputs(self.backbone, self.bunch.images, quiet=quiet)
 
     @property
-    def notes(self) -> dict[str, Any]:
+    def reading(self) -> dict[str, Any]:
         """What has to be known to read other images for the same model."""
         return self.settings | (self.backbone.known if self.backbone else {})
 
@@ -128,13 +128,13 @@ def reading_of(
 ) -> tuple[dict[str, Any], Backbone | None]:
     """Return how to read images for a model, and the network that it was trained behind."""
     shape = getattr(saved.model, "image_shape_", None)
-    settings: dict[str, Any] = {"resize": saved.notes.get("resize", "pad")}
+    settings: dict[str, Any] = {"resize": saved.reading.get("resize", "pad")}
     if shape is None:
-        if "network" not in saved.notes:
+        if "network" not in saved.reading:
             raise ValueError("The model was trained on vectors, not on images.")
         memory = kept(cache, "features")
-        backbone = Backbone.of_model(saved.notes, weights=options.weights, memory=memory)
-        return settings | {"size": saved.notes["size"]}, backbone
+        backbone = Backbone.of_model(saved.reading, weights=options.weights, memory=memory)
+        return settings | {"size": saved.reading["size"]}, backbone
     if options.weights is not None:
         raise ValueError("--weights: the model was trained on images, not behind a network.")
     height, width, channels = shape
