@@ -11,19 +11,15 @@ import numpy as np
 import safetensors.torch
 import torch
 from joblib import hash as digest
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, check_memory
 from torch import Tensor, nn
 
-from skdcec._encoders.images import natural_scale, validate_images
+from skdcec._encoders.base import unchanged_on_failure
+from skdcec._encoders.images import ImageInput
 from skdcec._nn.batches import Batches, map_batches
 from skdcec._nn.device import cpu_state, resolve_device
+from skdcec._sklearn_compat import Interval, fit_context
 
 __all__ = ["PretrainedFeatures"]
 
@@ -34,7 +30,9 @@ _DEVIATION = (0.229, 0.224, 0.225)
 _OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 
-class PretrainedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class PretrainedFeatures(
+    ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Turn images into features of a network that was trained on ImageNet.
 
     Images are resized and normalised, and go through the network without its classifier. Where
@@ -96,11 +94,10 @@ class PretrainedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
     """
 
     _parameter_constraints: dict = {
+        **ImageInput._parameter_constraints,
         "model": [str, nn.Module],
         "weights": [str, Path, None],
         "size": [Interval(Integral, 1, None, closed="left"), None],
-        "image_shape": ["array-like", None],
-        "data_format": [StrOptions({"channels_last", "channels_first"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "memory": "no_validation",
         "device": [str, torch.device, None],
@@ -127,7 +124,7 @@ class PretrainedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         self.memory = memory
         self.device = device
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> Self:
         """Load the network, and take note of the form of the images.
 
@@ -150,18 +147,18 @@ class PretrainedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
             If there is no such model, its weights cannot be had, it does not take images of
             this size, or images have another number of channels.
         """
-        images, shape, _ = validate_images(self, X, reset=True, image_shape=self.image_shape)
-        if shape[2] not in (1, 3):
-            raise ValueError(
-                f"X holds images of shape {shape} (height, width, channels); PretrainedFeatures "
-                "takes images of 1 or 3 channels."
-            )
-        device = resolve_device(self.device)
-        module = self.model if isinstance(self.model, nn.Module) else self._named_model()
-        self.module_ = copy.deepcopy(module).to(device).eval()
-        self.image_shape_ = shape
-        self.scale_ = natural_scale(images)
-        self._n_features_out = self._count_features(Batches(images[:1], self.scale_, device))
+        with unchanged_on_failure(self):
+            images = self._validate(X, reset=True)
+            if self.image_shape_[2] not in (1, 3):
+                raise ValueError(
+                    f"X holds images of shape {self.image_shape_} (height, width, channels); "
+                    "PretrainedFeatures takes images of 1 or 3 channels."
+                )
+            device = resolve_device(self.device)
+            module = self.model if isinstance(self.model, nn.Module) else self._named_model()
+            self.module_ = copy.deepcopy(module).to(device).eval()
+            self.scale_ = self._find_scale(images)
+            self._n_features_out = self._count_features(Batches(images[:1], self.scale_, device))
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -177,7 +174,7 @@ class PretrainedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Base
         features : ndarray of shape (n_samples, n_features), dtype float32
         """
         check_is_fitted(self)
-        images, _, _ = validate_images(self, X, reset=False, image_shape=None)
+        images = self._validate(X, reset=False)
         device = next((p.device for p in self.module_.parameters()), resolve_device(self.device))
         memory = check_memory(str(self.memory) if isinstance(self.memory, Path) else self.memory)
         batches = Batches(images, self.scale_, device)

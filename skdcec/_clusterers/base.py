@@ -14,14 +14,12 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
-    _fit_context,
     clone,
 )
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor, nn
 
@@ -30,15 +28,14 @@ from skdcec._clusterers.starts import mixture_labels
 from skdcec._encoders.autoencoder import ConvAutoencoder, DenseAutoencoder
 from skdcec._encoders.base import unchanged_on_failure
 from skdcec._encoders.cache import fit_encoder
-from skdcec._encoders.images import (
-    warn_of_other_range,
-)
+from skdcec._encoders.images import warn_of_other_range
 from skdcec._nn.batches import Batches, loader_for, map_batches, plan_batches
 from skdcec._nn.callbacks import TargetRefresh
 from skdcec._nn.device import cpu_state, make_generator, resolve_device, resolve_precision
 from skdcec._nn.modules import ClusteringModule, normalize_embedding
 from skdcec._nn.nets import ClusteringNet, check_finite, epoch_history, train
 from skdcec._nn.schedule import Schedule
+from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
 
 # Labels that held still are not believed before this many steps of joint training.
 _MIN_STEPS = 100
@@ -108,7 +105,7 @@ class BaseEmbeddingClustering(
         "device_",
     )
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: None = None) -> Self:
         """Learn the embedding and the clusters of `X`.
 
@@ -292,7 +289,7 @@ class BaseEmbeddingClustering(
         """
         return _persistence.load(cls, path, encoder=encoder)
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit_encoder(self, X: Any) -> BaseEstimator:
         """Pretrain the encoder alone, as `fit` would, and leave the clusterer as it is.
 

@@ -4,23 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-)
+from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
 from skdcec._encoders.autoencoder import ConvAutoencoder
 from skdcec._encoders.base import decode_embedding
-from skdcec._encoders.images import restore_layout, validate_images
+from skdcec._encoders.images import ImageInput, restore_layout
 from skdcec._persistence import register
 
 
 @register
-class DeepConvEmbeddingClustering(BaseEmbeddingClustering):
+class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
     """Cluster images by deep convolutional embedded clustering (DCEC).
 
     A convolutional autoencoder is pretrained on reconstruction, a Gaussian mixture places
@@ -156,10 +153,12 @@ class DeepConvEmbeddingClustering(BaseEmbeddingClustering):
 
     _parameter_constraints: dict = {
         **BaseEmbeddingClustering._parameter_constraints,
-        "image_shape": ["array-like", None],
-        "data_format": [StrOptions({"channels_last", "channels_first"})],
+        **ImageInput._parameter_constraints,
     }
-    _fitted_attributes = (*BaseEmbeddingClustering._fitted_attributes, "image_shape_", "_layout")
+    _fitted_attributes = (
+        *BaseEmbeddingClustering._fitted_attributes,
+        *ImageInput._fitted_attributes,
+    )
 
     def __init__(
         self,
@@ -230,15 +229,7 @@ class DeepConvEmbeddingClustering(BaseEmbeddingClustering):
     def _encoder_or_default(self) -> BaseEstimator:
         return ConvAutoencoder() if self.encoder is None else self.encoder
 
-    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
-        images, shape, layout = validate_images(
-            self, X, reset=reset, image_shape=self._own_or_encoder_shape()
-        )
-        if reset:
-            self.image_shape_, self._layout = shape, layout
-        return images
-
-    def _own_or_encoder_shape(self) -> tuple[int, ...] | None:
+    def _given_image_shape(self) -> tuple[int, ...] | None:
         """Return the image shape that the user gave, here or in the encoder."""
         if isinstance(self.encoder, FrozenEstimator):
             own = getattr(self.encoder.estimator, "image_shape_", None)

@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.base import BaseEncoder, check_widths, decode_embedding
 from skdcec._encoders.images import (
-    natural_scale,
+    ImageInput,
     restore_layout,
     root_mean_square,
-    validate_images,
     validate_rows,
 )
 from skdcec._nn.batches import Batches, map_batches
@@ -27,6 +25,7 @@ from skdcec._nn.modules import (
 )
 from skdcec._nn.nets import ReconstructionNet, check_finite
 from skdcec._persistence import register
+from skdcec._sklearn_compat import StrOptions
 
 
 class BaseAutoencoder(BaseEncoder):
@@ -82,7 +81,7 @@ class BaseAutoencoder(BaseEncoder):
 
 
 @register
-class ConvAutoencoder(BaseAutoencoder):
+class ConvAutoencoder(ImageInput, BaseAutoencoder):
     """Embed images by a convolutional autoencoder.
 
     Strided convolutions lead to a linear layer of `n_components` values, the embedding;
@@ -169,11 +168,10 @@ class ConvAutoencoder(BaseAutoencoder):
 
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
+        **ImageInput._parameter_constraints,
         "filters": ["array-like"],
-        "image_shape": ["array-like", None],
-        "data_format": [StrOptions({"channels_last", "channels_first"})],
     }
-    _fitted_attributes = (*BaseAutoencoder._fitted_attributes, "image_shape_", "_layout")
+    _fitted_attributes = (*BaseAutoencoder._fitted_attributes, *ImageInput._fitted_attributes)
 
     def __init__(
         self,
@@ -224,15 +222,6 @@ class ConvAutoencoder(BaseAutoencoder):
             In the form and the units of the `X` seen in `fit`.
         """
         return restore_layout(self._decode(Z), self._layout)
-
-    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
-        images, shape, layout = validate_images(self, X, reset=reset, image_shape=self.image_shape)
-        if reset:
-            self.image_shape_, self._layout = shape, layout
-        return images
-
-    def _find_scale(self, images: np.ndarray) -> float:
-        return natural_scale(images)
 
     def _layer_widths(self) -> tuple[int, ...]:
         return check_widths("filters", self.filters)

@@ -7,25 +7,18 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skdcec import _persistence
-from skdcec._encoders.images import (
-    warn_of_other_range,
-)
+from skdcec._encoders.images import warn_of_other_range
 from skdcec._nn.batches import Batches, loader_for, map_batches, plan_batches
 from skdcec._nn.device import cpu_state, make_generator, resolve_device
 from skdcec._nn.modules import normalize_embedding
 from skdcec._nn.nets import epoch_history, train
 from skdcec._nn.schedule import Schedule
+from skdcec._sklearn_compat import Interval, StrOptions, fit_context
 
 
 class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -58,7 +51,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "_n_features_out",
     )
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> Self:
         """Train the encoder on `X`.
 

@@ -5,18 +5,17 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor
 
 from skdcec._encoders.base import BaseEncoder, check_widths
-from skdcec._encoders.images import natural_scale, validate_images
+from skdcec._encoders.images import ImageInput
 from skdcec._nn.batches import Batches, map_batches
 from skdcec._nn.functional import whitening
 from skdcec._nn.modules import ContrastiveModule
 from skdcec._nn.nets import ContrastiveNet, check_finite, view_loss
 from skdcec._persistence import register
+from skdcec._sklearn_compat import Interval, StrOptions
 from skdcec.augmentation import painting_augmentation
 
 # Side of the views of the default augmentation, as a share of the image's: little more than half
@@ -28,7 +27,7 @@ _WHITENING = 0.75
 
 
 @register
-class ContrastiveEncoder(BaseEncoder):
+class ContrastiveEncoder(ImageInput, BaseEncoder):
     """Embed images by a network that learned which changes do not matter.
 
     Two views of each image, random parts with changed colours, are to be recognised as
@@ -123,14 +122,13 @@ class ContrastiveEncoder(BaseEncoder):
 
     _parameter_constraints: dict = {
         **BaseEncoder._parameter_constraints,
+        **ImageInput._parameter_constraints,
         "filters": ["array-like"],
         "temperature": [Interval(Real, 0, None, closed="neither")],
-        "image_shape": ["array-like", None],
-        "data_format": [StrOptions({"channels_last", "channels_first"})],
         # A view can only be told from those of other images.
         "batch_size": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
     }
-    _fitted_attributes = (*BaseEncoder._fitted_attributes, "image_shape_", "_layout")
+    _fitted_attributes = (*BaseEncoder._fitted_attributes, *ImageInput._fitted_attributes)
     _net_class = ContrastiveNet
     _metric = "cosine"
 
@@ -204,15 +202,6 @@ class ContrastiveEncoder(BaseEncoder):
         with torch.no_grad():
             self.module_.whitening.weight.copy_(weight)
             self.module_.whitening.bias.copy_(bias)
-
-    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
-        images, shape, layout = validate_images(self, X, reset=reset, image_shape=self.image_shape)
-        if reset:
-            self.image_shape_, self._layout = shape, layout
-        return images
-
-    def _find_scale(self, images: np.ndarray) -> float:
-        return natural_scale(images)
 
     def _layer_widths(self) -> tuple[int, ...]:
         return check_widths("filters", self.filters)

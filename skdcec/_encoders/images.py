@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import _check_feature_names, check_array, validate_data
+from sklearn.utils.validation import check_array, validate_data
+
+from skdcec._sklearn_compat import StrOptions, check_feature_names
 
 ImageShape = tuple[int, int, int]
 # What pixel values usually reach: fractions, 8 bits, 16 bits.
@@ -15,8 +17,42 @@ _PIXEL_RANGES = (1.0, 255.0, 65535.0)
 Layout = Literal["rows", "gray", "channels_last", "channels_first"]
 
 
+class ImageInput:
+    """What estimators of images share: the form that images come in, and their scale.
+
+    A mixin for estimators with the parameters `image_shape` and `data_format`.
+    """
+
+    image_shape: tuple[int, ...] | None
+    data_format: str
+    image_shape_: ImageShape
+    _layout: Layout
+
+    _parameter_constraints: dict[str, Any] = {
+        "image_shape": ["array-like", None],
+        "data_format": [StrOptions({"channels_last", "channels_first"})],
+    }
+    _fitted_attributes: tuple[str, ...] = ("image_shape_", "_layout")
+
+    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
+        """Return images as (n, height, width, channels), and take note of their form in `fit`."""
+        images, shape, layout = validate_images(
+            self, X, reset=reset, image_shape=self._given_image_shape() if reset else None
+        )
+        if reset:
+            self.image_shape_, self._layout = shape, layout
+        return images
+
+    def _given_image_shape(self) -> tuple[int, ...] | None:
+        """Return what the user says of the shape."""
+        return self.image_shape
+
+    def _find_scale(self, images: np.ndarray) -> float:
+        return natural_scale(images)
+
+
 def validate_images(
-    estimator: BaseEstimator, X: Any, *, reset: bool, image_shape: tuple[int, ...] | None
+    estimator: Any, X: Any, *, reset: bool, image_shape: tuple[int, ...] | None
 ) -> tuple[np.ndarray, ImageShape, Layout]:
     """Check images and return them as an (n, height, width, channels) array, uncopied.
 
@@ -73,7 +109,7 @@ def validate_images(
                 f"whose images are {shape} (height, width, channels)."
             )
         estimator.n_features_in_ = math.prod(shape)
-        _check_feature_names(estimator, X, reset=True)
+        check_feature_names(estimator, X, reset=True)
     elif shape != wanted:
         raise ValueError(
             f"X holds images of shape {shape} (height, width, channels), but {name} was "
