@@ -49,7 +49,12 @@ def kept(fitted, images, bunch, tmp_path_factory):
     claim(out)
     detector = NoveltyDetector(fitted).fit(images)
     with staged(out) as folder:
-        save_model(fitted, folder / "model.safetensors", reading={"size": 8, "resize": "crop"}, detector=detector)
+        save_model(
+            fitted,
+            folder / "model.safetensors",
+            reading={"size": 8, "resize": "crop"},
+            detector=detector,
+        )
         run.save(folder)
         run.draw(folder)
     return run, out

@@ -268,10 +268,10 @@ def _add_assign(commands: Any) -> None:
         "Say which of the clusters new images belong to.",
         """
         Writes a table with a row per image. Every image gets its nearest cluster; those with an
-        unlikeness above 1 are flagged "unlike": they are farther from all clusters, or are
-        reproduced worse by an autoencoder, than 99 % of the images it was trained on. With a
-        contrastive encoder, the default for many images, only the distance is known, and images
-        of another kind are often missed.
+        unlikeness above 1 are flagged "unlike": in their distance to the clusters, their colours
+        and textures, or how well the encoder knows their like, they are farther from what is
+        usual than all but one in 200 of the images that the model was trained on. A flag is a
+        reason to look, and its absence is no proof.
         """,
         """
         skdcec assign paintings-clusters new-scans
