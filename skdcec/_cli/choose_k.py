@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import ChooseKOptions
 from skdcec._cli.console import Clock, note, print_json, printable, say
-from skdcec._cli.images import Collection, collect, kept, recorded_arguments, title_of
+from skdcec._cli.images import Collection, collect, kept, prepare, recorded_arguments, title_of
 from skdcec._files import Table, as_rows, write_table
-from skdcec._recipes import Plan, make_model, plan_training
+from skdcec._recipes import Plan, make_model
 from skdcec._runs import CHOICE_PAGE, CHOICE_PICTURE, CHOICE_TABLE, staged, write_record
-from skdcec._timing import drawing_seconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,21 +34,8 @@ def run(options: ChooseKOptions) -> None:
         raise ValueError(
             f"--k {options.k[0]}..{options.k[-1]}: {n_images} images are too few for that."
         )
-    clock.lap("loading")
-    inputs = found.inputs(quiet=options.quiet)
-    clock.lap("features")
-
-    drawing = drawing_seconds(found.bunch.filenames.tolist(), cache=found.cache)
-    plan = plan_training(
-        inputs,
-        encoder=found.encoder,
-        # Up to three numbers are trained, which costs about as much again as one training in all.
-        minutes=options.minutes / 2,
-        epochs=options.epochs,
-        reserved=clock.elapsed + drawing,
-        device=options.device,
-        cache=found.cache,
-    )
+    # Up to three numbers are trained, which costs about as much again as one training in all.
+    inputs, plan, _ = prepare(options, found, clock, minutes=options.minutes / 2)
     note(f"{n_images} images, {len(numbers)} numbers of clusters to compare.", quiet=options.quiet)
     search = _search(options, found, inputs, numbers, plan)
     clock.lap("search")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from skdcec._cli.arguments import ClusterOptions
 from skdcec._cli.console import Clock, duration, note, print_json, printable, say
-from skdcec._cli.images import Collection, collect, kept, recorded_arguments, title_of
+from skdcec._cli.images import Collection, collect, kept, prepare, recorded_arguments, title_of
 from skdcec._cli.report import draw
 from skdcec._files import as_rows
 from skdcec._recipes import (
@@ -16,7 +16,6 @@ from skdcec._recipes import (
     choose_n_clusters,
     make_model,
     number_by_size,
-    plan_training,
 )
 from skdcec._runs import (
     DUPLICATES,
@@ -30,7 +29,7 @@ from skdcec._runs import (
     staged,
     write_record,
 )
-from skdcec._timing import drawing_seconds, note_drawing
+from skdcec._timing import note_drawing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,32 +48,15 @@ def run(options: ClusterOptions) -> None:
     n_images = len(found.bunch.images)
     _tell_duplicates(found.bunch, quiet=options.quiet)
     n_clusters = _n_clusters(options, n_images)
-    clock.lap("loading")
-    inputs = found.inputs(quiet=options.quiet)
-    clock.lap("features")
-
-    drawing = drawing_seconds(found.bunch.filenames.tolist(), cache=found.cache)
-    plan = plan_training(
-        inputs,
-        encoder=found.encoder,
-        minutes=options.minutes,
-        epochs=options.epochs,
-        reserved=clock.elapsed + drawing,
-        device=options.device,
-        cache=found.cache,
-    )
+    inputs, plan, drawing = prepare(options, found, clock, minutes=options.minutes)
     _tell_plan(options, found, n_clusters, plan, clock.elapsed, drawing)
     model = _train(options, found, inputs, n_clusters, plan)
     clock.lap("training")
     note(f"Map and page follow, about {duration(drawing)}.", quiet=options.quiet)
 
+    previous, title = previous_run(found.out), title_of(options.folder)
     result = Run.from_model(
-        model,
-        inputs,
-        found.bunch,
-        title=title_of(options.folder),
-        skipped=found.skipped,
-        previous=previous_run(found.out),
+        model, inputs, found.bunch, title=title, skipped=found.skipped, previous=previous
     )
     result.settings = _page_settings(options, found, result, n_clusters, plan)
     clock.lap("map")
@@ -86,7 +68,8 @@ def run(options: ClusterOptions) -> None:
         report = draw(result, folder, options, names=result.kept_names(found.out))
         clock.lap("page")
         record = _write_record(options, found, plan, clock, result, folder)
-    note_drawing(n_images, clock.laps["map"] + clock.laps["page"], cache=found.cache)
+    if previous is None or result.map is not previous.map:
+        note_drawing(n_images, clock.laps["map"] + clock.laps["page"], cache=found.cache)
     _tell_result(options, found.out, result, report, record)
 
 

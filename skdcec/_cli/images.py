@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from skdcec._cli.arguments import (
     AssignOptions,
@@ -15,8 +15,15 @@ from skdcec._cli.arguments import (
     SimilarOptions,
     TrainingOptions,
 )
-from skdcec._cli.console import printable, say
-from skdcec._recipes import ENCODERS, Backbone, choose_encoder, image_size
+from skdcec._cli.console import Clock, printable, say
+from skdcec._recipes import (
+    ENCODERS,
+    Backbone,
+    Plan,
+    choose_encoder,
+    image_size,
+    plan_training,
+)
 from skdcec._runs import (
     OtherFiles,
     SavedModel,
@@ -25,6 +32,7 @@ from skdcec._runs import (
     default_out,
     without_own_files,
 )
+from skdcec._timing import drawing_seconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,10 +66,6 @@ class Collection:
     out: Path
     cache: Path | None
     backbone: Backbone | None
-
-    def inputs(self, *, quiet: bool) -> np.ndarray:
-        """Return what a model is given for the images."""
-        return model_inputs(self.backbone, self.bunch.images, quiet=quiet)
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -98,6 +102,34 @@ def collect(options: TrainingOptions, kind: str, *, needed_bytes: float) -> Coll
     tell_skipped(skipped, options.strict)
     encoder = choose_encoder(len(bunch.images), options.encoder)
     return Collection(encoder, settings, bunch, skipped, out, cache, backbone)
+
+
+class Prepared(NamedTuple):
+    """What a model is given, the plan of its training, and the seconds of drawing the result."""
+
+    inputs: np.ndarray
+    plan: Plan
+    drawing: float
+
+
+def prepare(
+    options: TrainingOptions, found: Collection, clock: Clock, *, minutes: float
+) -> Prepared:
+    """Turn images that were read into what a model is given, and plan its training."""
+    clock.lap("loading")
+    inputs = model_inputs(found.backbone, found.bunch.images, quiet=options.quiet)
+    clock.lap("features")
+    drawing = drawing_seconds(found.bunch.filenames.tolist(), cache=found.cache)
+    plan = plan_training(
+        inputs,
+        encoder=found.encoder,
+        minutes=minutes,
+        epochs=options.epochs,
+        reserved=clock.elapsed + drawing,
+        device=options.device,
+        cache=found.cache,
+    )
+    return Prepared(inputs, plan, drawing)
 
 
 def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
