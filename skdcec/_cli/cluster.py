@@ -69,7 +69,8 @@ def run(options: ClusterOptions) -> None:
         clock.lap("page")
         record = _write_record(options, found, plan, clock, result, folder)
     if previous is None or result.map is not previous.map:
-        note_drawing(n_images, clock.laps["map"] + clock.laps["page"], cache=found.cache)
+        seconds = sum(clock.laps[name] for name in ("map", "novelty", "page"))
+        note_drawing(n_images, seconds, cache=found.cache)
     _tell_result(options, found.out, result, report, record)
 
 
