@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
 
@@ -88,3 +89,13 @@ def fitted(images):
         n_init=2,
         random_state=0,
     ).fit(images)
+
+
+@pytest.fixture(scope="session")
+def files(images, tmp_path_factory):
+    """The `images` as files, in their order; only to be read."""
+    folder = tmp_path_factory.mktemp("files")
+    paths = [folder / f"{i:02}.png" for i in range(len(images))]
+    for path, pixels in zip(paths, images, strict=True):
+        Image.fromarray(pixels).save(path)
+    return [str(path) for path in paths]

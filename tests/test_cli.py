@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import pickle
 import re
 import shlex
 import shutil
@@ -28,6 +27,8 @@ from skdcec import (
     report,
 )
 from skdcec._cli import main
+from skdcec._cli.arguments import parse
+from skdcec._runs import RUN_FILES, Run, save_model
 from skdcec.datasets import load_images
 from skdcec.report import read_table
 from skdcec.report.choice import write_choice_page
@@ -123,7 +124,7 @@ def test_help_ends_with_four_examples(command, capsys):
     assert lines[-5] == "examples:"
     assert lines[-4:] == examples
     for line in examples:
-        _cli._parser().parse_args(shlex.split(re.split("[|>]", line)[0])[1:])
+        assert parse(shlex.split(re.split("[|>]", line)[0])[1:])[0] == command
 
 
 @pytest.mark.parametrize("arguments", [[], ["paint"], ["cluster"], ["cluster", "x", "-k", "0"]])
@@ -145,7 +146,7 @@ def test_version(capsys):
 
 
 def test_cluster_writes_its_files_and_nothing_else(clustered):
-    expected = {*_cli.OWN_FILES} - {_cli.NAMES}
+    expected = {*RUN_FILES} - {"names.json"}
     assert {path.name for path in clustered.iterdir()} == expected
 
 
@@ -169,15 +170,6 @@ def test_clusters_are_numbered_by_size(clustered):
     assert [int(size) for size in summary["size"]] == sizes.tolist()
 
 
-def test_numbering_by_size_changes_names_of_clusters_only(fitted, images):
-    model = _cli._number_by_size(pickle.loads(pickle.dumps(fitted)))
-    sizes = np.bincount(model.labels_, minlength=3)
-    assert sorted(sizes, reverse=True) == sizes.tolist()
-    np.testing.assert_array_equal(model.predict(images), model.labels_)
-    pairs = {*zip(fitted.labels_.tolist(), model.labels_.tolist(), strict=True)}
-    assert len(pairs) == len({old for old, _ in pairs}) == len({new for _, new in pairs})
-
-
 def test_metadata_comes_from_the_folders(clustered):
     table = read_csv(clustered / "clusters.csv")
     assert table["folder"] == [path.split("/")[0] for path in table["file"]]
@@ -195,16 +187,12 @@ def test_run_json_says_what_was_done(clustered, folder):
     assert set(run["hashes"]) == {"images", "clusters", "model.safetensors"}
 
 
-def test_rerun_gives_the_same_files_without_decoding_or_pretraining(
-    clustered, out, folder, run, monkeypatch
-):
-    def fail(*args, **kwargs):
-        raise AssertionError("this was done before")
-
-    monkeypatch.setattr("skdcec.datasets.steps.read_picture", fail)
-    monkeypatch.setattr(ConvAutoencoder, "_fit", fail)
+def test_rerun_gives_the_same_files_without_decoding_or_pretraining(clustered, out, folder, run):
     result = run("cluster", folder, "-k", 3, "--out", out, *FAST)
     assert result.status == 0
+    assert "DeepConvEmbeddingClustering: 100%" in result.err
+    for done_before in ("Loading", "ConvAutoencoder"):
+        assert done_before not in result.err
     for name in ("clusters.csv", "cluster_summary.csv", "data.npz", "data.json"):
         assert (out / name).read_bytes() == (clustered / name).read_bytes()
     hashes = [json.loads((path / "run.json").read_text())["hashes"] for path in (out, clustered)]
@@ -218,7 +206,7 @@ def test_a_stopped_run_goes_on(folder, run, tmp_path, monkeypatch):
     arguments = ["cluster", folder, "-k", 3, "--out", tmp_path / "out", "--seed", 5, *FAST]
     arguments += ["--cache", tmp_path / "cache"]
     with monkeypatch.context() as patch:
-        patch.setattr(DeepConvEmbeddingClustering, "_train", stop)
+        patch.setattr(Run, "from_model", stop)
         result = run(*arguments)
     assert result.status == 130
     assert result.err.splitlines()[-1].startswith("skdcec: Stopped.")
@@ -226,12 +214,10 @@ def test_a_stopped_run_goes_on(folder, run, tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
     assert json.loads((tmp_path / "out" / "run.json").read_text())["state"] == "unfinished"
 
-    def fail(*args, **kwargs):
-        raise AssertionError("this was done before")
-
-    monkeypatch.setattr("skdcec.datasets.steps.read_picture", fail)
-    monkeypatch.setattr(ConvAutoencoder, "_fit", fail)
-    assert run(*arguments).status == 0
+    again = run(*arguments)
+    assert again.status == 0
+    for done_before in ("Loading", "ConvAutoencoder"):
+        assert done_before not in again.err
     assert (tmp_path / "out" / "report.html").exists()
 
 
@@ -325,14 +311,6 @@ def test_out_has_a_default_beside_the_folder(tmp_path, run):
     folder = make_folder(tmp_path / "my.images")
     assert run("cluster", folder, "--sample", 9, *FAST).status == 0
     assert (tmp_path / "my.images-clusters" / "report.html").exists()
-    assert _cli._default_out(str(folder) + "/") == tmp_path / "my.images-clusters"
-    (tmp_path / "list.csv").touch()
-    assert _cli._default_out(str(tmp_path / "list.csv")) == tmp_path / "list-clusters"
-
-
-@pytest.mark.parametrize(("asked", "n", "chosen"), [(None, 100, 7), (None, 12, 2), (None, 1, 1)])
-def test_default_number_of_clusters(asked, n, chosen):
-    assert _cli._choose_clusters(asked, n) == chosen
 
 
 def test_metadata_from_a_table(tmp_path, folder, run):
@@ -414,37 +392,17 @@ def test_files_of_others_are_never_replaced(tmp_path, folder, run):
         assert (out / "clusters.csv").read_text() == "mine"
 
 
-def test_a_nearly_full_disk_is_noticed_first(tmp_path, folder, run, monkeypatch):
-    usage = SimpleNamespace(free=10**6)
-    monkeypatch.setattr(_cli.shutil, "disk_usage", lambda path: usage)
-    result = run("cluster", folder, "--out", tmp_path / "out", *FAST)
-    assert result.status == 1
-    assert "1 MB left" in result.err
-
-
 def test_a_full_disk_leaves_the_last_result(clustered, out, run, monkeypatch):
-    def full(path, parts):
+    def full(path, *args, **kwargs):
         raise OSError(errno.ENOSPC, f"{path} was not written: No space left on device")
 
-    monkeypatch.setattr(report, "_replace_file", full)
+    monkeypatch.setattr(report, "write_report", full)
     result = run("report", out, "--title", "Another", "--quiet")
     assert result.status == 1
     assert "No space left" in result.err
     for path in clustered.iterdir():
         assert (out / path.name).read_bytes() == path.read_bytes()
     assert len([*out.iterdir()]) == len([*clustered.iterdir()])
-
-
-def test_a_full_disk_is_named(clustered, out, run, monkeypatch):
-    def full(*args, **kwargs):
-        # As NumPy meets it: without the name of a file.
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(_cli._Found, "save", full)
-    result = run("report", out, "--title", "Another", "--quiet")
-    assert result.status == 1
-    assert f"No space left on the disk of {out}" in result.err
-    assert (out / "data.json").read_bytes() == (clustered / "data.json").read_bytes()
 
 
 def test_joint_epochs_are_as_the_help_says(run, folder, tmp_path):
@@ -460,75 +418,6 @@ def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path, folder, run):
     result = run(*arguments, "--cache", tmp_path / "file")
     assert result.status == 0
     assert "The cache cannot be used" in result.err
-
-
-# The plan
-
-
-def plan_of(minutes, seconds_per_step, n, monkeypatch, epochs=None, encoder="autoencoder"):
-    monkeypatch.setattr(_cli, "_measure_step", lambda *args: seconds_per_step)
-    args = SimpleNamespace(minutes=minutes, epochs=epochs, encoder=encoder)
-    return _cli._choose_epochs(args, np.empty((n, 1)), 0.0)
-
-
-def test_the_plan_fits_into_the_minutes(monkeypatch):
-    fast = plan_of(10, 1e-3, 6_000, monkeypatch)
-    assert (fast.pretraining, fast.joint) == (50, 20)
-    slow = plan_of(10, 0.5, 6_000, monkeypatch)
-    assert 1 < slow.pretraining < 50
-    assert slow.joint == round(0.4 * slow.pretraining)
-    assert slow.training_seconds < 600 < plan_of(20, 0.5, 6_000, monkeypatch).training_seconds
-    asked = plan_of(10, 0.5, 6_000, monkeypatch, epochs=70)
-    assert (asked.pretraining, asked.joint) == (70, 28)
-
-
-def test_auto_takes_a_contrastive_encoder_for_many_images():
-    auto, chosen = SimpleNamespace(encoder="auto"), SimpleNamespace(encoder="autoencoder")
-    assert _cli._choose_encoder(auto, 999) == "autoencoder"
-    assert _cli._choose_encoder(auto, 1000) == "contrastive"
-    assert _cli._choose_encoder(chosen, 10**6) == "autoencoder"
-
-
-def test_the_plan_knows_what_the_encoder_costs(monkeypatch):
-    fast = plan_of(10, 1e-3, 6_000, monkeypatch, encoder="contrastive")
-    assert (fast.pretraining, fast.joint) == (75, 8)
-    autoencoder = plan_of(10, 1e-3, 6_000, monkeypatch, epochs=75)
-    contrastive = plan_of(10, 1e-3, 6_000, monkeypatch, epochs=75, encoder="contrastive")
-    features = plan_of(10, 1e-3, 6_000, monkeypatch, encoder="resnet18")
-    assert (features.pretraining, features.joint) == (50, 20)
-    # An epoch of clustering costs twice as much as with an autoencoder, but there are fewer.
-    per_epoch = [
-        (plan.training_seconds - 75 * 64 * 1e-3) / plan.joint for plan in (autoencoder, contrastive)
-    ]
-    assert per_epoch[1] > 1.5 * per_epoch[0] > 0
-
-
-def test_the_plan_is_never_too_short_to_learn(monkeypatch):
-    hurried = plan_of(0.01, 1.0, 300, monkeypatch)
-    assert hurried.pretraining * 17 >= _cli.MIN_STEPS
-    assert plan_of(0.01, 1.0, 100_000, monkeypatch).pretraining == 1
-
-
-def test_the_plan_is_kept_for_the_next_run(tmp_path, monkeypatch, images):
-    speeds = iter([0.5, 1e-6])
-    monkeypatch.setattr(_cli, "_measure_step", lambda *args: next(speeds))
-    options = {"epochs": None, "device": None, "encoder": "autoencoder"}
-    args = SimpleNamespace(minutes=0.1, cache=str(tmp_path), **options)
-    plan, digest = _cli._plan(args, images, 0.0)
-    again, same = _cli._plan(args, images, 3.0)
-    assert (again.pretraining, again.joint, same) == (plan.pretraining, plan.joint, digest)
-    other, _ = _cli._plan(SimpleNamespace(**{**vars(args), "minutes": 1}), images, 0.0)
-    assert other.pretraining > plan.pretraining
-    # What one encoder was planned for is not what another one needs.
-    speeds = iter([0.01])
-    learned = SimpleNamespace(**{**vars(args), "encoder": "contrastive"})
-    assert not _cli._plan(learned, images, 0.0)[0].is_reused
-
-
-@pytest.mark.parametrize("n", [3, 20, 60])
-def test_a_step_can_be_timed_on_few_images(n, images):
-    args = SimpleNamespace(device="cpu", encoder="autoencoder")
-    assert _cli._measure_step(args, images[:n], min(n, 16)) > 0
 
 
 # report
@@ -568,15 +457,6 @@ def test_names_are_read_back_and_stay(out, tmp_path, run, folder):
     }
 
 
-def test_names_of_other_clusters_are_not_used(out, tmp_path, run, folder):
-    (tmp_path / "names.csv").write_text("cluster,name\n0,Golden\n")
-    run("report", out, "--names", tmp_path / "names.csv")
-    result = run("cluster", folder, "-k", 2, "--out", out, *FAST)
-    assert "belong to other clusters" in result.err
-    assert read_csv(out / "cluster_summary.csv")["name"] == ["", ""]
-    assert "Golden" in (out / "names.json").read_text()
-
-
 def test_damaged_names_do_not_cost_a_training(out, folder, run):
     (out / "names.json").write_text("{")
     result = run("cluster", folder, "-k", 3, "--out", out, *FAST)
@@ -596,20 +476,6 @@ def test_images_that_moved_are_found_again(tmp_path, run):
     assert run("report", tmp_path / "out", "--images", tmp_path / "moved").status == 0
     assert (tmp_path / "out" / "report.html").read_bytes() == page
     assert "no longer" not in run("report", tmp_path / "out").err
-
-
-@pytest.mark.parametrize("damage", ["text", "other", "object"])
-def test_damaged_results_are_refused(out, run, damage):
-    arrays = dict(np.load(out / "data.npz"))
-    if damage == "text":
-        (out / "data.npz").write_text("text")
-    elif damage == "other":
-        np.savez(out / "data.npz", **{**arrays, "labels": arrays["labels"][:5]})
-    else:
-        np.savez(out / "data.npz", **{**arrays, "labels": np.array([{}] * 62)})
-    result = run("report", out)
-    assert result.status == 1
-    assert "damaged" in result.err
 
 
 # assign
@@ -724,16 +590,8 @@ def test_all_commands_work_with_a_network_of_torchvision(folder, tmp_path, run, 
     assert json.loads(how_many.out)["best_n_clusters"] == 3
 
 
-def test_images_are_larger_for_a_network_of_torchvision(network):
-    for encoder, size in (("small", 224), ("autoencoder", 64), ("auto", 64)):
-        weights = network[1] if encoder == "small" else None
-        args = SimpleNamespace(encoder=encoder, size=None, weights=weights, device=None, cache=None)
-        _cli._choose_backbone(args)
-        assert args.size == size
-
-
 def test_a_network_that_cannot_be_had_is_said_at_once(folder, tmp_path, run, network, monkeypatch):
-    monkeypatch.setattr(_cli, "_load", None)
+    monkeypatch.setattr("skdcec._cli.images.load_bunch", None)
     cluster = ["cluster", folder, "--out", tmp_path / "out", "--quiet", "--encoder"]
     for arguments, said in (
         (["contrastve"], "none of auto, autoencoder and contrastive.*no classifier"),
@@ -786,19 +644,7 @@ def test_a_model_made_in_python_can_assign(fitted, folder, tmp_path, run):
     assert set(read_csv(result.out)["flag"]) == {""}
 
 
-def test_models_of_other_kinds_are_refused(tmp_path, folder, run, images):
-    class Harm:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "harm"),)
-
-    header = {"format": 999, "estimator": {"class": "DeepConvEmbeddingClustering"}}
-    some = {"x": torch.zeros(1)}
-    save_file(some, tmp_path / "newer", metadata={"skdcec": json.dumps(header)})
-    save_file(some, tmp_path / "other")
-    torch.save(Harm(), tmp_path / "harmful")
-    (tmp_path / "pickle").write_bytes(pickle.dumps(Harm()))
-    encoder = ConvAutoencoder(2, filters=(2,), max_epochs=1, random_state=0).fit(images)
-    encoder.save(tmp_path / "encoder")
+def test_models_that_no_file_of_an_image_suits_are_refused(tmp_path, folder, run, images):
     gray = DeepConvEmbeddingClustering(
         2, encoder=ConvAutoencoder(2, filters=(2,), max_epochs=1), max_epochs=1, random_state=0
     )
@@ -807,14 +653,8 @@ def test_models_of_other_kinds_are_refused(tmp_path, folder, run, images):
         2, encoder=DenseAutoencoder(2, max_epochs=1), max_epochs=1, random_state=0
     )
     vectors.fit(images.reshape(len(images), -1)).save(tmp_path / "vectors")
-    vectors.image_loading_ = {"network": "small"}
-    vectors.save(tmp_path / "half")
+    save_model(vectors, tmp_path / "half", reading={"network": "small"})
     said = {
-        "newer": "upgrade",
-        "other": "no skdcec model",
-        "harmful": "not a model",
-        "pickle": "not a model",
-        "encoder": "ConvAutoencoder",
         "gray": "1 channel",
         "vectors": "on vectors",
         "half": "what network it needs",
@@ -823,7 +663,6 @@ def test_models_of_other_kinds_are_refused(tmp_path, folder, run, images):
         result = run("assign", tmp_path / name, folder)
         assert result.status == 1
         assert text in result.err
-    assert not (tmp_path / "harm").exists()
 
 
 # similar
@@ -887,7 +726,7 @@ def test_similar_protects_files_and_says_what_is_missing(clustered, folder, tmp_
 
 
 def process(*arguments, cwd=None, **options):
-    environment = {**os.environ, "PYTHONPATH": str(Path(_cli.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(_cli.__file__).parents[2])}
     command = [sys.executable, "-m", "skdcec", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, env=environment, **options
@@ -1000,7 +839,8 @@ def test_as_a_process(clustered, folder, tmp_path):
 
 def test_a_reader_that_has_seen_enough(clustered, folder, monkeypatch):
     monkeypatch.setattr(
-        _cli, "_write_results", lambda *args: (_ for _ in ()).throw(BrokenPipeError)
+        "skdcec._cli.assign.write_results",
+        lambda *args, **options: (_ for _ in ()).throw(BrokenPipeError),
     )
     closed = []
     monkeypatch.setattr(_cli.os, "dup2", lambda *files: closed.append(files))

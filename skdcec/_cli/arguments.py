@@ -1,0 +1,480 @@
+"""The arguments of each command: their help, and the options they are read into."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from skdcec._recipes import CONTRASTIVE_MIN_IMAGES, DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
+from skdcec._runs import MODEL
+
+# Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What all commands are asked."""
+
+    cache: str | None
+    jobs: int
+    json: bool
+    quiet: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options by name, for the record of a run."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions(Options):
+    """What a command is asked that reads a folder of images."""
+
+    folder: str
+    metadata: str | None
+    file_column: str | None
+    sample: int | None
+    strict: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(ReadingOptions):
+    """What a command is asked that trains on a folder of images.
+
+    `encoder` may be "auto", and `size` None, until the images are read.
+    """
+
+    encoder: str
+    weights: str | None
+    minutes: float
+    epochs: int | None
+    size: int | None
+    resize: str
+    seed: int
+    device: str | None
+    out: str | None
+    force: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions(TrainingOptions):
+    """What ``skdcec cluster`` is asked."""
+
+    clusters: int | None
+    max_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(Options):
+    """What ``skdcec report`` is asked."""
+
+    out: str
+    names: str | None
+    title: str | None
+    images: str | None
+    max_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChooseKOptions(TrainingOptions):
+    """What ``skdcec choose-k`` is asked."""
+
+    k: list[int]
+    runs: int
+    all: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignOptions(ReadingOptions):
+    """What ``skdcec assign`` is asked."""
+
+    model: str
+    weights: str | None
+    out: str | None
+    force: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarOptions(Options):
+    """What ``skdcec similar`` is asked."""
+
+    model: str
+    images: list[str]
+    folder: str | None
+    top: int
+    out: str | None
+    sheet: str | None
+    weights: str | None
+    strict: bool
+    force: bool
+
+
+_OPTIONS: dict[str, type[Options]] = {
+    "cluster": ClusterOptions,
+    "report": ReportOptions,
+    "choose-k": ChooseKOptions,
+    "assign": AssignOptions,
+    "similar": SimilarOptions,
+}
+
+
+def parse(argv: Sequence[str] | None = None) -> tuple[str, Options]:
+    """Return the name of the command that is asked for, and its options.
+
+    Wrong arguments, ``--help`` and ``--version`` end the process.
+    """
+    values = vars(_parser().parse_args(argv))
+    name = values.pop("command")
+    return name, _OPTIONS[name](**values)
+
+
+# The parser
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="skdcec",
+        description="Group images by what they look like, without labels.",
+        epilog="Each command explains itself: skdcec cluster --help",
+    )
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_cluster(commands)
+    _add_report(commands)
+    _add_choose_k(commands)
+    _add_assign(commands)
+    _add_similar(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is not known before it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **kwargs)
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
+        import skdcec
+
+        print(f"skdcec {skdcec.__version__}")
+        parser.exit()
+
+
+def _add_cluster(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "cluster",
+        "Group the images of a folder, and write tables and a page to look at.",
+        """
+        FOLDER is searched with its sub-folders. It may also be a pattern such as
+        'scans/*.tif' in quotes, or a CSV table with a column of file names.
+
+        The number of training epochs is planned from the number of images and the measured
+        speed of this computer, up to the number that is enough for most collections. Decoded
+        images, the plan and the pretrained network are kept in the cache, so the second run
+        over a folder, one that was interrupted, and one with another -k start much faster.
+        """,
+        """
+        skdcec cluster paintings
+        skdcec cluster paintings -k 12 --out twelve --metadata paintings.csv
+        skdcec cluster paintings --sample 1000 --minutes 2
+        skdcec cluster 'archive/**/*.jpg' --out archive-clusters --resize crop --size 96
+        """,
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="the images")
+    parser.add_argument(
+        "-k",
+        "--clusters",
+        type=_positive_int,
+        metavar="K",
+        help=f"number of clusters (default: {DEFAULT_CLUSTERS}, fewer for fewer than "
+        f"{5 * DEFAULT_CLUSTERS} images)",
+    )
+    parser.add_argument("--out", metavar="OUT", help="folder to write (default: FOLDER-clusters)")
+    _add_training(parser, minutes=10.0)
+    _add_page(parser)
+    _add_common(parser)
+
+
+def _add_report(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "report",
+        "Draw the page and the tables again, without training.",
+        """
+        Names and notes that were given to clusters on the page are saved there as a file, and
+        read back with --names. They stay with OUT until the clusters change.
+        """,
+        """
+        skdcec report paintings-clusters
+        skdcec report paintings-clusters --names cluster-names.json
+        skdcec report paintings-clusters --title "The collection" --max-mb 60
+        skdcec report paintings-clusters --images /media/disk/paintings
+        """,
+    )
+    parser.add_argument("out", metavar="OUT", help="the folder that skdcec cluster wrote")
+    parser.add_argument(
+        "--names",
+        metavar="FILE",
+        help="names of clusters: exported from the page, or a CSV with cluster, name and note",
+    )
+    parser.add_argument("--title", metavar="TEXT", help="heading of the page")
+    parser.add_argument("--images", metavar="FOLDER", help="where the images have moved to")
+    _add_page(parser)
+    _add_common(parser)
+
+
+def _add_choose_k(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "choose-k",
+        "Compare numbers of clusters, and say whether there are clusters at all.",
+        """
+        All numbers are compared in one embedding that is trained once; the plausible ones are
+        trained further. Writes a page with their clusters side by side, a table and a picture.
+        What is trained is kept in the cache, so a search that was stopped goes on.
+        """,
+        """
+        skdcec choose-k paintings
+        skdcec choose-k paintings --k 2..30 --out how-many
+        skdcec choose-k paintings --k 5,10,20 --all --runs 3
+        skdcec choose-k paintings --sample 1000 --json
+        """,
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="the images")
+    parser.add_argument(
+        "--k",
+        type=_numbers,
+        default=list(range(2, 13)),
+        metavar="K",
+        help="numbers of clusters: 2..12 (the default), or 4,7,10",
+    )
+    parser.add_argument("--out", metavar="OUT", help="folder to write (default: FOLDER-choose-k)")
+    parser.add_argument(
+        "--runs", type=_positive_int, default=1, metavar="N", help="trainings of each (default: 1)"
+    )
+    parser.add_argument("--all", action="store_true", help="train all, not only the plausible")
+    _add_training(parser, minutes=20.0)
+    _add_common(parser)
+
+
+def _add_assign(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "assign",
+        "Say which of the clusters new images belong to.",
+        """
+        Writes a table with a row per image. Every image gets its nearest cluster; those with an
+        unlikeness above 1 are flagged "unlike": in their distance to the clusters, their colours
+        and textures, or how well the encoder knows their like, they are farther from what is
+        usual than all but one in 200 of the images that the model was trained on. A flag is a
+        reason to look, and its absence is no proof.
+        """,
+        """
+        skdcec assign paintings-clusters new-scans
+        skdcec assign paintings-clusters new-scans --out new-scans.csv
+        skdcec assign paintings-clusters new-scans --json | jq '.[] | select(.flag == "unlike")'
+        skdcec assign model.safetensors 'scans/2024-*.tif' --strict --quiet > labels.csv
+        """,
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help=f"a folder that skdcec cluster wrote, or its {MODEL}"
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="the new images")
+    parser.add_argument("--out", metavar="FILE.csv", help="where to write (default: stdout)")
+    _add_weights(parser)
+    _add_source(parser)
+    parser.add_argument("--force", action="store_true", help="replace FILE.csv")
+    _add_common(parser)
+
+
+def _add_similar(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "similar",
+        "Find the images that are most like given ones.",
+        """
+        Distances are those of the pretrained space, which the clusters have not changed yet.
+        An image itself is left out of its list; copies of it in other files are not.
+        """,
+        """
+        skdcec similar paintings-clusters paintings/monet_7.jpg
+        skdcec similar paintings-clusters sketch.jpg photo.png --top 20 --out similar.csv
+        skdcec similar paintings-clusters detail.jpg --in other-museum --sheet detail-found.png
+        skdcec similar model.safetensors sketch.jpg --in paintings --json
+        """,
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help=f"a folder that skdcec cluster wrote, or its {MODEL}"
+    )
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="images to find similar ones of")
+    parser.add_argument(
+        "--in",
+        dest="folder",
+        metavar="FOLDER",
+        help="where to look (default: the images that were clustered)",
+    )
+    parser.add_argument(
+        "--top", type=_positive_int, default=10, metavar="N", help="how many (default: 10)"
+    )
+    parser.add_argument("--out", metavar="FILE.csv", help="where to write (default: stdout)")
+    parser.add_argument(
+        "--sheet",
+        metavar="FILE.jpg",
+        help="contact sheet, JPEG, PNG or WebP (default: beside FILE.csv; none without --out)",
+    )
+    _add_weights(parser)
+    parser.add_argument("--strict", action="store_true", help=_STRICT)
+    parser.add_argument("--force", action="store_true", help="replace FILE.csv and FILE.jpg")
+    _add_common(parser)
+
+
+_STRICT = "fail when a file cannot be used, instead of skipping it"
+
+
+def _add_command(
+    commands: Any,
+    name: str,
+    summary: str,
+    details: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary}\n\n{textwrap.dedent(details).strip()}",
+        epilog=f"examples:\n{textwrap.indent(textwrap.dedent(examples).strip(), '  ')}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=name)
+    return parser
+
+
+def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
+    parser.add_argument(
+        "--encoder",
+        metavar="NAME",
+        default="auto",
+        help="what images are compared by: how they can be drawn again (autoencoder), what "
+        "tells them from changed views of others (contrastive; for paintings and photographs), "
+        "or what a network of torchvision was taught about other images (its name, such as "
+        f"densenet121). auto, the default, is contrastive for {CONTRASTIVE_MIN_IMAGES} images or "
+        "more, else autoencoder",
+    )
+    _add_weights(parser)
+    parser.add_argument(
+        "--minutes",
+        type=_positive_float,
+        default=minutes,
+        metavar="M",
+        help=f"time to plan for, from the first file to the page (default: {minutes:g})",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=_positive_int,
+        metavar="E",
+        help="epochs of pretraining, in place of a plan; two fifths as many of clustering follow "
+        "(a tenth with --encoder contrastive)",
+    )
+    _add_source(parser)
+    parser.add_argument(
+        "--size",
+        type=_positive_int,
+        metavar="PIXELS",
+        help=f"train on squares of this side (default: {DEFAULT_SIZE}, or {NETWORK_SIZE} for a "
+        "network of torchvision); the page shows the files",
+    )
+    parser.add_argument(
+        "--resize",
+        choices=("pad", "crop", "stretch"),
+        default="pad",
+        help="how other proportions become square (default: pad, the whole picture with bars)",
+    )
+    parser.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help="of all that is random (default: 0)"
+    )
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: the fastest)")
+    parser.add_argument(
+        "--force", action="store_true", help="write into a folder that holds other files, too"
+    )
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights of the network of torchvision (default: torchvision downloads them once)",
+    )
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--metadata",
+        metavar="FILE.csv",
+        help="table with a row per file (default: the names of the sub-folders)",
+    )
+    parser.add_argument("--file-column", metavar="NAME", help="its column of file names")
+    parser.add_argument(
+        "--sample", type=_positive_int, metavar="N", help="take only N files, evenly spaced"
+    )
+    parser.add_argument("--strict", action="store_true", help=_STRICT)
+
+
+def _add_page(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-mb",
+        type=_positive_float,
+        default=25.0,
+        metavar="MB",
+        help="size of the page, which decides that of its thumbnails (default: 25)",
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache", metavar="FOLDER", help="what is kept for the next run (default: ~/.cache/skdcec)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=-1, metavar="N", help="threads that read files (default: all)"
+    )
+    parser.add_argument("--json", action="store_true", help="print results as JSON")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def _numbers(text: str) -> list[int]:
+    """Read 2..12 or 4,7,10."""
+    try:
+        if ".." in text:
+            first, last = (int(part) for part in text.split(".."))
+            numbers = list(range(first, last + 1))
+        else:
+            numbers = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        numbers = []
+    if not numbers or numbers[0] < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither of the form 2..12 nor 4,7,10")
+    return numbers
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not within 0 and 2**32 - 1")
+    return value
+
+
+def _positive_float(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value

@@ -1,0 +1,67 @@
+"""``skdcec assign``: the clusters of new images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skdcec._cli.arguments import AssignOptions
+from skdcec._cli.console import note, result_file, say, write_results
+from skdcec._cli.images import load_bunch, model_inputs, reading_of, source_options, tell_skipped
+from skdcec._files import Table
+from skdcec._runs import NAMES, Run, SavedModel, cache_folder, load_model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def run(options: AssignOptions) -> None:
+    """Run the command."""
+    from skdcec._analysis.spaces import center_distances
+    from skdcec.report import image_table
+
+    target = result_file(options.out, (".csv",), force=options.force)
+    saved = load_model(options.model)
+    cache = cache_folder(options.cache)
+    settings, backbone = reading_of(saved, options, cache)
+    bunch = load_bunch(options, options.folder, settings, cache=cache, **source_options(options))
+    tell_skipped(bunch.skipped, options.strict)
+    inputs = model_inputs(backbone, bunch.images, quiet=options.quiet)
+    probabilities = saved.model.predict_proba(inputs)
+    table = image_table(
+        probabilities.argmax(axis=1),
+        paths=bunch.paths.tolist(),
+        probabilities=probabilities,
+        distances=center_distances(saved.model, inputs),
+    )
+    for column in ("x", "y", "flag"):
+        del table[column]
+    table["name"] = _names(saved, table["cluster"])
+    table |= _novelty(saved, inputs)
+    write_results(table, target, as_json=options.json)
+    n_unlike = table["flag"].count("unlike")
+    if n_unlike:
+        text = f"{n_unlike} of {len(bunch.paths)} images are unlike any cluster."
+        note(text, quiet=options.quiet)
+
+
+def _names(saved: SavedModel, clusters: list[int]) -> list[str]:
+    """Return the name given to the cluster of each image, empty where there is none."""
+    out = saved.out
+    names = {}
+    if out is not None and (out / NAMES).exists():
+        names = Run.load(out).kept_names(out)
+    return [names.get(cluster, {}).get("name", "") for cluster in clusters]
+
+
+def _novelty(saved: SavedModel, inputs: np.ndarray) -> Table:
+    """Return how unlike the training images each image is, and which are flagged for it."""
+    import numpy as np
+
+    if saved.detector is None or not np.isfinite(saved.detector.offset_):
+        say("The model holds no limits, so no image is flagged as unlike any cluster.")
+        return {"unlikeness": [None] * len(inputs), "flag": [""] * len(inputs)}
+    beyond = -saved.detector.decision_function(inputs)
+    # In units of the limit: about 0 for a usual image, above 1 for what is flagged.
+    unlikeness = 1 + beyond / max(abs(saved.detector.offset_), 1e-12)
+    flags = ["unlike" if value > 0 else "" for value in beyond]
+    return {"unlikeness": unlikeness.round(4).tolist(), "flag": flags}

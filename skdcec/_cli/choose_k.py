@@ -1,0 +1,178 @@
+"""``skdcec choose-k``: how many clusters are there, if any?"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skdcec._cli.arguments import ChooseKOptions
+from skdcec._cli.console import Clock, note, print_json, printable, say
+from skdcec._cli.images import Collection, collect, kept, prepare, recorded_arguments, title_of
+from skdcec._files import Table, as_rows, write_table
+from skdcec._recipes import Plan, make_model
+from skdcec._runs import CHOICE_PAGE, CHOICE_PICTURE, CHOICE_TABLE, staged, write_record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from skdcec.model_selection import NClustersSearch
+
+_NEEDED_BYTES = 75e6
+
+
+def run(options: ChooseKOptions) -> None:
+    """Run the command."""
+    clock = Clock()
+    found = collect(options, "choose-k", needed_bytes=_NEEDED_BYTES)
+    n_images = len(found.bunch.images)
+    numbers = [k for k in options.k if k < n_images]
+    if not numbers:
+        raise ValueError(
+            f"--k {options.k[0]}..{options.k[-1]}: {n_images} images are too few for that."
+        )
+    # Up to three numbers are trained, which costs about as much again as one training in all.
+    inputs, plan, _ = prepare(options, found, clock, minutes=options.minutes / 2)
+    note(f"{n_images} images, {len(numbers)} numbers of clusters to compare.", quiet=options.quiet)
+    search = _search(options, found, inputs, numbers, plan)
+    clock.lap("search")
+    with staged(found.out) as folder:
+        _draw(options, found, search, inputs, folder)
+        write_record(
+            folder,
+            recorded_arguments(options, found),
+            epochs={"pretraining": plan.pretraining, "joint": plan.joint},
+            best_n_clusters=search.best_n_clusters_,
+            evidence=search.evidence_,
+            verdict=search.verdict_,
+            seconds=clock.rounded,
+            hashes={"images": plan.digest},
+        )
+    _tell_result(options, found.out, search)
+
+
+def _search(
+    options: ChooseKOptions,
+    found: Collection,
+    inputs: np.ndarray,
+    numbers: list[int],
+    plan: Plan,
+) -> NClustersSearch:
+    from skdcec.model_selection import NClustersSearch
+
+    memory = kept(found.cache, "pretraining")
+    search = NClustersSearch(
+        make_model(
+            plan,
+            numbers[0],
+            memory=memory,
+            device=options.device,
+            random_state=options.seed,
+            verbose=False,
+        ),
+        numbers,
+        n_runs=options.runs,
+        screen=None if options.all else "plausible",
+        memory=None if memory is None else str(memory),
+        random_state=options.seed,
+        verbose=not options.quiet,
+    )
+    return search.fit(inputs)
+
+
+def _draw(
+    options: ChooseKOptions,
+    found: Collection,
+    search: NClustersSearch,
+    inputs: np.ndarray,
+    folder: Path,
+) -> None:
+    """Write the page, the picture and the table into a folder."""
+    from skdcec._analysis.spaces import pretrained_embedding
+    from skdcec.report.choice import write_choice_page
+
+    results = search.results_
+    write_table(folder / CHOICE_TABLE, _table(results))
+    picture = _picture(search)
+    if picture is not None:
+        (folder / CHOICE_PICTURE).write_bytes(picture)
+    best = search.best_n_clusters_
+    shown = {int(k) for k in results["n_clusters"][results["plausible"]]} | {best}
+    write_choice_page(
+        folder / CHOICE_PAGE,
+        found.bunch.filenames.tolist(),
+        pretrained_embedding(search.best_estimator_, inputs),
+        {k: _by_size(search.labels_of_[k]) for k in shown},
+        results,
+        best=best,
+        verdict=search.verdict_,
+        title=title_of(options.folder),
+        picture=picture,
+        n_jobs=options.jobs,
+    )
+
+
+def _by_size(labels: np.ndarray) -> np.ndarray:
+    """Return labels of which 0 is the largest cluster."""
+    import numpy as np
+
+    _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.argsort(np.argsort(-sizes, kind="stable"))[codes]
+
+
+def _picture(search: NClustersSearch) -> bytes | None:
+    """Return a PNG, or None without matplotlib."""
+    from skdcec.inspection import NClustersSearchDisplay
+
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        say("No picture is drawn: pip install 'skdcec[plot]' brings what it needs.")
+        return None
+    # A figure of its own, so that no window system is asked for.
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    display = NClustersSearchDisplay(search.results_, best_n_clusters=search.best_n_clusters_)
+    display.plot(figure.subplots())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
+
+
+def _table(results: Mapping[str, np.ndarray]) -> Table:
+    """Return the results as plain values, None for what is not known."""
+    return {
+        name: [
+            None if isinstance(value, float) and math.isnan(value) else value
+            for value in column.tolist()
+        ]
+        for name, column in results.items()
+    }
+
+
+def _tell_result(options: ChooseKOptions, out: Path, search: NClustersSearch) -> None:
+    rows = as_rows(_table(search.results_))
+    if options.json:
+        print_json(
+            {
+                "out": str(out),
+                "page": str(out / CHOICE_PAGE),
+                "best_n_clusters": search.best_n_clusters_,
+                "evidence": search.evidence_,
+                "verdict": search.verdict_,
+                "results": rows,
+            }
+        )
+        return
+    print(f"{'k':>4}  silhouette  above chance  plausible  trained")
+    for row in rows:
+        mark = "*" if row["n_clusters"] == search.best_n_clusters_ else " "
+        numbers = (row["silhouette"], row["excess_silhouette"])
+        first, second = ("-" if value is None else f"{value:.3f}" for value in numbers)
+        flags = ("yes" if row[name] else "" for name in ("plausible", "trained"))
+        line = f"{row['n_clusters']:>3}{mark}  {first:>10}  {second:>12}  {{:>9}}  {{:>7}}"
+        print(printable(f"{line.format(*flags)}  {row['error']}").rstrip())
+    print("\n".join(textwrap.wrap(search.verdict_, 88)))
+    print(f"Page: {out / CHOICE_PAGE}")

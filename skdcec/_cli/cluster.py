@@ -1,0 +1,206 @@
+"""``skdcec cluster``: a folder of images in, clusters to look at out."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skdcec._cli.arguments import ClusterOptions
+from skdcec._cli.console import Clock, duration, note, print_json, printable, say
+from skdcec._cli.images import Collection, collect, kept, prepare, recorded_arguments, title_of
+from skdcec._cli.report import draw
+from skdcec._files import as_rows
+from skdcec._recipes import (
+    Plan,
+    choose_n_clusters,
+    make_model,
+    number_by_size,
+)
+from skdcec._runs import (
+    DUPLICATES,
+    MODEL,
+    PAGE,
+    Run,
+    file_digest,
+    n_copies,
+    previous_run,
+    save_model,
+    staged,
+    write_record,
+)
+from skdcec._timing import note_drawing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sklearn.utils import Bunch
+
+    from skdcec._recipes import Model
+    from skdcec.report import Report
+
+
+def run(options: ClusterOptions) -> None:
+    """Run the command."""
+    from skdcec.novelty import NoveltyDetector
+
+    clock = Clock()
+    found = collect(options, "clusters", needed_bytes=3e6 * options.max_mb)
+    n_images = len(found.bunch.images)
+    _tell_duplicates(found.bunch, quiet=options.quiet)
+    n_clusters = _n_clusters(options, n_images)
+    inputs, plan, drawing = prepare(options, found, clock, minutes=options.minutes)
+    _tell_plan(options, found, n_clusters, plan, clock.elapsed, drawing)
+    model = _train(options, found, inputs, n_clusters, plan)
+    clock.lap("training")
+    note(f"Map and page follow, about {duration(drawing)}.", quiet=options.quiet)
+
+    previous, title = previous_run(found.out), title_of(options.folder)
+    result = Run.from_model(
+        model, inputs, found.bunch, title=title, skipped=found.skipped, previous=previous
+    )
+    result.settings = _page_settings(options, found, result, n_clusters, plan)
+    clock.lap("map")
+    detector = NoveltyDetector(model).fit(inputs)
+    clock.lap("novelty")
+    with staged(found.out) as folder:
+        save_model(model, folder / MODEL, reading=found.reading, detector=detector)
+        result.save(folder)
+        report = draw(result, folder, options, names=result.kept_names(found.out))
+        clock.lap("page")
+        record = _write_record(options, found, plan, clock, result, folder)
+    if previous is None or result.map is not previous.map:
+        seconds = sum(clock.laps[name] for name in ("map", "novelty", "page"))
+        note_drawing(n_images, seconds, cache=found.cache)
+    _tell_result(options, found.out, result, report, record)
+
+
+def _train(
+    options: ClusterOptions, found: Collection, inputs: np.ndarray, n_clusters: int, plan: Plan
+) -> Model:
+    model = make_model(
+        plan,
+        n_clusters,
+        memory=kept(found.cache, "pretraining"),
+        device=options.device,
+        random_state=options.seed,
+        verbose=not options.quiet,
+    )
+    return number_by_size(model.fit(inputs))
+
+
+def _n_clusters(options: ClusterOptions, n: int) -> int:
+    if options.clusters is None:
+        return choose_n_clusters(n)
+    if options.clusters > n:
+        raise ValueError(f"-k {options.clusters} clusters are more than the {n} images.")
+    return options.clusters
+
+
+def _page_settings(
+    options: ClusterOptions, found: Collection, result: Run, n_clusters: int, plan: Plan
+) -> dict[str, Any]:
+    """Return what the page says of how its clusters came about."""
+    size, resize = found.settings["size"], found.settings["resize"]
+    return {
+        "images": len(result.paths),
+        "clusters": n_clusters,
+        "encoder": plan.encoder,
+        "size": f"{size} x {size} pixels ({resize})",
+        "pretraining epochs": plan.pretraining,
+        "joint epochs": result.n_joint_epochs,
+        "embedding": f"{result.embedding.shape[1]} numbers per image",
+        "seed": options.seed,
+        "sample": options.sample or "all images",
+    }
+
+
+def _write_record(
+    options: ClusterOptions,
+    found: Collection,
+    plan: Plan,
+    clock: Clock,
+    result: Run,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write, and return, what was done."""
+    import torch
+
+    return write_record(
+        folder,
+        recorded_arguments(options, found),
+        epochs={"pretraining": plan.pretraining, "joint": result.n_joint_epochs},
+        threads=torch.get_num_threads(),
+        n_images=len(result.paths),
+        n_skipped=len(result.skipped),
+        n_duplicates=n_copies(result.duplicates),
+        cluster_sizes=[int((result.labels == c).sum()) for c in sorted({*result.labels})],
+        seconds=clock.rounded,
+        hashes={
+            "images": plan.digest,
+            "clusters": result.digest(),
+            MODEL: file_digest(folder / MODEL),
+        },
+    )
+
+
+def _tell_duplicates(bunch: Bunch, *, quiet: bool) -> None:
+    if not bunch.duplicates:
+        return
+    first = ", ".join(printable(bunch.paths[i]) for i in bunch.duplicates[0][:3])
+    note(
+        f"{n_copies(bunch.duplicates)} of {len(bunch.paths)} images are exact copies of others, "
+        f"such as {first}; {DUPLICATES} lists them.",
+        quiet=quiet,
+    )
+
+
+def _tell_plan(
+    options: ClusterOptions,
+    found: Collection,
+    n_clusters: int,
+    plan: Plan,
+    elapsed: float,
+    drawing: float,
+) -> None:
+    n, side = len(found.bunch.images), found.bunch.images.shape[1]
+    expected = plan.training_seconds + drawing
+    end = datetime.datetime.now() + datetime.timedelta(seconds=expected)
+    known = "; less if what an earlier run pretrained is still there" if plan.is_reused else ""
+    note(
+        f"{n} images at {side} x {side} pixels into {n_clusters} clusters: {plan.pretraining} "
+        f"epochs of pretraining ({plan.encoder}) and {plan.joint} of clustering, then map and "
+        f"page, about {duration(expected)} (until {end:%H:%M}){known}.",
+        quiet=options.quiet,
+    )
+    if elapsed + expected > 1.2 * 60 * options.minutes and options.epochs is None:
+        say(
+            f"{duration(elapsed + expected)} are more than --minutes {options.minutes:g}, but "
+            "fewer epochs would not be worth it: --sample N or a smaller --size is faster."
+        )
+
+
+def _tell_result(
+    options: ClusterOptions, out: Path, result: Run, report: Report, record: dict[str, Any]
+) -> None:
+    rows = as_rows(report.summary)
+    if options.json:
+        print_json(
+            {
+                "out": str(out),
+                "page": str(out / PAGE),
+                "n_images": len(result.paths),
+                "n_skipped": len(result.skipped),
+                "n_duplicates": n_copies(result.duplicates),
+                "clusters": rows,
+                "epochs": record["epochs"],
+                "seconds": record["seconds"],
+            }
+        )
+        return
+    print(f"{len(result.paths)} images in {len(rows)} clusters")
+    for row in rows:
+        name = f"{row['name']}  " if row["name"] else ""
+        sizes = f"{row['cluster']:>4}  {row['size']:>7} images {row['share']:>6.1%}  "
+        print(printable(f"{sizes}{name}{row['metadata']}").rstrip())
+    seconds = sum(record["seconds"].values())
+    print(f"Page ({report.n_bytes / 1e6:.1f} MB, after {duration(seconds)}): {out / PAGE}")

@@ -1,0 +1,149 @@
+"""What the command prints: messages, bars, results as tables or JSON, durations.
+
+Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from skdcec._files import Table, as_rows, table_as_csv, write_table
+
+# Messages
+
+
+def say(text: str) -> None:
+    """Print one line of what the user should know, bars or not."""
+    from tqdm import tqdm
+
+    tqdm.write(f"skdcec: {text}", file=sys.stderr)
+
+
+def note(text: str, *, quiet: bool) -> None:
+    """Say what is going on, unless `quiet`."""
+    if not quiet:
+        print(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def warnings_as_messages() -> Iterator[None]:
+    """Show warnings that concern users as one line each, the others not at all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        # What is skipped is told in our own words.
+        warnings.filterwarnings("ignore", r"\d+ file\(s\) cannot be used")
+        warnings.showwarning = lambda message, *args, **kwargs: say(str(message))
+        yield
+
+
+def describe(error: Exception) -> str:
+    """Return an error as one line."""
+    if isinstance(error, OSError) and error.strerror:
+        file = f"{printable(os.fsdecode(error.filename))}: " if error.filename else ""
+        return file + error.strerror
+    return str(error)
+
+
+def printable(text: str) -> str:
+    """Return text that cannot move the cursor, colour the terminal or break the line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+# Time
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the unit that suits it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class Clock:
+    """Keeps the seconds that each stage took."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.monotonic()
+        self.laps: dict[str, float] = {}
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.start
+
+    @property
+    def rounded(self) -> dict[str, float]:
+        """The stages, to a tenth of a second."""
+        return {name: round(value, 1) for name, value in self.laps.items()}
+
+    def lap(self, name: str) -> None:
+        """End a stage."""
+        now = time.monotonic()
+        self.laps[name], self.last = now - self.last, now
+
+
+@contextlib.contextmanager
+def bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+    """Yield what shows the stages of drawing the page, one bar for each."""
+    from tqdm import tqdm
+
+    if quiet:
+        yield None
+        return
+    shown: list[tqdm] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if not shown or stage.capitalize() != shown[-1].desc or done < shown[-1].n:
+            for bar in shown:
+                bar.close()
+            shown.append(tqdm(total=total, desc=stage.capitalize(), unit=" images"))
+        shown[-1].update(done - shown[-1].n)
+
+    try:
+        yield progress
+    finally:
+        for bar in shown:
+            bar.close()
+
+
+# Results
+
+
+def print_json(value: Any) -> None:
+    """Print a result for other programs."""
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def write_results(table: Table, target: Path | None, *, as_json: bool) -> None:
+    """Write a table to a file, or to stdout."""
+    if target is not None:
+        write_table(target, table)
+    if as_json:
+        print_json(as_rows(table))
+    elif target is not None:
+        print(f"{len(next(iter(table.values())))} rows: {target}")
+    else:
+        sys.stdout.write(table_as_csv(table, line_end="\n"))
+
+
+def result_file(path: Any, suffixes: Sequence[str], *, force: bool) -> Path | None:
+    """Check a file to be written before the work that leads to it is done."""
+    if path is None:
+        return None
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"{path} should end in {' or '.join(suffixes)}.")
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists; --force replaces it.")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"The folder of {path} does not exist.")
+    return path

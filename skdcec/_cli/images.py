@@ -1,0 +1,238 @@
+"""The images that a command reads, and what is said of those that it cannot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from skdcec._cli.arguments import (
+    AssignOptions,
+    Options,
+    ReadingOptions,
+    SimilarOptions,
+    TrainingOptions,
+)
+from skdcec._cli.console import Clock, printable, say
+from skdcec._recipes import (
+    ENCODERS,
+    Backbone,
+    Plan,
+    choose_encoder,
+    image_size,
+    plan_training,
+)
+from skdcec._runs import (
+    OtherFiles,
+    SavedModel,
+    cache_folder,
+    claim,
+    default_out,
+    without_own_files,
+)
+from skdcec._timing import drawing_seconds
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sklearn.utils import Bunch
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Images that were read to train on.
+
+    Parameters
+    ----------
+    encoder : str
+        As of :func:`skdcec._recipes.choose_encoder`; "auto" is settled.
+    settings : dict
+        How the images were read.
+    bunch : Bunch
+    skipped : list of (str, str)
+        Files that cannot be used, and why; without those that an earlier run wrote.
+    out : Path
+        The folder to write into.
+    cache : Path or None
+    backbone : Backbone or None
+        The network whose features are trained on, if there is one.
+    """
+
+    encoder: str
+    settings: dict[str, Any]
+    bunch: Bunch
+    skipped: list[tuple[str, str]]
+    out: Path
+    cache: Path | None
+    backbone: Backbone | None
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What has to be known to read other images for the same model."""
+        return self.settings | (self.backbone.known if self.backbone else {})
+
+
+def collect(options: TrainingOptions, kind: str, *, needed_bytes: float) -> Collection:
+    """Claim OUT, and read the images.
+
+    Parameters
+    ----------
+    options : TrainingOptions
+    kind : str
+        Ending of the folder that is written where none is named.
+    needed_bytes : float
+        What may be written there.
+    """
+    from skdcec._nn.device import resolve_device
+
+    out = Path(options.out) if options.out else default_out(options.folder, kind)
+    try:
+        claim(out, needed_bytes=needed_bytes, force=options.force)
+    except OtherFiles as error:
+        raise ValueError(f"{str(error)[:-1]}, or --force to write beside them.") from error
+    # What is wrong with it is said before the images are read rather than after.
+    resolve_device(options.device)
+    cache = cache_folder(options.cache)
+    size = options.size or image_size(options.encoder)
+    backbone = _backbone(replace(options, size=size), cache)
+    settings = {"size": size, "resize": options.resize}
+    bunch = load_bunch(options, options.folder, settings, cache=cache, **source_options(options))
+    skipped = without_own_files(bunch.skipped, options.folder, out)
+    tell_skipped(skipped, options.strict)
+    encoder = choose_encoder(len(bunch.images), options.encoder)
+    return Collection(encoder, settings, bunch, skipped, out, cache, backbone)
+
+
+class Prepared(NamedTuple):
+    """What a model is given, the plan of its training, and the seconds of drawing the result."""
+
+    inputs: np.ndarray
+    plan: Plan
+    drawing: float
+
+
+def prepare(
+    options: TrainingOptions, found: Collection, clock: Clock, *, minutes: float
+) -> Prepared:
+    """Turn images that were read into what a model is given, and plan its training."""
+    clock.lap("loading")
+    inputs = model_inputs(found.backbone, found.bunch.images, quiet=options.quiet)
+    clock.lap("features")
+    drawing = drawing_seconds(found.bunch.filenames.tolist(), cache=found.cache)
+    plan = plan_training(
+        inputs,
+        encoder=found.encoder,
+        minutes=minutes,
+        epochs=options.epochs,
+        reserved=clock.elapsed + drawing,
+        device=options.device,
+        cache=found.cache,
+    )
+    return Prepared(inputs, plan, drawing)
+
+
+def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
+    """Return the network that --encoder names, if it does."""
+    name, size = options.encoder, options.size
+    if name in ("auto", *ENCODERS):
+        if options.weights is not None:
+            raise ValueError(f"--weights are those of a network, not of --encoder {name}.")
+        return None
+    assert size is not None
+    try:
+        return Backbone(
+            name,
+            weights=options.weights,
+            size=size,
+            device=options.device,
+            memory=kept(cache, "features"),
+        )
+    except (ImportError, ValueError) as error:
+        raise ValueError(
+            f"--encoder {name} is none of auto, {' and '.join(ENCODERS)}, and cannot be had from "
+            f"torchvision: {error}"
+        ) from error
+
+
+def reading_of(
+    saved: SavedModel, options: AssignOptions | SimilarOptions, cache: Path | None
+) -> tuple[dict[str, Any], Backbone | None]:
+    """Return how to read images for a model, and the network that it was trained behind."""
+    shape = getattr(saved.model, "image_shape_", None)
+    settings: dict[str, Any] = {"resize": saved.reading.get("resize", "pad")}
+    if shape is None:
+        if "network" not in saved.reading:
+            raise ValueError("The model was trained on vectors, not on images.")
+        memory = kept(cache, "features")
+        backbone = Backbone.of_model(saved.reading, weights=options.weights, memory=memory)
+        return settings | {"size": saved.reading["size"]}, backbone
+    if options.weights is not None:
+        raise ValueError("--weights: the model was trained on images, not behind a network.")
+    height, width, channels = shape
+    if channels != 3:
+        raise ValueError(
+            f"The model was trained on images of {channels} channel(s); files are read as RGB, "
+            "of 3 channels."
+        )
+    return settings | {"size": (height, width)}, None
+
+
+def load_bunch(
+    options: Options,
+    source: str | Sequence[str],
+    settings: Mapping[str, Any],
+    *,
+    cache: Path | None,
+    **more: Any,
+) -> Bunch:
+    """Read the images of a source."""
+    from skdcec.datasets import load_images
+
+    return load_images(
+        source, **settings, **more, cache=cache, n_jobs=options.jobs, verbose=not options.quiet
+    )
+
+
+def source_options(options: ReadingOptions) -> dict[str, Any]:
+    """Return what is asked of the source as :func:`skdcec.datasets.load_images` takes it."""
+    # A table as the source brings metadata of its own.
+    folders = os.path.splitext(options.folder)[1].lower() not in (".csv", ".tsv", ".txt")
+    return {
+        "metadata": options.metadata or ("folders" if folders else None),
+        "file_column": options.file_column,
+        "sample": options.sample,
+    }
+
+
+def model_inputs(backbone: Backbone | None, images: np.ndarray, *, quiet: bool) -> np.ndarray:
+    """Return what a model is given for images: themselves, or what a network makes of them."""
+    return images if backbone is None else backbone.features(images, verbose=not quiet)
+
+
+def kept(cache: Path | None, kind: str) -> Path | None:
+    """Return the part of the cache that something is kept in, if anything is."""
+    return None if cache is None else cache / kind
+
+
+def tell_skipped(skipped: list[tuple[str, str]], strict: bool) -> None:
+    """Say which files cannot be used, as an error with `strict`."""
+    if not skipped:
+        return
+    named = ", ".join(f"{printable(name)} ({printable(reason)})" for name, reason in skipped[:5])
+    more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+    summary = f"{len(skipped)} file(s) cannot be used: {named}{more}."
+    if strict:
+        raise ValueError(f"{summary} Without --strict they are skipped.")
+    say(summary)
+
+
+def title_of(source: str) -> str:
+    """Return what a page is called where nobody says."""
+    return printable(os.path.basename(os.path.abspath(source)))
+
+
+def recorded_arguments(options: TrainingOptions, found: Collection) -> dict[str, Any]:
+    """Return the options as the record of a run has them, with what was settled."""
+    settled = {"encoder": found.encoder, "size": found.settings["size"]}
+    return options.as_dict() | settled | {"folder": os.path.abspath(options.folder)}

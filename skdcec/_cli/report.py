@@ -1,0 +1,64 @@
+"""``skdcec report``: page and tables again, without training."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from skdcec._cli.arguments import ClusterOptions, ReportOptions
+from skdcec._cli.console import bars, print_json, printable, say
+from skdcec._files import as_rows
+from skdcec._runs import PAGE, Run, staged
+
+if TYPE_CHECKING:
+    from skdcec.report import Report
+
+
+def run(options: ReportOptions) -> None:
+    """Run the command."""
+    from skdcec.report import read_names
+
+    out = Path(options.out)
+    result = Run.load(out)
+    if options.title:
+        result.title = options.title
+    if options.images:
+        moved = os.path.abspath(options.images)
+        result.filenames = [os.path.join(moved, path) for path in result.paths]
+    names = result.kept_names(out)
+    if options.names:
+        names |= read_names(options.names)
+    with staged(out) as folder:
+        report = draw(result, folder, options, names=names)
+        if options.title or options.images:
+            result.save(folder)
+    if options.json:
+        rows = as_rows(report.summary)
+        print_json({"out": str(out), "page": str(out / PAGE), "clusters": rows})
+    else:
+        print(f"Page ({report.n_bytes / 1e6:.1f} MB): {out / PAGE}")
+
+
+def draw(
+    result: Run,
+    folder: Path,
+    options: ClusterOptions | ReportOptions,
+    *,
+    names: dict[int, dict[str, str]],
+) -> Report:
+    """Write page, tables and names into a folder, with bars, and say which images are gone."""
+    missing = result.missing
+    if missing:
+        say(
+            f"{len(missing)} of {len(result.filenames)} images are no longer where they were, such "
+            f"as {printable(missing[0])}: skdcec report OUT --images FOLDER says where they are."
+        )
+    with bars(quiet=options.quiet) as progress:
+        return result.draw(
+            folder,
+            names,
+            max_bytes=int(options.max_mb * 1e6),
+            n_jobs=options.jobs,
+            progress=progress,
+        )

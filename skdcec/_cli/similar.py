@@ -1,0 +1,148 @@
+"""``skdcec similar``: the images nearest to given ones."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from skdcec._cli.arguments import SimilarOptions
+from skdcec._cli.console import note, printable, result_file, say, write_results
+from skdcec._cli.images import load_bunch, model_inputs, reading_of, tell_skipped
+from skdcec._files import as_table, replacing
+from skdcec._runs import Run, SavedModel, cache_folder, load_model
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from skdcec._recipes import Backbone
+
+_MAX_SHEET_ROWS = 100
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+class _Searched(NamedTuple):
+    """Images among which similar ones are sought."""
+
+    paths: list[str]
+    filenames: list[str]
+    embedding: np.ndarray
+
+
+def run(options: SimilarOptions) -> None:
+    """Run the command."""
+    from skdcec._analysis.spaces import metric_of, pretrained_embedding
+
+    target = result_file(options.out, (".csv",), force=options.force)
+    sheet = options.sheet or (target.with_suffix(".jpg") if target else None)
+    sheet = result_file(sheet, _PICTURES, force=options.force)
+    saved = load_model(options.model)
+    cache = cache_folder(options.cache)
+    settings, backbone = reading_of(saved, options, cache)
+    queries = load_bunch(options, list(dict.fromkeys(options.images)), settings, cache=None)
+    tell_skipped(queries.skipped, options.strict)
+    inputs = model_inputs(backbone, queries.images, quiet=options.quiet)
+    near = _nearest(
+        queries.filenames.tolist(),
+        pretrained_embedding(saved.model, inputs),
+        _searched(options, saved, settings, backbone, cache),
+        metric_of(saved.model.encoder_),
+        options.top,
+    )
+    rows = [
+        (query, rank, name, round(distance, 6))
+        for query, others in near
+        for rank, (name, _, distance) in enumerate(others, start=1)
+    ]
+    table = as_table(("image", "rank", "similar", "distance"), rows)
+    write_results(table, target, as_json=options.json)
+    if sheet is not None:
+        _write_sheet(
+            options, sheet, [(query, [path for _, path, _ in others]) for query, others in near]
+        )
+
+
+def _searched(
+    options: SimilarOptions,
+    saved: SavedModel,
+    settings: dict[str, Any],
+    backbone: Backbone | None,
+    cache: Path | None,
+) -> _Searched:
+    from skdcec._analysis.spaces import pretrained_embedding
+
+    if options.folder:
+        bunch = load_bunch(options, options.folder, settings, cache=cache)
+        tell_skipped(bunch.skipped, options.strict)
+        inputs = model_inputs(backbone, bunch.images, quiet=options.quiet)
+        embedding = pretrained_embedding(saved.model, inputs)
+        return _Searched(bunch.paths.tolist(), bunch.filenames.tolist(), embedding)
+    if saved.out is None:
+        raise ValueError(
+            f"{options.model} is a model without the images it was trained on: say by --in FOLDER "
+            "where to look, or name the folder that skdcec cluster wrote."
+        )
+    result = Run.load(saved.out)
+    return _Searched(result.paths, result.filenames, result.embedding)
+
+
+def _nearest(
+    queries: list[str], embedded: np.ndarray, among: _Searched, metric: str, top: int
+) -> list[tuple[str, list[tuple[str, str, float]]]]:
+    """Return for each query the names, files and distances of those nearest to it."""
+    from sklearn.neighbors import NearestNeighbors
+
+    # One more than asked for: the image itself is not similar to itself.
+    wanted = min(top + 1, len(among.paths))
+    search = NearestNeighbors(n_neighbors=wanted, metric=metric, algorithm="brute")
+    distances, indices = search.fit(among.embedding).kneighbors(embedded)
+    found = []
+    for query, near, far in zip(queries, indices.tolist(), distances.tolist(), strict=True):
+        others = [
+            (among.paths[i], among.filenames[i], distance)
+            for i, distance in zip(near, far, strict=True)
+            if not _same_file(among.filenames[i], query)
+        ]
+        found.append((query, others[:top]))
+    return found
+
+
+def _same_file(first: str, second: str) -> bool:
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return os.path.abspath(first) == os.path.abspath(second)
+
+
+def _write_sheet(
+    options: SimilarOptions, path: Path, found: list[tuple[str, list[str]]], side: int = 144
+) -> None:
+    """Draw one row per image, itself first, then what is similar to it."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    from skdcec.datasets import ImageLoader
+
+    if len(found) > _MAX_SHEET_ROWS:
+        say(f"The contact sheet shows the first {_MAX_SHEET_ROWS} of {len(found)} images.")
+        found = found[:_MAX_SHEET_ROWS]
+    caption, gap = 14, 8
+    n_columns = 1 + max(len(similar) for _, similar in found)
+    # Two gaps after the image that was asked about.
+    size = (n_columns * (side + gap) + 2 * gap, len(found) * (side + caption + gap) + gap)
+    sheet = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    loader = ImageLoader(size=side, on_error="blank", n_jobs=options.jobs)
+    for row, (query, similar) in enumerate(found):
+        files = [query, *similar]
+        for column, pixels in enumerate(loader.transform(files)):
+            x = gap + column * (side + gap) + (gap if column else 0)
+            y = gap + row * (side + caption + gap)
+            sheet.paste(Image.fromarray(pixels), (x, y))
+            name = f"{column}. " * bool(column) + printable(os.path.basename(files[column]))
+            text = name.encode("latin-1", "replace").decode("latin-1")
+            while draw.textlength(text, font=font) > side:
+                text = text[:-1]
+            draw.text((x, y + side + 1), text, fill="black", font=font)
+    with replacing(path) as partial:
+        sheet.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=90)
+    note(f"Contact sheet: {path}", quiet=options.quiet)

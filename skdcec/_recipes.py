@@ -1,0 +1,515 @@
+"""Which encoder, and how long? The plan of a training, and the model made from it.
+
+The command and Python users share it::
+
+    plan = plan_training(images, minutes=10)
+    model = make_model(plan, n_clusters=7, random_state=0).fit(images)
+
+What takes seconds to import is imported where it is used, so that the command can name the
+defaults in its help at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from skdcec._files import read_json, write_json
+from skdcec._timing import Speed, measure_speed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from skdcec import (
+        ContrastiveEncoder,
+        ConvAutoencoder,
+        DeepConvEmbeddingClustering,
+        DeepEmbeddingClustering,
+        DenseAutoencoder,
+    )
+
+    Encoder = ContrastiveEncoder | ConvAutoencoder | DenseAutoencoder
+    Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
+
+ENCODERS = ("autoencoder", "contrastive")
+DEFAULT_CLUSTERS = 7
+DEFAULT_SIZE = 64
+NETWORK_SIZE = 224  # which most networks of torchvision were trained on
+
+# Fewer images are compared by an autoencoder unless asked otherwise: a contrastive encoder learns
+# by telling images from each other, and was measured on thousands.
+CONTRASTIVE_MIN_IMAGES = 1000
+
+_N_COMPONENTS = 32  # as published for paintings; ten, the library's default, is for digits
+
+# Pretraining epochs that a plan may choose: far enough apart for two measurements of the same
+# machine's speed to end at the same number. None is above the default of the encoder.
+_EPOCHS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75)
+_MIN_STEPS = 200
+
+# Joint epochs for each of pretraining: as the library's defaults have it, and few for a
+# contrastive encoder, since on paintings the time does more in its pretraining.
+_JOINT_SHARE = 0.4
+_CONTRASTIVE_JOINT_SHARE = 0.1
+
+
+# Which encoder
+
+
+def choose_encoder(n_images: int, encoder: str = "auto") -> str:
+    """Return the encoder that so many images are compared by.
+
+    Parameters
+    ----------
+    n_images : int
+    encoder : str, default="auto"
+        "auto" is "contrastive" for 1000 images or more, else "autoencoder". Any other name,
+        such as that of a network of torchvision, is returned as it is.
+
+    Returns
+    -------
+    encoder : str
+
+    Examples
+    --------
+    >>> from skdcec._recipes import choose_encoder
+    >>> choose_encoder(200), choose_encoder(6108), choose_encoder(200, "densenet121")
+    ('autoencoder', 'contrastive', 'densenet121')
+    """
+    if encoder != "auto":
+        return encoder
+    return "contrastive" if n_images >= CONTRASTIVE_MIN_IMAGES else "autoencoder"
+
+
+def choose_n_clusters(n_images: int) -> int:
+    """Return how many clusters to look for where nobody says.
+
+    Parameters
+    ----------
+    n_images : int
+
+    Returns
+    -------
+    n_clusters : int
+        Seven, and fewer where that would leave less than five images for each.
+
+    Examples
+    --------
+    >>> from skdcec._recipes import choose_n_clusters
+    >>> choose_n_clusters(6108), choose_n_clusters(12)
+    (7, 2)
+    """
+    return max(1, min(DEFAULT_CLUSTERS, n_images // 5))
+
+
+def image_size(encoder: str) -> int:
+    """Return the side, in pixels, of the images that an encoder is trained on by default.
+
+    Parameters
+    ----------
+    encoder : str
+        As of :func:`choose_encoder`.
+
+    Returns
+    -------
+    size : int
+
+    Examples
+    --------
+    >>> from skdcec._recipes import image_size
+    >>> image_size("auto"), image_size("densenet121")
+    (64, 224)
+    """
+    return DEFAULT_SIZE if encoder in ("auto", *ENCODERS) else NETWORK_SIZE
+
+
+def make_encoder(name: str, max_epochs: int) -> Encoder:
+    """Return an unfitted encoder.
+
+    Parameters
+    ----------
+    name : {"autoencoder", "contrastive"} or name of a network of torchvision
+        For a network: the encoder of the features that it finds, as :class:`Backbone` gives
+        them.
+    max_epochs : int
+        Of pretraining.
+
+    Returns
+    -------
+    encoder : estimator
+
+    Examples
+    --------
+    >>> from skdcec._recipes import make_encoder
+    >>> make_encoder("contrastive", max_epochs=20)
+    ContrastiveEncoder(max_epochs=20)
+    """
+    from skdcec import ContrastiveEncoder, ConvAutoencoder, DenseAutoencoder
+
+    if name == "contrastive":
+        return ContrastiveEncoder(max_epochs=max_epochs)
+    if name == "autoencoder":
+        return ConvAutoencoder(_N_COMPONENTS, max_epochs=max_epochs)
+    # What the network knows is there already: wide and shallow keeps it.
+    return DenseAutoencoder(64, hidden_layer_sizes=(512,), max_epochs=max_epochs)
+
+
+class Backbone:
+    """A network of torchvision that was trained on other images, and the features it finds.
+
+    Its features, one row per image, are what an encoder named after it is trained on.
+
+    Parameters
+    ----------
+    name : str
+        A classifier of torchvision.
+    weights : str, path or None
+        File with its weights; None lets torchvision load them.
+    size : int
+        Side of the images, in pixels.
+    device : str or None
+    memory : str, path or None
+        Where features are kept.
+
+    Attributes
+    ----------
+    known : dict
+        Name, digest of the weights, and size: what finds the same network again.
+
+    Raises
+    ------
+    ImportError
+        If torchvision is not installed.
+    ValueError
+        If there is no such network, its weights cannot be had, or do not take images so large.
+    """
+
+    # Images whose features are computed, and kept, together.
+    _CHUNK = 256
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        weights: str | Path | None,
+        size: int,
+        device: str | None = None,
+        memory: str | Path | None = None,
+    ):
+        import joblib
+        import numpy as np
+
+        from skdcec.features import PretrainedFeatures
+
+        self.transformer = PretrainedFeatures(
+            name,
+            weights="default" if weights is None else weights,
+            size=None,
+            device=device,
+            memory=memory,
+        ).fit(np.full((1, size, size, 3), 255, np.uint8))
+        state = self.transformer.module_.state_dict()
+        digest = joblib.hash({key: value.cpu().numpy() for key, value in state.items()})
+        self.known = {"network": name, "weights": digest, "size": size}
+
+    @classmethod
+    def of_model(cls, known: dict[str, Any], **settings: Any) -> Self:
+        """Return the network that a model was trained behind, by what was `known` of it.
+
+        Raises
+        ------
+        ValueError
+            If `known` is not what was kept, or the weights are not the same.
+        """
+        name, size = known.get("network"), known.get("size")
+        if not isinstance(name, str) or not isinstance(size, int):
+            raise ValueError("The model does not say what network it needs.")
+        network = cls(name, size=size, **settings)
+        if network.known["weights"] != known.get("weights"):
+            raise ValueError(
+                f"The model was trained with other weights of {name}: --weights FILE names theirs."
+            )
+        return network
+
+    def features(self, images: np.ndarray, *, verbose: bool = False) -> np.ndarray:
+        """Return one row of length 1 per image.
+
+        Parameters
+        ----------
+        images : ndarray of shape (n_samples, size, size, 3), dtype uint8
+        verbose : bool
+            Whether to show progress on stderr.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features), dtype float32
+        """
+        import numpy as np
+        from sklearn.preprocessing import normalize
+        from tqdm import tqdm
+
+        rows = []
+        with tqdm(
+            total=len(images), desc="Features", unit=" images", disable=not verbose
+        ) as progress:
+            for start in range(0, len(images), self._CHUNK):
+                some = images[start : start + self._CHUNK]
+                rows.append(self.transformer.transform(some))
+                progress.update(len(some))
+        return normalize(np.concatenate(rows), copy=False)
+
+
+# How long
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How images are to be clustered: by which encoder, and for how many epochs.
+
+    Parameters
+    ----------
+    encoder : str
+        "autoencoder", "contrastive" or the name of a network of torchvision.
+    pretraining, joint : int
+        Epochs of the encoder alone, and of encoder and clusters together.
+    training_seconds : float
+        What that will take, by the measured `speed`.
+    speed : Speed
+    digest : str
+        Of the data that it was made for.
+    is_reused : bool, default=False
+        Whether an earlier run made the plan.
+    """
+
+    encoder: str
+    pretraining: int
+    joint: int
+    training_seconds: float
+    speed: Speed
+    digest: str
+    is_reused: bool = False
+
+
+def plan_training(
+    X: np.ndarray,
+    *,
+    encoder: str = "auto",
+    minutes: float = 10.0,
+    epochs: int | None = None,
+    reserved: float = 0.0,
+    device: str | None = None,
+    cache: str | Path | None = None,
+) -> Plan:
+    """Choose the encoder and the epochs that fit into a time on this machine.
+
+    A few steps of a training that is thrown away are timed. Pretraining never gets more epochs
+    than the encoder has by default, nor so few that nothing is learned, even where that takes
+    longer than asked for.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, height, width, channels) or (n_samples, n_features)
+        The images, or what a network of torchvision makes of them.
+    encoder : str, default="auto"
+        As of :func:`choose_encoder`.
+    minutes : float, default=10.0
+        For all there is to do.
+    epochs : int, default=None
+        Epochs of pretraining, in place of what fits.
+    reserved : float, default=0.0
+        Seconds of `minutes` that are not the training's.
+    device : str, default=None
+        None uses CUDA where present, else the CPU.
+    cache : str or path, default=None
+        A folder that plans are kept in: the same data and arguments give the same plan again,
+        even when the machine is busier. What is damaged there is made again.
+
+    Returns
+    -------
+    plan : Plan
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skdcec._recipes import make_model, plan_training
+    >>> images = load_digits().images[:100]
+    >>> plan = plan_training(images, epochs=5)
+    >>> plan.encoder, plan.pretraining, plan.joint
+    ('autoencoder', 5, 2)
+    >>> model = make_model(plan, n_clusters=3, random_state=0)
+    >>> len(model.fit_predict(images))
+    100
+    """
+    import torch
+
+    from skdcec._encoders.cache import content_digest
+
+    encoder = choose_encoder(len(X), encoder)
+    digest = content_digest(X)
+    path = None
+    if cache is not None:
+        # What the speed depends on, and what decides how much of it there is time for.
+        size = make_encoder(encoder, 1).get_params()["n_components"]
+        key = [digest, minutes, epochs, device, torch.get_num_threads(), encoder, size]
+        name = hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
+        path = Path(cache) / "plans" / f"{name}.json"
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            return _read_plan(path)
+    model = _new_model(encoder, min(DEFAULT_CLUSTERS, len(X)), 1, 1).set_params(device=device)
+    speed = measure_speed(model, X)
+    pretraining, joint, seconds = choose_epochs(
+        len(X), encoder, speed, available=60 * minutes - reserved, epochs=epochs
+    )
+    plan = Plan(encoder, pretraining, joint, seconds, speed, digest)
+    if path is not None:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, asdict(plan))
+    return plan
+
+
+def choose_epochs(
+    n_images: int,
+    encoder: str,
+    speed: Speed,
+    *,
+    available: float,
+    epochs: int | None = None,
+) -> tuple[int, int, float]:
+    """Return the epochs of pretraining and of joint training that fit, and their seconds.
+
+    Parameters
+    ----------
+    n_images : int
+    encoder : str
+        Not "auto".
+    speed : Speed
+    available : float
+        Seconds.
+    epochs : int, default=None
+        Epochs of pretraining, in place of what fits.
+
+    Returns
+    -------
+    pretraining, joint : int
+    seconds : float
+
+    Examples
+    --------
+    >>> from skdcec._recipes import choose_epochs
+    >>> from skdcec._timing import Speed
+    >>> speed = Speed(pretraining=0.1, joint=0.1, embedding=1e-3)
+    >>> choose_epochs(6000, "autoencoder", speed, available=300)
+    (25, 10, 287.5)
+    """
+    from skdcec._nn.batches import plan_batches
+
+    batch_size, n_passes = plan_batches(n_images, "auto")
+    steps = math.ceil(n_images / batch_size) * n_passes
+    share = _CONTRASTIVE_JOINT_SHARE if encoder == "contrastive" else _JOINT_SHARE
+    most = type(make_encoder(encoder, 1))().max_epochs
+
+    def joint(pretraining: int) -> int:
+        return max(1, round(pretraining * share))
+
+    def seconds(pretraining: int) -> float:
+        # The targets of every joint epoch come from all images.
+        joint_epoch = steps * speed.joint + n_images * speed.embedding
+        return pretraining * steps * speed.pretraining + joint(pretraining) * joint_epoch
+
+    possible = [number for number in _EPOCHS if number <= most]
+    worth_it = [number for number in possible if number * steps >= _MIN_STEPS] or [most]
+    fitting = [number for number in worth_it if seconds(number) <= available]
+    chosen = epochs or max(fitting, default=worth_it[0])
+    return chosen, joint(chosen), seconds(chosen)
+
+
+def _read_plan(path: Path) -> Plan:
+    values = read_json(path)
+    speed = Speed(**values.pop("speed"))
+    plan = replace(Plan(**values, speed=speed), is_reused=True)
+    if not all(isinstance(number, int) and number > 0 for number in (plan.pretraining, plan.joint)):
+        raise ValueError(f"{path} holds no plan.")
+    return plan
+
+
+# The model
+
+
+def make_model(
+    plan: Plan,
+    n_clusters: int,
+    *,
+    memory: str | Path | None = None,
+    device: str | None = None,
+    random_state: int | None = None,
+    verbose: bool | None = None,
+) -> Model:
+    """Return the unfitted model of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    n_clusters : int
+    memory : str or path, default=None
+        Where the pretrained encoder is kept.
+    device : str, default=None
+    random_state : int, default=None
+    verbose : bool, default=None
+
+    Returns
+    -------
+    model : DeepConvEmbeddingClustering or DeepEmbeddingClustering
+        The latter behind a network of torchvision.
+
+    Examples
+    --------
+    >>> from skdcec._recipes import Plan, make_model
+    >>> from skdcec._timing import Speed
+    >>> plan = Plan("contrastive", 50, 5, 280.0, Speed(0.1, 0.1, 1e-3), digest="")
+    >>> make_model(plan, n_clusters=7)
+    DeepConvEmbeddingClustering(encoder=ContrastiveEncoder(max_epochs=50),
+                                max_epochs=5, n_clusters=7)
+    """
+    return _new_model(plan.encoder, n_clusters, plan.pretraining, plan.joint).set_params(
+        memory=None if memory is None else str(memory),
+        device=device,
+        random_state=random_state,
+        verbose=verbose,
+    )
+
+
+def _new_model(encoder: str, n_clusters: int, pretraining: int, joint: int) -> Model:
+    from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
+
+    part = make_encoder(encoder, pretraining)
+    if encoder in ENCODERS:
+        return DeepConvEmbeddingClustering(n_clusters, encoder=part, max_epochs=joint)
+    # With so many dimensions, a mixture has clusters of a handful of images.
+    return DeepEmbeddingClustering(n_clusters, encoder=part, init="k-means", max_epochs=joint)
+
+
+def number_by_size(model: Model) -> Model:
+    """Make 0 the largest cluster, in the fitted model itself, so that `predict` agrees.
+
+    Parameters
+    ----------
+    model : fitted DeepConvEmbeddingClustering or DeepEmbeddingClustering
+        Is changed.
+
+    Returns
+    -------
+    model : the same
+    """
+    import numpy as np
+
+    sizes = np.bincount(model.labels_, minlength=len(model.cluster_centers_))
+    order = np.argsort(-sizes, kind="stable")
+    model.cluster_centers_ = model.cluster_centers_[order]
+    model.labels_ = np.argsort(order)[model.labels_]
+    return model

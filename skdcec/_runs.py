@@ -1,0 +1,583 @@
+"""What is a finished run on disk? Its files, how they come there whole, and how they are read.
+
+A run is the folder that ``skdcec cluster`` writes. From Python::
+
+    run = Run.load("paintings-clusters")
+    run.labels, run.paths, run.metadata
+    load_model("paintings-clusters").model.predict(images)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from skdcec._files import as_table, read_json, versions, write_json, write_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sklearn.utils import Bunch
+
+    from skdcec._recipes import Model
+    from skdcec.novelty import NoveltyDetector
+    from skdcec.report import Report
+
+    Names = dict[int, dict[str, str]]
+    Progress = Callable[[str, int, int], None]
+
+MODEL = "model.safetensors"
+ARRAYS = "data.npz"
+TEXTS = "data.json"
+NAMES = "names.json"
+RECORD = "run.json"
+PAGE = "report.html"
+CLUSTERS = "clusters.csv"
+SUMMARY = "cluster_summary.csv"
+SKIPPED = "skipped.csv"
+DUPLICATES = "duplicates.csv"
+CHOICE_PAGE = "choose_k.html"
+CHOICE_TABLE = "choose_k.csv"
+CHOICE_PICTURE = "choose_k.png"
+RUN_FILES = (PAGE, CLUSTERS, SUMMARY, SKIPPED, DUPLICATES, RECORD, MODEL, ARRAYS, TEXTS, NAMES)
+CHOICE_FILES = (CHOICE_PAGE, CHOICE_TABLE, CHOICE_PICTURE)
+OWN_FILES = (*RUN_FILES, *CHOICE_FILES)
+
+_STAGING = ".skdcec-unfinished"
+
+# What is kept with a model: a companion and a note.
+_DETECTOR = "novelty"
+_READING = "image_loading"
+
+
+# What was found
+
+
+@dataclass
+class Run:
+    """What was found in a folder of images, as far as page and similar images need it.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_images,)
+        Clusters, 0 being the largest.
+    embedding : ndarray of shape (n_images, n_components)
+        In the space of the pretrained encoder.
+    probabilities, distances : ndarray of shape (n_images, n_clusters)
+        Soft assignment, and distances to the centers of the clusters.
+    map : ndarray of shape (n_images, 2)
+        Where images lie on the map.
+    paths, filenames : list of str
+        Names of the images within their folder, and where the files are.
+    metadata : dict of str to list of str
+        Columns of what else is known of the images.
+    skipped : list of (str, str)
+        Files that cannot be used, and why.
+    duplicates : list of list of int
+        Groups of images that are equal.
+    history : dict of str to dict
+        Losses per epoch of each phase of training.
+    settings : dict
+        What the page says of how the clusters came about.
+    title : str
+    metric : {"euclidean", "cosine"}
+        The distance that the embedding is made for.
+    """
+
+    labels: np.ndarray
+    embedding: np.ndarray
+    probabilities: np.ndarray
+    distances: np.ndarray
+    map: np.ndarray
+    paths: list[str]
+    filenames: list[str]
+    metadata: dict[str, list[str]]
+    skipped: list[tuple[str, str]]
+    duplicates: list[list[int]]
+    history: dict[str, Any]
+    settings: dict[str, Any]
+    title: str
+    metric: str
+
+    @classmethod
+    def from_model(
+        cls,
+        model: Model,
+        inputs: np.ndarray,
+        bunch: Bunch,
+        *,
+        title: str,
+        skipped: Iterable[tuple[str, str]] = (),
+        previous: Run | None = None,
+    ) -> Self:
+        """Collect what a fitted model says of the images it was fitted on.
+
+        Parameters
+        ----------
+        model : fitted DeepConvEmbeddingClustering or DeepEmbeddingClustering
+        inputs : ndarray
+            What the model was fitted on: the images of `bunch`, or features of them.
+        bunch : Bunch
+            As of :func:`skdcec.datasets.load_images`.
+        title : str
+        skipped : iterable of (str, str)
+        previous : Run, default=None
+            An earlier run, whose map is taken where the embedding is the same.
+
+        Returns
+        -------
+        run : Run
+        """
+        import numpy as np
+
+        from skdcec._analysis.projection import map_projection
+        from skdcec._analysis.spaces import center_distances, space_of
+
+        space = space_of(model, inputs, "pretrained")
+        # Threads may add up in another order, so the same map is best not computed again.
+        if previous is not None and np.array_equal(previous.embedding, space.points):
+            positions = previous.map
+        else:
+            positions = map_projection(space.points)
+        return cls(
+            labels=model.labels_,
+            embedding=space.points,
+            probabilities=model.predict_proba(inputs),
+            distances=center_distances(model, inputs),
+            map=positions,
+            paths=bunch.paths.tolist(),
+            filenames=bunch.filenames.tolist(),
+            metadata={name: column.tolist() for name, column in bunch.metadata.items()},
+            skipped=list(skipped),
+            duplicates=[group.tolist() for group in bunch.duplicates],
+            history={"Pretraining": model.encoder_.history_, "Joint training": model.history_},
+            settings={},
+            title=title,
+            metric=space.metric,
+        )
+
+    @classmethod
+    def load(cls, out: str | os.PathLike) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds no finished run, or a damaged one.
+        """
+        import numpy as np
+
+        out = Path(out)
+        if not (out / TEXTS).exists() or not (out / ARRAYS).exists():
+            raise ValueError(f"{out} holds no finished result of skdcec cluster.")
+        try:
+            texts = read_json(out / TEXTS)
+            with np.load(out / ARRAYS, allow_pickle=False) as arrays:
+                run = cls(**texts, **arrays)
+            per_image = ("labels", "embedding", "probabilities", "map", "paths", "filenames")
+            if len({len(getattr(run, name)) for name in per_image}) != 1:
+                raise ValueError("its parts differ in length")
+        except (TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{out} is damaged, or from another version of skdcec ({error}): run skdcec "
+                "cluster again."
+            ) from error
+        return run
+
+    def save(self, folder: Path) -> None:
+        """Write arrays and texts into a folder."""
+        import numpy as np
+
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays: dict[str, Any] = {k: v for k, v in values.items() if isinstance(v, np.ndarray)}
+        with open(folder / ARRAYS, "wb") as file:
+            np.savez(file, **arrays)
+        write_json(folder / TEXTS, {k: v for k, v in values.items() if k not in arrays})
+
+    @property
+    def n_joint_epochs(self) -> int:
+        """Fewer than planned where the labels settled."""
+        return len(self.history["Joint training"]["loss"])
+
+    @property
+    def missing(self) -> list[str]:
+        """The files of images that are no longer where they were."""
+        return [path for path in self.filenames if not os.path.exists(path)]
+
+    def digest(self) -> str:
+        """Return what names given to the clusters hold for."""
+        labels = [int(label) for label in self.labels]
+        return hashlib.sha256(json.dumps([self.paths, labels]).encode()).hexdigest()
+
+    def kept_names(self, out: Path) -> Names:
+        """Return the names in a folder, if they were given to these very clusters.
+
+        Warns
+        -----
+        UserWarning
+            If they were given to others, or are damaged.
+        """
+        from skdcec.report import read_names
+
+        path = out / NAMES
+        if not path.exists():
+            return {}
+        try:
+            if read_json(path).get("clustering") == self.digest():
+                return read_names(path)
+        except ValueError as error:
+            # Not worth losing a training for.
+            warnings.warn(f"The names are not used: {error}", UserWarning, stacklevel=2)
+            return {}
+        warnings.warn(
+            f"The names in {path} belong to other clusters and are not used; skdcec report OUT "
+            f"--names {path} uses them all the same.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return {}
+
+    def draw(
+        self,
+        folder: Path,
+        names: Names | None = None,
+        *,
+        max_bytes: int = 25_000_000,
+        n_jobs: int = -1,
+        progress: Progress | None = None,
+    ) -> Report:
+        """Write the page, the tables and the names into a folder.
+
+        Parameters
+        ----------
+        folder : Path
+        names : dict of int to dict, default=None
+            Name and note of each cluster that has one.
+        max_bytes : int, default=25_000_000
+            Of the page.
+        n_jobs : int, default=-1
+            Threads that read files.
+        progress : callable, default=None
+            As of :func:`skdcec.report.write_report`.
+
+        Returns
+        -------
+        report : Report
+        """
+        from skdcec.report import write_report
+
+        report = write_report(
+            folder / PAGE,
+            self.filenames,
+            self.labels,
+            paths=self.paths,
+            embedding=self.embedding,
+            metric=self.metric,
+            probabilities=self.probabilities,
+            distances=self.distances,
+            metadata=self.metadata,
+            cluster_names=names,
+            map_coordinates=self.map,
+            history=self.history,
+            settings=self.settings,
+            title=self.title,
+            max_bytes=max_bytes,
+            n_jobs=n_jobs,
+            progress=progress,
+        )
+        write_table(folder / CLUSTERS, report.table)
+        write_table(folder / SUMMARY, report.summary)
+        write_table(folder / SKIPPED, as_table(("file", "reason"), self.skipped))
+        copies = [
+            (group, self.paths[i]) for group, rows in enumerate(self.duplicates) for i in rows
+        ]
+        write_table(folder / DUPLICATES, as_table(("group", "file"), copies))
+        if names:
+            rows = [{"cluster": cluster, **entry} for cluster, entry in sorted(names.items())]
+            write_json(
+                folder / NAMES,
+                {"format": "skdcec cluster names", "clustering": self.digest(), "clusters": rows},
+            )
+        return report
+
+
+def previous_run(out: Path) -> Run | None:
+    """Return the finished run in a folder, if there is one."""
+    with contextlib.suppress(ValueError, OSError):
+        return Run.load(out)
+    return None
+
+
+def n_copies(groups: Iterable[Sequence[int]]) -> int:
+    """Return how many images are copies of others, by groups of equal ones."""
+    return sum(len(group) - 1 for group in groups)
+
+
+# The model
+
+
+class SavedModel(NamedTuple):
+    """A model from a file, and what was kept with it.
+
+    Parameters
+    ----------
+    model : fitted DeepConvEmbeddingClustering or DeepEmbeddingClustering
+    reading : dict
+        How images were read for it: ``size``, ``resize``, and ``network`` and ``weights``
+        where it was trained behind a network of torchvision. Empty for a model saved in Python.
+    detector : NoveltyDetector or None
+        What tells images unlike those that the model was fitted on.
+    out : Path or None
+        The folder of the run that the file is part of.
+    """
+
+    model: Model
+    reading: dict[str, Any]
+    detector: NoveltyDetector | None
+    out: Path | None
+
+
+def save_model(
+    model: Model,
+    path: Path,
+    *,
+    reading: Mapping[str, Any],
+    detector: NoveltyDetector | None = None,
+) -> None:
+    """Write a fitted model, and what is needed to use it on other files.
+
+    Parameters
+    ----------
+    model : fitted DeepConvEmbeddingClustering or DeepEmbeddingClustering
+    path : Path
+    reading : mapping
+        How images were read for it, as of :class:`SavedModel`.
+    detector : NoveltyDetector, default=None
+        Fitted, on the same model.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    from skdcec import _persistence
+
+    companions = {} if detector is None else {_DETECTOR: detector}
+    _persistence.save(model, path, companions=companions, notes={_READING: dict(reading)})
+
+
+def load_model(source: str | os.PathLike) -> SavedModel:
+    """Read the model of a run, or a model that was saved in Python.
+
+    Parameters
+    ----------
+    source : str or path-like
+        The folder of a run, or a file.
+
+    Returns
+    -------
+    saved : SavedModel
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
+    from skdcec._persistence import load_bundle
+    from skdcec.novelty import NoveltyDetector
+
+    path = Path(source)
+    out = path if path.is_dir() else None
+    if out is not None:
+        path = out / MODEL
+        if not path.exists():
+            raise ValueError(f"{source} holds no {MODEL}; skdcec cluster writes one.")
+    bundle = load_bundle((DeepConvEmbeddingClustering, DeepEmbeddingClustering), path)
+    reading, detector = bundle.notes.get(_READING), bundle.companions.get(_DETECTOR)
+    return SavedModel(
+        bundle.estimator,
+        reading if isinstance(reading, dict) else {},
+        detector if isinstance(detector, NoveltyDetector) else None,
+        out,
+    )
+
+
+# The folder
+
+
+class OtherFiles(ValueError):
+    """A folder that skdcec did not write holds files."""
+
+
+def default_out(source: str, kind: str = "clusters") -> Path:
+    """Return the folder beside a source of images that takes what is found there.
+
+    Examples
+    --------
+    >>> from skdcec._runs import default_out
+    >>> default_out("no such folder/*.jpg")
+    PosixPath('skdcec-clusters')
+    """
+    path = Path(os.path.abspath(source))
+    if not path.exists():
+        # A pattern; load_images will say if it is not.
+        return Path(f"skdcec-{kind}")
+    return path.with_name(f"{path.stem if path.is_file() else path.name}-{kind}")
+
+
+def claim(out: Path, *, needed_bytes: float = 0.0, force: bool = False) -> None:
+    """Make the folder ours, or say now, and not after the training, why it cannot be.
+
+    Parameters
+    ----------
+    out : Path
+        Is made if it does not exist.
+    needed_bytes : float, default=0.0
+        What may be written.
+    force : bool, default=False
+        Whether a folder with other files will do. None of them is ever replaced.
+
+    Raises
+    ------
+    OtherFiles
+        If the folder holds other files, and not `force`.
+    ValueError
+        If it is a file, or holds files under names that are needed.
+    OSError
+        If it cannot be written to, or its disk is nearly full.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; a folder is needed.")
+    found = {path.name for path in out.iterdir()} if out.exists() else set()
+    if not _is_ours(out):
+        taken = sorted(found.intersection(OWN_FILES))
+        if taken:
+            raise ValueError(
+                f"{out} holds {', '.join(taken)}, not written by skdcec: move it away, or "
+                "choose another folder."
+            )
+        if any(not name.startswith(".") for name in found) and not force:
+            raise OtherFiles(f"{out} exists and holds other files: choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    if not _is_ours(out):
+        write_json(out / RECORD, {"program": "skdcec", "state": "unfinished"})
+    free = shutil.disk_usage(out).free
+    if free < needed_bytes:
+        raise OSError(
+            f"{out} is on a disk with {free / 1e6:.0f} MB left; {needed_bytes / 1e6:.0f} MB may "
+            "be needed."
+        )
+    with tempfile.TemporaryFile(dir=out):
+        pass
+
+
+def _is_ours(out: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return read_json(out / RECORD).get("program") == "skdcec"
+    return False
+
+
+@contextlib.contextmanager
+def staged(out: Path) -> Iterator[Path]:
+    """Yield a folder whose files move to `out` together once all are written.
+
+    So `out` never holds one half of this run and one of the last.
+    """
+    staging = out / _STAGING
+    # What a killed run left there must not be taken for ours.
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        yield staging
+        for name in OWN_FILES:
+            if (staging / name).exists():
+                os.replace(staging / name, out / name)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            f"No space left on the disk of {out}, so nothing there was changed: free some, or "
+            "choose another folder. What was pretrained is kept in the cache."
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def without_own_files(
+    skipped: Iterable[tuple[str, str]], source: str, out: Path
+) -> list[tuple[str, str]]:
+    """Leave out of the files that cannot be used those that an earlier run wrote into `out`."""
+    own = {os.path.abspath(out / name) for name in OWN_FILES}
+    return [
+        (name, reason)
+        for name, reason in skipped
+        if os.path.abspath(os.path.join(source, name)) not in own
+    ]
+
+
+def write_record(folder: Path, arguments: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+    """Write, and return, what was done: its arguments, versions, and further facts."""
+    record = {
+        "program": "skdcec",
+        "state": "finished",
+        "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "arguments": dict(arguments),
+        **facts,
+        "versions": versions(),
+    }
+    write_json(folder / RECORD, record)
+    return record
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# The cache
+
+
+def cache_folder(path: str | os.PathLike | None = None) -> Path | None:
+    """Return the folder that decoded images, plans and pretrained encoders are kept in.
+
+    Parameters
+    ----------
+    path : str or path-like, default=None
+        None is the user's cache, ``~/.cache/skdcec``.
+
+    Returns
+    -------
+    folder : Path or None
+        None where nothing can be kept.
+
+    Warns
+    -----
+    UserWarning
+        If the folder cannot be used.
+    """
+    from skdcec.datasets import _user_cache
+
+    folder = Path(path or _user_cache())
+    try:
+        (folder / "pretraining").mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"no permission to write into {folder}")
+    except OSError as error:
+        warnings.warn(
+            f"The cache cannot be used ({error}); the next run starts from nothing.", stacklevel=2
+        )
+        return None
+    return folder
