@@ -18,6 +18,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 
 BIN := $(VENV)/bin
+ESLINT := npx --yes eslint@9
 export TORCH
 
 .DEFAULT_GOAL := help
@@ -38,6 +39,8 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/sizes.py
 	$(BIN)/python .ci/duplicates.py
+	@if $(ESLINT) --version >/dev/null 2>&1; then $(ESLINT) skdcec/report/viewer; else \
+	  echo "Without node, or a connection to get eslint by, the page's scripts are not linted."; fi
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
