@@ -3,7 +3,7 @@
 #   make demo     cluster real images, compare with k-means, write pictures to demo_output/
 #   make test     the whole test suite, with doctests and examples
 #                 a part of it: make test ARGS="tests/test_metrics.py -x"
-#   make lint     ruff; make format mends what it can
+#   make lint     ruff, the direction of imports, sizes, duplicates; make format mends what it can
 #   make types    mypy
 #   make docs     the documentation, in docs/_build/html; GALLERY=1 runs the examples for their pictures
 #   make clean    remove what the above wrote; make distclean also removes $(VENV)
@@ -18,6 +18,7 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 
 BIN := $(VENV)/bin
+ESLINT := npx --yes eslint@9
 export TORCH
 
 .DEFAULT_GOAL := help
@@ -35,6 +36,11 @@ test: $(VENV)/.installed-test
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/sizes.py
+	$(BIN)/python .ci/duplicates.py
+	@if $(ESLINT) --version >/dev/null 2>&1; then $(ESLINT) skdcec/report/viewer; else \
+	  echo "Without node, or a connection to get eslint by, the page's scripts are not linted."; fi
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -50,7 +56,8 @@ docs: $(VENV)/.installed-docs
 
 clean:
 	rm -rf demo_output docs/_build docs/_generated docs/auto_examples
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .skdcec_cache build dist
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .skdcec_cache
+	rm -rf build dist
 	find . -name .venv\* -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean

@@ -3,29 +3,67 @@
 import json
 import os
 import platform
+import subprocess
 import time
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 
 import torch
 from skorch.callbacks import Callback
 
-import skdcec
+from skdcec._files import versions
 
 HERE = Path(__file__).resolve().parent
+# What has to be committed for a result to be that of its commit; the results are not.
+SOURCES = ("skdcec", "benchmarks", ":(exclude)benchmarks/results")
 
 
 def environment():
     """Return what the figures depend on besides the code."""
     return {
-        "python": platform.python_version(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "skdcec": skdcec.__version__,
-        **{name: version(name) for name in ("torch", "skorch", "scikit-learn", "numpy", "scipy")},
+        **versions(),
     }
+
+
+@cache
+def provenance():
+    """Return the commit that runs, and whether its files were changed; None outside of git."""
+    try:
+        return {
+            "commit": _git("rev-parse", "HEAD"),
+            "dirty": bool(_git("status", "--porcelain", "--", *SOURCES)),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def _git(*command):
+    run = subprocess.run(
+        ["git", *command], cwd=HERE.parent, check=True, capture_output=True, text=True
+    )
+    return run.stdout.strip()
+
+
+def settings_of(known):
+    """Return what a line of results depends on: what is known of the fit, and the environment."""
+    here = {k: v for k, v in environment().items() if k not in ("load_average", "machine")}
+    return json.loads(json.dumps({**known, **here, "cuda": torch.cuda.is_available()}, default=str))
+
+
+def is_done(key, lines):
+    """Return whether a line has these values; of `settings`, as far as an older line knew them."""
+    added = {*versions(), "cuda"}
+
+    def agrees(line):
+        old = line.get("settings", {})
+        new = {k: v for k, v in key["settings"].items() if k in old or k not in added}
+        return old == new and all(line.get(k) == v for k, v in key.items() if k != "settings")
+
+    return any(map(agrees, lines))
 
 
 def params_that_matter(model):
@@ -38,7 +76,7 @@ def params_that_matter(model):
     }
     if params["init"] == "gaussian-mixture" and not hasattr(model.encoder, "joint_loss"):
         # Set results apart from those of other starts, as there were before. An encoder whose
-        # metric is the cosine keeps the mixture of the greatest likelihood, without a lead.
+        # metric is the cosine keeps the mixture of the greatest likelihood, without a warm-up.
         params["start"] = "mixture mended by its cuts, leads the targets"
     return params
 
@@ -47,7 +85,8 @@ def write_results(name, results, *, quick):
     """Write results as JSON; those of a quick run, which mean nothing, to a folder aside."""
     path = HERE / ("scratch" if quick else "results") / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"environment": environment(), **results}, indent=1) + "\n")
+    record = {"environment": environment() | provenance(), **results}
+    path.write_text(json.dumps(record, indent=1) + "\n")
     if quick:
         print("A quick run: the figures mean nothing.")
     print(f"\nWritten to {path.relative_to(HERE.parent)}")
@@ -69,12 +108,12 @@ def _text(value):
 
 
 def append_line(path, line):
-    """Add a line of JSON, also where a run was stopped in the middle of the line before."""
+    """Add a line of JSON and its commit, also where a run was stopped within the line before."""
     with path.open("a+b") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 1))
         cut_off = size and file.read(1) != b"\n"
-        file.write(b"\n" * cut_off + json.dumps(line).encode() + b"\n")
+        file.write(b"\n" * cut_off + json.dumps(line | provenance()).encode() + b"\n")
 
 
 def read_lines(path):

@@ -12,7 +12,6 @@ the finished clusters. Without those columns the agreement is left out.
 
 import argparse
 import csv
-import json
 import time
 from collections import defaultdict
 from functools import partial
@@ -25,9 +24,11 @@ from _common import (
     Stopwatch,
     append_line,
     environment,
+    is_done,
     params_that_matter,
     print_table,
     read_lines,
+    settings_of,
 )
 from _handmade import handmade_features
 from sklearn.cluster import KMeans
@@ -356,7 +357,7 @@ def time_methods(images, args, path, done):
     for method, function in TIMES.items():
         for n in sorted({min(n, len(images)) for n in TIMED}):
             key = {"kind": "time", "method": method, "n": n, "settings": settings(images, args)}
-            if any(all(line.get(k) == v for k, v in key.items()) for line in done):
+            if is_done(key, done):
                 continue
             some = images[np.linspace(0, len(images) - 1, n).astype(int)]
             start = time.perf_counter()
@@ -377,10 +378,7 @@ def settings(images, args, method=None, k=None, seed=None):
         known["epochs"] = default_model(args, 2, 0).encoder.max_epochs
     elif method == "contrastive encoder + k-means":
         known["epochs"] = args.contrastive_epochs
-    machine = {k: v for k, v in environment().items() if k not in ("load_average", "machine")}
-    return json.loads(
-        json.dumps({**known, **machine, "cuda": torch.cuda.is_available()}, default=str)
-    )
+    return settings_of(known)
 
 
 def score_all(images, targets, args, path, done):
@@ -390,7 +388,7 @@ def score_all(images, targets, args, path, done):
             for k in args.k:
                 key = {"method": method, "seed": seed, "k": k}
                 key["settings"] = settings(images, args, **key)
-                if any(all(line.get(name) == v for name, v in key.items()) for line in done):
+                if is_done(key, done):
                     continue
                 # Built only now: a run that finds everything done needs no distances.
                 judge = judge or Judge(images, targets, args)

@@ -10,14 +10,21 @@ FOLDER holds the images; artists and styles are read as in paintings.py, and onl
 """
 
 import argparse
-import json
 import time
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import torch
-from _common import HERE, append_line, environment, params_that_matter, print_table, read_lines
+from _common import (
+    HERE,
+    append_line,
+    is_done,
+    params_that_matter,
+    print_table,
+    read_lines,
+    settings_of,
+)
 from paintings import contrastive, distances_in, load, neighbour_accuracy, two_parts
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
@@ -107,7 +114,7 @@ def score_all(images, small_images, targets, args, path):
             for k in args.k:
                 key = {"network": args.spaces, "method": method, "seed": seed, "k": k}
                 key["settings"] = settings(method, network, k, seed, args)
-                if any(all(line.get(name) == v for name, v in key.items()) for line in done):
+                if is_done(key, done):
                     continue
                 features = network
                 if args.beside:
@@ -140,10 +147,7 @@ def settings(method, features, k, seed, args):
     known = {"images": len(features), "features": features.shape[1]}
     if method in MODELS:
         known["params"] = params_that_matter(MODELS[method](k, seed, args))
-    known.update(environment())
-    for name in ("load_average", "machine"):
-        known.pop(name)
-    return json.loads(json.dumps(known, default=str))
+    return settings_of(known)
 
 
 def table(lines, args):

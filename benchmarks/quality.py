@@ -21,9 +21,11 @@ from _common import (
     Stopwatch,
     append_line,
     environment,
+    is_done,
     params_that_matter,
     print_table,
     read_lines,
+    settings_of,
 )
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
@@ -150,10 +152,7 @@ def settings(method, n_images, args):
         if method == AE:
             params = {k: v for k, v in params.items() if k.startswith("encoder__")}
         known["params"] = params
-    machine = {k: v for k, v in environment().items() if k not in ("load_average", "machine")}
-    return json.loads(
-        json.dumps({**known, **machine, "cuda": torch.cuda.is_available()}, default=str)
-    )
+    return settings_of(known)
 
 
 def read_set(name, args):
@@ -201,7 +200,7 @@ def run_all(args, path):
             for method in sorted(args.methods, key=lambda method: method == AE):
                 key = {"data": name, "method": method, "seed": seed}
                 key["settings"] = settings(method, len(images), args)
-                if any(all(line.get(k) == v for k, v in key.items()) for line in done):
+                if is_done(key, done):
                     continue
                 for found, result in run(method, images, target, args, seed):
                     line = {**key, "method": found, "results": result}

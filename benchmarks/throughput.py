@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 import torch
-from _common import HERE, Stopwatch, environment, print_table, write_results
+from _common import HERE, Stopwatch, environment, print_table, provenance, write_results
 from sklearn.frozen import FrozenEstimator
 from torch.nn.functional import mse_loss
 
@@ -197,6 +197,7 @@ def main():
                 "images": n_images,
                 "epochs": args.epochs,
                 "load_average": environment()["load_average"],
+                **provenance(),
                 "images_per_second": speed,
                 "ratios": ratios,
                 "median_ratio": statistics.median(ratios),

@@ -60,7 +60,7 @@ def main(folder):
         "8 clusters.\n"
         "   Settings: activation ELU, as in the work on paintings, which did better than ReLU\n"
         "   by NMI when both were tried on these patches; 20 + 10 epochs instead of\n"
-        "   50 + 30, to keep this short. Labels: which photograph a patch is from. ACC can only\n"
+        "   50 + 20, to keep this short. Labels: which photograph a patch is from. ACC can only\n"
         "   be low here, as it credits one cluster for each photograph.",
         flush=True,
     )

@@ -107,8 +107,8 @@ plt.show()
 # %%
 # The pipeline is the model
 # -------------------------
-# A new scan, underexposed or not, takes the same way. All parameters can be reached through the
-# pipeline, which is what :class:`~sklearn.model_selection.GridSearchCV` does.
+# A new scan, underexposed or not, goes through the same steps. All parameters can be reached
+# through the pipeline, which is what :class:`~sklearn.model_selection.GridSearchCV` does.
 
 new_scan = digits.data[[700]] / 3
 print("cluster of the new scan:", pipeline.predict(new_scan)[0])
