@@ -180,7 +180,7 @@ class EmbeddingDisplay:
 
         Parameters
         ----------
-        estimator : fitted estimator or Pipeline
+        estimator : fitted estimator, Pipeline or search
             What clusters or embeds `X`.
         X : array-like of shape (n_samples, ...)
             What the estimator takes.
