@@ -154,6 +154,8 @@ class EmbeddingDisplay:
                 bbox_to_anchor=(1.0, 0.5),
                 frameon=False,
                 fontsize="small",
+                # Colours of points as small as on the map cannot be told apart.
+                markerscale=2,
                 ncols=math.ceil(len(self.points_) / 30),
             )
         if thumbnails:
