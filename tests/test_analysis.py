@@ -640,6 +640,15 @@ def test_the_range_of_values_is_drawn_from_black_to_white(dtype):
     assert_array_equal(to_pixels(images[1], low, high), np.zeros((3, 4, 3)))
 
 
+def test_values_that_are_not_finite_do_not_decide_what_is_black_or_white():
+    images = np.array([0.0, 0.5, 1.0, np.nan, np.inf, -np.inf]).reshape(1, 2, 3, 1)
+    low, high = value_range(images)
+    assert (low, high) == (0, 1)
+    drawn = to_pixels(images[0], low, high)
+    assert_array_equal(drawn[..., 0], [[0, 128, 255], [0, 255, 0]])
+    assert value_range(np.full((1, 2, 2, 1), np.nan)) == (0, 1)
+
+
 def test_cosine_distances_rank_as_the_metric_does():
     rng = np.random.default_rng(0)
     points, centers = normalize(rng.normal(size=(20, 5))), normalize(rng.normal(size=(3, 5)))

@@ -662,11 +662,11 @@ def test_clusters_have_the_colours_of_the_page():
 
 
 @pytest.mark.parametrize(
-    "labels", [["sea", "portrait", "still life"], [18901231, 18900101, 18910101]]
+    "labels", [["sea", "portrait", "still life"], [18901231, 18900101, 18910101, -1]]
 )
 def test_names_and_dates_have_colours_by_their_position(labels):
-    display = EmbeddingDisplay(np.eye(3, 2), np.array(labels)).plot()
-    for position, label in enumerate(sorted(labels)):
+    display = EmbeddingDisplay(np.eye(len(labels), 2), np.array(labels)).plot()
+    for position, label in enumerate(sorted(label for label in labels if label != -1)):
         color = display.points_[label].get_facecolor()[0]
         assert mpl.colors.to_hex(color) == COLORS[position]
 

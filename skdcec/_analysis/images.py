@@ -93,11 +93,14 @@ def as_images(images: Any, image_shape: tuple[int, ...] | None, data_format: str
 
 
 def value_range(images: np.ndarray) -> tuple[float, float]:
-    """Return the values to draw as black and as white."""
+    """Return the values to draw as black and as white; those that are not finite do not count."""
     if images.dtype == np.uint8:
         return 0.0, 255.0
     if images.dtype.kind == "b":
         return 0.0, 1.0
+    if not (np.isfinite(images.min()) and np.isfinite(images.max())):
+        images = images[np.isfinite(images)]
+        images = images if images.size else np.zeros(1)
     low = float(images.min())
     if low >= 0:
         return 0.0, natural_scale(images)

@@ -181,7 +181,7 @@ class ContingencyDisplay:
 
         Parameters
         ----------
-        estimator : fitted clusterer or Pipeline
+        estimator : fitted clusterer, Pipeline or search
             What clusters `X`.
         X : array-like of shape (n_samples, ...)
             What the estimator takes.

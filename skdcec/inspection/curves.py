@@ -102,7 +102,7 @@ class LossCurveDisplay:
 
         Parameters
         ----------
-        estimator : fitted estimator or Pipeline
+        estimator : fitted estimator, Pipeline or search
             With ``history_``, and for a clusterer ``encoder_``. Of a Pipeline the last step.
         ax : matplotlib Axes or sequence of them, default=None
             Where to draw: Axes that are divided into panels, or one Axes per panel; None makes

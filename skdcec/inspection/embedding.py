@@ -154,6 +154,8 @@ class EmbeddingDisplay:
                 bbox_to_anchor=(1.0, 0.5),
                 frameon=False,
                 fontsize="small",
+                # Colours of points as small as on the map cannot be told apart.
+                markerscale=2,
                 ncols=math.ceil(len(self.points_) / 30),
             )
         if thumbnails:
@@ -180,7 +182,7 @@ class EmbeddingDisplay:
 
         Parameters
         ----------
-        estimator : fitted estimator or Pipeline
+        estimator : fitted estimator, Pipeline or search
             What clusters or embeds `X`.
         X : array-like of shape (n_samples, ...)
             What the estimator takes.

@@ -188,7 +188,7 @@ class ClusterGalleryDisplay:
 
         Parameters
         ----------
-        estimator : fitted clusterer or Pipeline
+        estimator : fitted clusterer, Pipeline or search
             One of this library, or k-means. Distances are those to its ``cluster_centers_`` in
             the space of its ``transform``; probabilities those of its ``predict_proba``, or if
             it has none, Student's t over the distances.

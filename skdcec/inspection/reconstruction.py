@@ -126,7 +126,7 @@ class ReconstructionDisplay:
 
         Parameters
         ----------
-        estimator : fitted estimator or Pipeline
+        estimator : fitted estimator, Pipeline or search
             With ``transform`` and ``inverse_transform``: an autoencoder, or a clusterer that
             was trained on reconstruction. A first step that reads files may lack the latter.
         X : array-like of shape (n_samples, ...)

@@ -135,7 +135,7 @@ class SilhouetteDisplay:
 
         Parameters
         ----------
-        estimator : fitted clusterer or Pipeline
+        estimator : fitted clusterer, Pipeline or search
             What clusters `X`; samples that it puts into no cluster (-1) are left out.
         X : array-like of shape (n_samples, ...)
             What the estimator takes.

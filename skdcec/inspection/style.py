@@ -80,12 +80,12 @@ def colors_of(labels: np.ndarray) -> dict[Any, str]:
     Clusters have the same colour in every display, and on the page of `skdcec.report`.
     """
     values = np.unique(labels).tolist()
+    clusters = [value for value in values if not is_none(value)]
     # Labels may be any numbers, such as dates.
-    numbered = all(isinstance(value, int) and value < MAX_CLUSTERS for value in values)
-    return {
-        value: NO_CLUSTER if is_none(value) else cluster_color(value if numbered else position)
-        for position, value in enumerate(values)
-    }
+    numbered = all(isinstance(value, int) and value < MAX_CLUSTERS for value in clusters)
+    numbers = clusters if numbered else range(len(clusters))
+    colors = {value: cluster_color(i) for value, i in zip(clusters, numbers, strict=True)}
+    return dict.fromkeys(values, NO_CLUSTER) | colors
 
 
 def _label_name(label: Any, names: Names) -> str:
