@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor, nn
 
 from skdcec import _persistence
-from skdcec._analysis.silhouette import score_labels
+from skdcec._analysis.scores import score_labels
 from skdcec._analysis.spaces import space_of
 from skdcec._clusterers.starts import mixture_labels
 from skdcec._encoders.autoencoder import ConvAutoencoder, DenseAutoencoder

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples
 
 from skdcec._analysis.images import images_of
 from skdcec._analysis.silhouette import sample_rows
+from skdcec._sklearn_compat import num_samples, safe_indexing
 from skdcec.inspection.loading import after_loading
 from skdcec.inspection.style import GAP, MUTED, draw_tile, drawn_range, import_pyplot, remove_frame
 
@@ -157,11 +156,11 @@ class ReconstructionDisplay:
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
         rows = (
-            sample_rows(_num_samples(X), n_images, random_state)
+            sample_rows(num_samples(X), n_images, random_state)
             if indices is None
             else np.asarray(indices)
         )
-        estimator, chosen = after_loading(estimator, _safe_indexing(X, rows))
+        estimator, chosen = after_loading(estimator, safe_indexing(X, rows))
         if not hasattr(estimator, "inverse_transform"):
             raise TypeError(
                 f"{type(estimator).__name__} has no inverse_transform: it has no decoder, "

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples, check_consistent_length
+from sklearn.utils.validation import check_consistent_length
 
 from skdcec._analysis.silhouette import distance_matrix, sample_rows, silhouettes
 from skdcec._analysis.spaces import best_of, space_of
+from skdcec._sklearn_compat import num_samples, safe_indexing
 from skdcec.inspection.labels import as_labels, codes_of, sizes_of
 from skdcec.inspection.loading import after_loading
 from skdcec.inspection.style import MUTED, Names, colors_of, import_pyplot, short_name
@@ -168,7 +168,7 @@ class SilhouetteDisplay:
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
         estimator = best_of(estimator)
-        X = _safe_indexing(X, sample_rows(_num_samples(X), sample_size, random_state))
+        X = safe_indexing(X, sample_rows(num_samples(X), sample_size, random_state))
         estimator, X = after_loading(estimator, X)
         judged = space_of(estimator, X, space)
         points, labels = _clustered(judged.points, as_labels(estimator.predict(X)))

@@ -1,6 +1,5 @@
 """Choosing the number of clusters: scorers and splits for searches, and a search of its own."""
 
-from skdcec._analysis.spaces import pretrained_embedding  # noqa: F401
 from skdcec.model_selection.comparison import ModelComparison, compare_models
 from skdcec.model_selection.scorers import (
     calinski_harabasz_scorer,

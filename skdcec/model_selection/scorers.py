@@ -5,7 +5,7 @@ from typing import Any
 
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 
-from skdcec._analysis.silhouette import score_labels
+from skdcec._analysis.scores import score_labels
 from skdcec._analysis.spaces import Space, as_rows, check_space, metric_of, space_of
 
 
