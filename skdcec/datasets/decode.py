@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, TiffImagePlugin
@@ -71,7 +71,7 @@ class Picture(NamedTuple):
 
 
 def read_picture(
-    source: str | bytes | os.PathLike, *, side: int, max_pixels: int = MAX_PIXELS
+    source: str | bytes | os.PathLike[str], *, side: int, max_pixels: int = MAX_PIXELS
 ) -> Picture:
     """Decode an image file to 8 bits, gray or RGB.
 
@@ -154,7 +154,8 @@ def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
     prefix = file.read(32)
     if not prefix:
         raise UnusableImage("empty file")
-    opener = _opener(prefix[:16])
+    # Some of the tests for a format expect this length.
+    opener = _opener(prefix[:16].ljust(16, b"\0"))
     if prefix[:4] == b"RIFF":
         # Pillow allocates the canvas before it tells the size.
         _check_pixels(_webp_size(prefix), max_pixels)
@@ -176,7 +177,7 @@ def _opener(prefix: bytes) -> Callable[[IO[bytes], str], Image.Image]:
             # Right format, but this Pillow was built without its decoder.
             raise UnusableImage(accepted)
         if accepted:
-            return _OPENERS.get(name) or cast(Callable, factory)
+            return _OPENERS.get(name) or cast(Callable[..., Image.Image], factory)
     raise UnusableImage("not an image of a known format")
 
 
@@ -191,7 +192,10 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
 
 
 # Pillow's JPEG factory looks for further pictures, and fails where the list of them is damaged.
-_OPENERS: dict[str, Callable] = {"JPEG": JpegImagePlugin.JpegImageFile, "TIFF": _Tiff}
+_OPENERS: dict[str, Callable[..., Image.Image]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "TIFF": _Tiff,
+}
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -239,7 +243,7 @@ def _silence() -> Iterator[None]:
         return
     # catch_warnings puts back the list it found, which takes away what other threads have changed
     # meanwhile. One entry in and the same out is safe: each of the calls is atomic.
-    filters = cast(list, warnings.filters)
+    filters = cast(list[Any], warnings.filters)
     filters.insert(0, _FROM_PILLOW)
     try:
         yield
