@@ -23,7 +23,6 @@ from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering, DenseAutoencode
 from skdcec.datasets import load_images
 from skdcec.model_selection import TransductiveSplit
 from skdcec.report import (
-    TABLE_COLUMNS,
     cluster_summary,
     colours,
     image_table,
@@ -39,6 +38,7 @@ from skdcec.report import (
     write_table,
 )
 from skdcec.report.page import SCRIPTS
+from skdcec.report.tables import TABLE_COLUMNS
 
 NASTY = [
     "<script>alert(1)</script>.png",
