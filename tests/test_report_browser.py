@@ -350,6 +350,29 @@ def test_metadata_cells_open_their_images(open_page):
     assert "40 images" in page.text_content("#gallery h3")
 
 
+def test_rare_values_share_a_row_that_opens_them(browser, tmp_path):
+    # Forty values of three images each, and nine of one.
+    values = [f"v{i % 40}" for i in range(120)] + [f"rare {i}" for i in range(9)]
+    images = np.zeros((129, 8, 8, 3), dtype=np.uint8)
+    places = np.random.default_rng(0).normal(size=(129, 2))
+    write_report(
+        tmp_path / "page.html",
+        images,
+        np.arange(129) % 2,
+        embedding=places,
+        map_coordinates=places,
+        metadata={"kind": values},
+    )
+    page = browser[0].new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    row = page.locator(".cross tr", has=page.locator("th", has_text="9 others"))
+    assert row.locator("button").all_text_contents() == ["5", "4"]
+    row.locator("button").first.click()
+    assert "9 others in Cluster 0, 5 images" in page.text_content("#gallery h3")
+    assert page.locator("#gallery .tile").count() == 5
+    page.close()
+
+
 def test_table_sorts_and_saves(open_page, tmp_path):
     page = open_page()
     page.get_by_role("button", name="year").click()

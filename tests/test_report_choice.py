@@ -2,13 +2,14 @@
 
 import base64
 import io
+import json
 import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from skdcec._analysis.palette import cluster_color
+from skdcec.report import write_report
 from skdcec.report.choice import write_choice_page
 
 SHADES = np.arange(10, 250, 20)
@@ -63,7 +64,12 @@ def test_clusters_show_those_nearest_to_their_mean_in_their_colour(tmp_path, fil
     np.testing.assert_allclose(three, SHADES[[10, 9, 11]], atol=4)
     assert [len(strip) for strip in others] == [5, 4, 3]
     captions = re.findall(r'fill="(#\w+)"/></svg> Cluster (\d)', text)
-    assert captions == [(cluster_color(c), str(c)) for c in (0, 1, 0, 1, 2)]
+    assert [cluster for _, cluster in captions] == ["0", "1", "0", "1", "2"]
+    colours = [colour for colour, _ in captions]
+    assert colours[:2] == colours[2:4]
+    # The report of the clusters draws them in the same colours.
+    report = write_report(tmp_path / "page.html", files, labels_of[3])
+    assert json.dumps(colours[2:], separators=(",", ":")) in report.path.read_text()
 
 
 def test_what_cannot_be_drawn_is_gray(tmp_path, files):

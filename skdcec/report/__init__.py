@@ -4,11 +4,10 @@ from skdcec._analysis.projection import map_projection
 from skdcec._files import read_table, write_table
 from skdcec.report.metadata import metadata_agreement
 from skdcec.report.names import read_names
-from skdcec.report.tables import TABLE_COLUMNS, cluster_summary, image_table
+from skdcec.report.tables import cluster_summary, image_table
 from skdcec.report.write import Report, report_from_estimator, write_report
 
 __all__ = [
-    "TABLE_COLUMNS",
     "Report",
     "cluster_summary",
     "image_table",

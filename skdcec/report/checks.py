@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array
 
+MAX_CLUSTERS = 10_000
+
 
 def check_labels(labels: Any) -> np.ndarray:
     """Return labels as whole numbers."""
@@ -16,8 +18,10 @@ def check_labels(labels: Any) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.number) or np.any(array != np.floor(array)):
         raise ValueError(f"labels must be whole numbers, got {array.dtype}.")
     array = array.astype(np.int64)
-    if array.min() < -1 or array.max() > 9_999:
-        raise ValueError(f"labels run from {array.min()} to {array.max()}; -1 to 9999 is allowed.")
+    if array.min() < -1 or array.max() >= MAX_CLUSTERS:
+        raise ValueError(
+            f"labels run from {array.min()} to {array.max()}; -1 to {MAX_CLUSTERS - 1} is allowed."
+        )
     return array
 
 
@@ -37,9 +41,10 @@ def check_matrix(name: str, values: Any, labels: np.ndarray) -> np.ndarray | Non
     check_length(name, array, len(labels))
     if np.isnan(array).any():
         raise ValueError(f"{name} contains NaN.")
-    if array.shape[1] <= labels.max():
+    if not labels.max() < array.shape[1] <= MAX_CLUSTERS:
         raise ValueError(
-            f"{name} has {array.shape[1]} columns, but labels has cluster {labels.max()}."
+            f"{name} has {array.shape[1]} columns, but labels has cluster {labels.max()}; one "
+            f"column per cluster is needed, and at most {MAX_CLUSTERS}."
         )
     return array
 

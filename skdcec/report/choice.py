@@ -35,7 +35,8 @@ tr.best { font-weight: bold; }
 .side { display: flex; gap: 2rem; overflow-x: auto; align-items: flex-start; }
 .side > section { flex: none; }
 figure { margin: 0 0 .8rem; }
-figcaption, .note { font-size: .85rem; opacity: .8; max-width: 30rem; }
+figcaption, .note { font-size: .85rem; max-width: 30rem; }
+.note { opacity: .8; }
 img { display: block; max-width: 100%; }
 svg { vertical-align: -.1em; }
 ul { columns: 22rem; padding-left: 1.2rem; }

@@ -130,7 +130,7 @@ class Pictures:
         """
         if not self.undrawn:
             return
-        first = [f"{os.fsdecode(self.images[i])} ({self.undrawn[i]})" for i in self.undrawn][:5]
+        first = [f"{os.fsdecode(self.images[i])!r} ({self.undrawn[i]})" for i in self.undrawn][:5]
         more = f" and {len(self.undrawn) - len(first)} more" if len(self.undrawn) > 5 else ""
         warnings.warn(
             f"{len(self.undrawn)} of {self.n} images cannot be drawn and are shown as gray tiles: "

@@ -244,7 +244,7 @@ def write_report(
     names, named = image_names(paths, images, n), check_names(cluster_names, labels)
     columns = metadata_columns(metadata, n)
     probabilities, distances = _check_arrays(
-        labels, embedding, probabilities, distances, map_coordinates
+        labels, embedding, metric, probabilities, distances, map_coordinates
     )
     rng = check_random_state(random_state)
     seed = rng.randint(2**31 - 1)
@@ -277,9 +277,16 @@ def write_report(
 
 
 def _check_arrays(
-    labels: np.ndarray, embedding: Any, probabilities: Any, distances: Any, map_coordinates: Any
+    labels: np.ndarray,
+    embedding: Any,
+    metric: str,
+    probabilities: Any,
+    distances: Any,
+    map_coordinates: Any,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Refuse before any image is read what would fail after all of them are."""
+    if metric not in ("euclidean", "cosine"):
+        raise ValueError(f"metric={metric!r}; it must be 'euclidean' or 'cosine'.")
     if embedding is not None:
         check_length("embedding", embedding, len(labels))
     if map_coordinates is not None:
@@ -318,8 +325,6 @@ def _pixel_embedding(cells: np.ndarray, seed: int) -> np.ndarray:
 
 def _compact_embedding(embedding: Any, metric: str, seed: int) -> np.ndarray:
     """Bring an embedding to at most 64 dimensions and to the range of float16."""
-    if metric not in ("euclidean", "cosine"):
-        raise ValueError(f"metric={metric!r}; it must be 'euclidean' or 'cosine'.")
     array = check_array(embedding, dtype=np.float32, input_name="embedding")
     if metric == "cosine":
         array = normalize(array)

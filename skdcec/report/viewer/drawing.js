@@ -99,10 +99,9 @@ function drawMap() {
   drawMarker();
 }
 
-// Dots are written as pixels: twenty thousand calls of drawImage or arc take longer than a frame.
-
 function channels(colour) { return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16)); }
 
+// Dots are written as pixels: twenty thousand calls of drawImage or arc take longer than a frame.
 function stamp(radius, colour, width) {
   const [red, green, blue] = channels(colour);
   const reach = Math.ceil(radius);

@@ -49,14 +49,16 @@ function crossTable(agreement, open) {
 
 function crossCell(agreement, column, r, c) {
   const [level, cluster] = [agreement.levels[r], agreement.clusters[c]];
-  const [value, residual] = [agreement.counts[r][c], agreement.residuals[r][c]];
-  const inside = (i) => labels[i] === cluster
-    && (column.kind === "number" ? column.levels[column.groups[i]] : textOf(column, i)) === level;
-  const cell = button(count(value), () => {
-    const found = indicesOf(inside);
-    if (found.length) showGallery(found, `${level} in ${clusterName(cluster)}`);
+  const [inCell, residual] = [agreement.counts[r][c], agreement.residuals[r][c]];
+  const valueOf = (i) => (column.kind === "number" ? column.levels[column.groups[i]] : textOf(column, i));
+  // The last row may hold all that are too rare for rows of their own.
+  const rest = column.kind === "category" && !column.texts.includes(level);
+  const fits = rest ? (value) => value && !agreement.levels.includes(value) : (value) => value === level;
+  const inside = (i) => labels[i] === cluster && fits(valueOf(i));
+  const cell = button(count(inCell), () => {
+    showGallery(indicesOf(inside), `${level} in ${clusterName(cluster)}`);
   }, {
-    disabled: value === 0, title: `${level}: ${images(value)}, ${agreement.expected[r][c].toFixed(1)} expected, residual ${residual.toFixed(1)}`,
+    disabled: inCell === 0, title: `${level}: ${images(inCell)}, ${agreement.expected[r][c].toFixed(1)} expected, residual ${residual.toFixed(1)}`,
   });
   if (Math.abs(residual) > 2) {
     cell.style.setProperty("--shade", `var(--${residual > 0 ? "more" : "fewer"})`);
