@@ -64,7 +64,7 @@ class BaseEmbeddingClustering(
 ):
     """Pretrain an encoder, place centers in its embedding, train both together."""
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
         "encoder": [HasMethods(["fit", "transform"]), None],
         "gamma": [Interval(Real, 0, None, closed="left")],
@@ -482,7 +482,7 @@ class BaseEmbeddingClustering(
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "labels_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

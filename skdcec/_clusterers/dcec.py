@@ -152,7 +152,7 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
     (1, 10)
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         **BaseEmbeddingClustering._parameter_constraints,
         **ImageInput._parameter_constraints,
     }
