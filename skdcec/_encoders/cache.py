@@ -137,15 +137,15 @@ def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEs
             if found is not None:
                 return found
         except ValueError:
-            _warn(f"{entry} held a damaged entry, which is replaced.")
+            _warn(f"{entry} held a damaged entry, which is replaced.", depth=1)
         except OSError as error:
-            _warn(f"{entry} cannot be used ({error}).")
+            _warn(f"{entry} cannot be used ({error}).", depth=1)
             return encoder.fit(X)
         encoder.fit(X)
         try:
             entry.write(encoder)
         except OSError as error:
-            _warn(f"{entry} cannot be written to ({error}).")
+            _warn(f"{entry} cannot be written to ({error}).", depth=1)
     return encoder
 
 
@@ -159,14 +159,17 @@ def _unpickle_or_fit(
         if cached.check_call_in_cache(key, encoder, X):
             fitted = cached(key, encoder, X)
             if hasattr(encoder, "module_"):
-                _warn(f"The cache memory={str(folder)!r} held a damaged entry, which is replaced.")
+                _warn(
+                    f"The cache memory={str(folder)!r} held a damaged entry, which is replaced.",
+                    depth=1,
+                )
         else:
             with FileLock(_Entry(folder, key).lock):
                 fitted = cached(key, encoder, X)
     except _FitFailed as failure:
         raise failure.error from None
     except OSError as error:
-        _warn(f"The cache memory={str(folder)!r} cannot be used ({error}).")
+        _warn(f"The cache memory={str(folder)!r} cannot be used ({error}).", depth=1)
         return encoder.fit(X)
     return fitted.set_params(**_session(encoder))
 
@@ -193,9 +196,10 @@ def _session(encoder: BaseEstimator) -> dict[str, Any]:
     return {name: params[name] for name in ("callbacks", "verbose") if name in params}
 
 
-def _warn(message: str) -> None:
-    # The caller of the clusterer's fit, behind scikit-learn's wrapper of it.
-    warnings.warn(message, UserWarning, stacklevel=7)
+def _warn(message: str, depth: int = 0) -> None:
+    # At the caller of the clusterer's fit, behind scikit-learn's wrapper of it; `depth` counts the
+    # functions of this module in between.
+    warnings.warn(message, UserWarning, stacklevel=6 + depth)
 
 
 def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:
