@@ -18,12 +18,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+import skdcec
 from skdcec import (
     ConvAutoencoder,
     DeepConvEmbeddingClustering,
     DeepEmbeddingClustering,
     DenseAutoencoder,
-    _cli,
     report,
 )
 from skdcec._cli import main
@@ -104,6 +104,13 @@ def run(capsys):
     return run
 
 
+def process(*arguments, cwd=None):
+    """Run Python in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(skdcec.__file__).parents[1])}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+
+
 def read_csv(text_or_path):
     if isinstance(text_or_path, Path):
         return read_table(text_or_path)
@@ -133,6 +140,13 @@ def test_wrong_arguments_are_refused(arguments, capsys):
         main(arguments)
     assert exit.value.code == 2
     assert "usage: skdcec" in capsys.readouterr().err
+
+
+def test_help_does_not_wait_for_libraries():
+    code = "import sys; from skdcec._cli.arguments import parse; print(*sys.modules)"
+    found = process("-c", code).stdout.split()
+    assert "skdcec" in found
+    assert not {"torch", "numpy", "sklearn", "PIL"} & {*found}
 
 
 def test_version(capsys):
@@ -722,17 +736,6 @@ def test_similar_protects_files_and_says_what_is_missing(clustered, folder, tmp_
     assert query.read_bytes() == before
 
 
-# As a process
-
-
-def process(*arguments, cwd=None, **options):
-    environment = {**os.environ, "PYTHONPATH": str(Path(_cli.__file__).parents[2])}
-    command = [sys.executable, "-m", "skdcec", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, env=environment, **options
-    )
-
-
 # Choosing k
 
 
@@ -829,8 +832,11 @@ def test_hostile_titles_are_text_on_the_page_of_choose_k(tmp_path, images):
     assert "nan" not in page
 
 
+# As a process
+
+
 def test_as_a_process(clustered, folder, tmp_path):
-    result = process("assign", clustered, folder / "gold", "--quiet", cwd=tmp_path)
+    result = process("-m", "skdcec", "assign", clustered, folder / "gold", "--quiet", cwd=tmp_path)
     assert result.returncode == 0
     assert result.stderr == ""
     assert len(read_csv(result.stdout)["file"]) == 30
@@ -843,7 +849,7 @@ def test_a_reader_that_has_seen_enough(clustered, folder, monkeypatch):
         lambda *args, **options: (_ for _ in ()).throw(BrokenPipeError),
     )
     closed = []
-    monkeypatch.setattr(_cli.os, "dup2", lambda *files: closed.append(files))
+    monkeypatch.setattr("os.dup2", lambda *files: closed.append(files))
     monkeypatch.setattr(sys.stdout, "fileno", lambda: 1, raising=False)
     assert main(["assign", str(clustered), str(folder)]) == 0
     assert closed

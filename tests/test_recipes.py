@@ -3,18 +3,14 @@
 import json
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from skdcec import (
-    ContrastiveEncoder,
-    DeepConvEmbeddingClustering,
-    DeepEmbeddingClustering,
-    _recipes,
-    _timing,
-)
+from skdcec import ContrastiveEncoder, DeepConvEmbeddingClustering, DeepEmbeddingClustering
 from skdcec._recipes import (
+    Plan,
     choose_encoder,
     choose_epochs,
     choose_n_clusters,
@@ -33,7 +29,7 @@ SLOW = Speed(0.5, 0.55, 1e-3)
 def speeds(monkeypatch):
     """What is measured, one after the other."""
     measured = []
-    monkeypatch.setattr(_recipes, "measure_speed", lambda model, X: measured.pop(0))
+    monkeypatch.setattr("skdcec._recipes.measure_speed", lambda model, X: measured.pop(0))
     return measured
 
 
@@ -58,13 +54,13 @@ def test_default_number_of_clusters(n, chosen):
 
 def test_a_model_is_what_its_plan_says(images):
     options = {"memory": "kept", "device": "cpu", "random_state": 3, "verbose": False}
-    plan = _recipes.Plan("contrastive", 20, 2, 9.0, FAST, "")
+    plan = Plan("contrastive", 20, 2, 9.0, FAST, "")
     model = make_model(plan, 5, **options)
     assert isinstance(model, DeepConvEmbeddingClustering)
     assert isinstance(model.encoder, ContrastiveEncoder)
     assert (model.n_clusters, model.encoder.max_epochs, model.max_epochs) == (5, 20, 2)
     assert {name: getattr(model, name) for name in options} == options
-    behind = make_model(_recipes.Plan("resnet18", 20, 8, 9.0, FAST, ""), 5)
+    behind = make_model(Plan("resnet18", 20, 8, 9.0, FAST, ""), 5)
     assert isinstance(behind, DeepEmbeddingClustering)
 
 
@@ -122,7 +118,7 @@ def test_the_plan_is_kept_for_the_next_run(tmp_path, images, speeds):
     plan = plan_training(images, minutes=0.1, cache=tmp_path)
     again = plan_training(images, minutes=0.1, reserved=3.0, cache=tmp_path)
     assert not plan.is_reused
-    assert again == _recipes.replace(plan, is_reused=True)
+    assert again == replace(plan, is_reused=True)
     other = plan_training(images, minutes=1, cache=tmp_path)
     assert other.pretraining > plan.pretraining
     # What one encoder was planned for is not what another one needs.
@@ -165,7 +161,7 @@ def test_a_plan_needs_no_cache_that_can_be_written(tmp_path, images, speeds):
 @pytest.mark.parametrize("encoder", ["autoencoder", "resnet18"])
 def test_steps_can_be_timed_on_few_images(n, encoder, images):
     some = images[:n] if encoder == "autoencoder" else images[:n].reshape(n, -1) / 255
-    plan = _recipes.Plan(encoder, 1, 1, 0.0, FAST, "")
+    plan = Plan(encoder, 1, 1, 0.0, FAST, "")
     model = make_model(plan, 7, device="cpu", random_state=0)
     before = repr(model)
     speed = measure_speed(model, some)
@@ -173,11 +169,11 @@ def test_steps_can_be_timed_on_few_images(n, encoder, images):
     assert repr(model) == before
 
 
-def test_drawing_is_measured_once(tmp_path, files, monkeypatch):
+def test_drawing_is_measured_once(tmp_path, files):
     first = drawing_seconds(files, cache=tmp_path)
-    assert 0 < first < 60
-    monkeypatch.setattr(_timing, "_measure_drawing", None)
-    assert drawing_seconds(files, cache=tmp_path) == pytest.approx(first)
+    assert first > 0
+    # No two measurements are equal to the last digit.
+    assert drawing_seconds(files, cache=tmp_path) == first
 
 
 def test_drawing_takes_as_long_as_the_last_times(tmp_path):
@@ -193,10 +189,10 @@ def test_drawing_takes_as_long_as_the_last_times(tmp_path):
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"runs": [[0, 1]]}', '{"runs": [[1]]}'])
 def test_damaged_times_are_measured_again(text, tmp_path, files):
-    note_drawing(10, 1e6, cache=tmp_path)
+    note_drawing(len(files), 1e6, cache=tmp_path)
     (file,) = (tmp_path / "drawing").iterdir()
     file.write_text(text)
-    assert drawing_seconds(files, cache=tmp_path) < 60
+    assert drawing_seconds(files, cache=tmp_path) < 1e5
 
 
 def test_nothing_is_kept_without_a_cache(files):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from skdcec import ConvAutoencoder, _runs
+from skdcec import ConvAutoencoder
 from skdcec._runs import (
     NAMES,
     OWN_FILES,
@@ -266,7 +266,7 @@ def test_a_file_is_no_folder(tmp_path):
 
 def test_a_nearly_full_disk_is_noticed_first(tmp_path, monkeypatch):
     usage = SimpleNamespace(free=10**6)
-    monkeypatch.setattr(_runs.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     claim(tmp_path / "out", needed_bytes=10**5)
     with pytest.raises(OSError, match="1 MB left; 75 MB may be needed"):
         claim(tmp_path / "out", needed_bytes=75e6)

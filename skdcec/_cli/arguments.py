@@ -269,7 +269,7 @@ def _add_assign(commands: Any) -> None:
         """
         Writes a table with a row per image. Every image gets its nearest cluster; those with an
         unlikeness above 1 are flagged "unlike": in their distance to the clusters, their colours
-        and textures, or how well the encoder knows their like, they are farther from what is
+        and textures, or in how familiar they are to the encoder, they are farther from what is
         usual than all but one in 200 of the images that the model was trained on. A flag is a
         reason to look, and its absence is no proof.
         """,
@@ -297,8 +297,8 @@ def _add_similar(commands: Any) -> None:
         "similar",
         "Find the images that are most like given ones.",
         """
-        Distances are those of the pretrained space, which the clusters have not changed yet.
-        An image itself is left out of its list; copies of it in other files are not.
+        Distances are those of the pretrained space, before it is refined together with the
+        clusters. An image itself is left out of its list; copies of it in other files are not.
         """,
         """
         skdcec similar paintings-clusters paintings/monet_7.jpg
@@ -358,11 +358,11 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         "--encoder",
         metavar="NAME",
         default="auto",
-        help="what images are compared by: how they can be drawn again (autoencoder), what "
-        "tells them from changed views of others (contrastive; for paintings and photographs), "
-        "or what a network of torchvision was taught about other images (its name, such as "
-        f"densenet121). auto, the default, is contrastive for {CONTRASTIVE_MIN_IMAGES} images or "
-        "more, else autoencoder",
+        help="what images are compared by: autoencoder (learns to reproduce them), contrastive "
+        "(learns to recognise them in changed views; for paintings and photographs), or a network "
+        "of torchvision that was trained on other images, by its name, such as densenet121. auto, "
+        f"the default, is contrastive for {CONTRASTIVE_MIN_IMAGES} images or more, else "
+        "autoencoder",
     )
     _add_weights(parser)
     parser.add_argument(
