@@ -13,12 +13,66 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits, load_sample_images
 
 _FONTS = sorted(Path("/usr/share/fonts/truetype").rglob("*.ttf"))
-_WORDS = (
-    "the of collection and picture search settings open file a to in museum page result table "
-    "archive catalogue new saved about home account year paper figure method data light shown we "
-    "between value list date report section model river window portrait help edit view tools "
-    "inventory exhibition loan condition 12 1874 3.5 % 2026 no. p. vol. index"
-).split()
+_WORDS = [
+    "the",
+    "of",
+    "collection",
+    "and",
+    "picture",
+    "search",
+    "settings",
+    "open",
+    "file",
+    "a",
+    "to",
+    "in",
+    "museum",
+    "page",
+    "result",
+    "table",
+    "archive",
+    "catalogue",
+    "new",
+    "saved",
+    "about",
+    "home",
+    "account",
+    "year",
+    "paper",
+    "figure",
+    "method",
+    "data",
+    "light",
+    "shown",
+    "we",
+    "between",
+    "value",
+    "list",
+    "date",
+    "report",
+    "section",
+    "model",
+    "river",
+    "window",
+    "portrait",
+    "help",
+    "edit",
+    "view",
+    "tools",
+    "inventory",
+    "exhibition",
+    "loan",
+    "condition",
+    "12",
+    "1874",
+    "3.5",
+    "%",
+    "2026",
+    "no.",
+    "p.",
+    "vol.",
+    "index",
+]
 
 
 def render(kind, rng, style, painting):
