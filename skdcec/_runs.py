@@ -568,9 +568,9 @@ def cache_folder(path: str | os.PathLike | None = None) -> Path | None:
     UserWarning
         If the folder cannot be used.
     """
-    from skdcec.datasets import _user_cache
+    from skdcec.datasets.store import user_cache
 
-    folder = Path(path or _user_cache())
+    folder = Path(path or user_cache())
     try:
         (folder / "pretraining").mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
