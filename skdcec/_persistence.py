@@ -23,6 +23,7 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from skdcec._files import write_bytes
+from skdcec._sklearn_compat import OUTPUT_CONFIG, validate_params_of
 
 FORMAT = 2
 
@@ -30,7 +31,7 @@ FORMAT = 2
 _SESSION = frozenset({"memory", "callbacks", "verbose"})
 
 # What scikit-learn itself sets on any estimator.
-_BY_SKLEARN = ("n_features_in_", "feature_names_in_", "_sklearn_output_config")
+_BY_SKLEARN = ("n_features_in_", "feature_names_in_", OUTPUT_CONFIG)
 _OUTPUTS = ("default", "pandas", "polars")
 
 # The first format let anything be kept on a model. How images had been loaded is now a note.
@@ -425,7 +426,7 @@ class _Reader:
                 raise _Refused(f"a {type(estimator).__name__} has no fitted attribute {name!r}")
             elif name in _OLD_NOTES:
                 self.old_notes[_OLD_NOTES[name]] = _decode(value)
-        output = getattr(estimator, "_sklearn_output_config", {"transform": "default"})
+        output = getattr(estimator, OUTPUT_CONFIG, {"transform": "default"})
         if list(output) != ["transform"] or output["transform"] not in _OUTPUTS:
             raise _Refused(f"its kind of output is {output!r}")
 
@@ -465,8 +466,7 @@ class _Reader:
         if refused:
             raise _Refused(f"it gives a {cls.__name__} the parameters {refused}")
         made = cls(**{name: self.value(value) for name, value in node["params"].items()})
-        if hasattr(cls, "_parameter_constraints"):
-            made._validate_params()
+        validate_params_of(made)
         n_layers = len(made._layer_widths()) if hasattr(made, "_layer_widths") else 0
         if n_layers * _TENSORS_PER_LAYER > len(self.tensors):
             raise _Refused(f"it has {len(self.tensors)} tensors and claims {n_layers} layers")
