@@ -23,6 +23,7 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from skdcec._files import write_bytes
+from skdcec._sklearn_compat import OUTPUT_CONFIG, validate_params_of
 
 FORMAT = 2
 
@@ -30,7 +31,7 @@ FORMAT = 2
 _SESSION = frozenset({"memory", "callbacks", "verbose"})
 
 # What scikit-learn itself sets on any estimator.
-_BY_SKLEARN = ("n_features_in_", "feature_names_in_", "_sklearn_output_config")
+_BY_SKLEARN = ("n_features_in_", "feature_names_in_", OUTPUT_CONFIG)
 _OUTPUTS = ("default", "pandas", "polars")
 
 # The first format let anything be kept on a model. How images had been loaded is now a note.
@@ -400,7 +401,7 @@ class _Reader:
                 raise _Refused("it has no encoder")
             estimator.encoder_ = self.encoder_
         if "module_" in names:
-            self.check_size(estimator, prefix + "module_.")
+            self.check_images(estimator)
             if "encoder_" in names:
                 blank = copy.deepcopy(self.encoder_.module_)
             else:
@@ -425,12 +426,12 @@ class _Reader:
                 raise _Refused(f"a {type(estimator).__name__} has no fitted attribute {name!r}")
             elif name in _OLD_NOTES:
                 self.old_notes[_OLD_NOTES[name]] = _decode(value)
-        output = getattr(estimator, "_sklearn_output_config", {"transform": "default"})
+        output = getattr(estimator, OUTPUT_CONFIG, {"transform": "default"})
         if list(output) != ["transform"] or output["transform"] not in _OUTPUTS:
             raise _Refused(f"its kind of output is {output!r}")
 
-    def check_size(self, estimator: Any, prefix: str) -> None:
-        """Compare what is going to be built with what there is in the file."""
+    def check_images(self, estimator: Any) -> None:
+        """Compare the images that a network is for with what there is in the file."""
         shape = getattr(estimator, "image_shape_", (1, 1, 1))
         if len(shape) != 3 or not all(type(length) is int and length >= 1 for length in shape):
             raise _Refused(f"its images are of shape {shape!r}")
@@ -440,10 +441,6 @@ class _Reader:
                 f"it has {self.n_bytes} bytes and claims images of shape {shape}, of more than "
                 f"{allowed} values"
             )
-        n_layers = len(estimator._layer_widths()) if hasattr(estimator, "_layer_widths") else 0
-        n_tensors = sum(name.startswith(prefix) for name in self.tensors)
-        if n_layers * _TENSORS_PER_LAYER > n_tensors:
-            raise _Refused(f"it has {n_tensors} tensors and claims {n_layers} layers")
 
     def module(self, module: nn.Module, prefix: str) -> nn.Module:
         state = {
@@ -458,14 +455,21 @@ class _Reader:
         return module.eval()
 
     def instance(self, node: dict[str, Any]) -> Any:
+        if node["class"] not in _registry:
+            raise _Refused(
+                f"it names the class {node['class']!r}, which is not known, or whose module has "
+                "not been imported"
+            )
         cls = _registry[node["class"]]
         taken = set(inspect.signature(cls).parameters) - _SESSION
         refused = sorted(set(node["params"]) - taken)
         if refused:
             raise _Refused(f"it gives a {cls.__name__} the parameters {refused}")
         made = cls(**{name: self.value(value) for name, value in node["params"].items()})
-        if hasattr(cls, "_parameter_constraints"):
-            made._validate_params()
+        validate_params_of(made)
+        n_layers = len(made._layer_widths()) if hasattr(made, "_layer_widths") else 0
+        if n_layers * _TENSORS_PER_LAYER > len(self.tensors):
+            raise _Refused(f"it has {len(self.tensors)} tensors and claims {n_layers} layers")
         return made
 
     def value(self, value: Any) -> Any:

@@ -1,5 +1,7 @@
 """The one place for names that scikit-learn keeps to itself, and may move."""
 
+from typing import Any
+
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
@@ -7,6 +9,7 @@ from sklearn.utils.validation import _check_feature_names as check_feature_names
 from sklearn.utils.validation import _num_samples as num_samples
 
 __all__ = [
+    "OUTPUT_CONFIG",
     "HasMethods",
     "Interval",
     "Options",
@@ -15,4 +18,20 @@ __all__ = [
     "fit_context",
     "num_samples",
     "safe_indexing",
+    "validate_params_of",
 ]
+
+# The attribute in which `set_output` keeps what it was asked for.
+OUTPUT_CONFIG = "_sklearn_output_config"
+
+
+def validate_params_of(estimator: Any) -> None:
+    """Hold the parameters of an estimator to the constraints of its class, where it has any.
+
+    Raises
+    ------
+    ValueError
+        If one does not meet them.
+    """
+    if hasattr(estimator, "_parameter_constraints"):
+        estimator._validate_params()

@@ -1,4 +1,4 @@
-"""Random changes of a batch of images, for networks that shall not notice them."""
+"""Random changes of a batch of images, which an embedding should not depend on."""
 
 import math
 from collections.abc import Sequence

@@ -37,7 +37,7 @@ from skdcec._nn.nets import ClusteringNet, check_finite, epoch_history, train
 from skdcec._nn.schedule import Schedule
 from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
 
-# Labels that held still are not believed before this many steps of joint training.
+# Labels never count as settled before this many steps of joint training.
 _MIN_STEPS = 100
 
 
@@ -46,8 +46,8 @@ def can_decode(model: Any) -> bool:
     if not model.reconstruction_weight > 0:
         return False
     encoder = getattr(model, "encoder_", model.encoder)
-    # An encoder's own term takes the place of the reconstruction: the decoder stays behind.
-    # And what was scaled to unit length is not what the decoder was trained on.
+    # Where an encoder's own term replaces the reconstruction, its decoder is not trained further;
+    # and no decoder was trained on embeddings scaled to unit length.
     return encoder is None or (
         hasattr(encoder, "inverse_transform")
         and not hasattr(encoder, "joint_loss")

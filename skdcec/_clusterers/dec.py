@@ -73,8 +73,10 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
     batch_size : int, "auto" or None, default=None
         Samples per step of the joint phase. None takes the encoder's.
     memory : str, path or joblib.Memory, default=None
-        Where pretrained encoders are kept, so that fits that differ in `n_clusters` or in
-        the joint phase share one.
+        The folder where pretrained encoders are kept, so that fits that differ in `n_clusters`
+        or in the joint phase share one. They are kept as by their `save`, without code, and
+        checked when they are read; only an encoder of a class of your own is pickled by joblib,
+        which should then read no folder that others can write to.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
     callbacks : list of skorch callbacks, default=None

@@ -179,7 +179,7 @@ def natural_scale(array: np.ndarray) -> float:
 
 
 def warn_of_other_range(array: np.ndarray, scale: float) -> None:
-    """Warn of images in 0..255 given to a model of images in 0..1, and the like."""
+    """Warn where a model fitted on images in 0..1 is given images in 0..255, or the other way."""
     if scale not in _PIXEL_RANGES:
         return
     found = natural_scale(array)

@@ -15,9 +15,9 @@ from skdcec._nn.modules import ClusteringModule
 if TYPE_CHECKING:
     from skdcec._nn.nets import ClusteringNet, EmbeddingNet
 
-# A learning rate below this share of its start no longer moves labels by itself, so labels
-# that hold still under it say nothing about convergence.
-_LIVELY_SHARE = 0.1
+# Below this share of its start, the learning rate is too small to change labels, so labels that
+# do not change then say nothing about convergence.
+_EFFECTIVE_SHARE = 0.1
 
 # The warm-up, in which the targets leave the starting clusters, takes this share of the training,
 # and so many epochs where it is a long one.
@@ -41,7 +41,7 @@ class TargetRefresh(Callback):
     tol : float
         Labels have settled when a smaller share than this changed, twice in a row.
     min_steps : int
-        Steps before which they are not believed.
+        Steps before which labels never count as settled.
     start_labels : tensor of shape (n_samples,) or None
         Clusters that the targets begin as and leave gradually, during the warm-up; see
         `warm_up_targets`.
@@ -116,7 +116,7 @@ class TargetRefresh(Callback):
             len(self.changes) >= 2
             and max(self.changes[-2:]) < self.tol
             and self.step >= max(self.min_steps, self._warm_up_steps)
-            and net.schedule(self.step) > _LIVELY_SHARE
+            and net.schedule(self.step) > _EFFECTIVE_SHARE
         )
 
 

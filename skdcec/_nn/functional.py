@@ -148,7 +148,7 @@ def reconstruction_loss(reconstruction: Tensor, batch: Tensor) -> Tensor:
 def contrastive_loss(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """Normalised, temperature-scaled cross entropy of pairs (NT-Xent).
 
-    Each row shall find its partner among all other rows of both sets.
+    Each row is to be matched with its partner among all other rows of both sets.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def whitening(
     variances, directions = torch.linalg.eigh(correlation)
     n_kept = min(n_components, int((variances > _TINY_SHARE * variances[-1]).sum()))
     variances, directions = variances.flip(0)[:n_kept], directions.flip(1)[:, :n_kept]
-    # A direction and its opposite serve alike; the choice shall not be left to the solver.
+    # The sign of a direction is arbitrary; it is fixed here, because solvers differ in it.
     largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
     rows = (directions * largest.sign() * variances.pow(-strength / 2)).T * inverse
     weight = torch.zeros(n_components, len(mean), dtype=rows.dtype)

@@ -51,8 +51,8 @@ class Upsampling(nn.ConvTranspose2d):
 class _OnCPU(torch.autograd.Function):
     """The same with gradients from the convolution that it transposes.
 
-    The way back from a halving leads to the even length, which loses its last row where the odd
-    one is asked for: on a CPU, getting to an odd length directly takes longer.
+    It computes the even length and drops the last row or column where the odd one is asked for:
+    on a CPU, computing an odd length directly takes longer.
     """
 
     @staticmethod
