@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-Table = dict[str, list]
+Table = dict[str, list[Any]]
 
 # Spreadsheets take cells that begin like this for formulas.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -25,7 +25,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a file beside `path` that takes its place when all went well.
 
     A reader never sees a half-written file, and a failed writer leaves the old one.
@@ -44,7 +44,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_bytes(path: str | os.PathLike, parts: Iterable[bytes]) -> int:
+def write_bytes(path: str | os.PathLike[str], parts: Iterable[bytes]) -> int:
     """Write a file as a whole, or not at all, and return its size.
 
     Raises
@@ -61,7 +61,7 @@ def write_bytes(path: str | os.PathLike, parts: Iterable[bytes]) -> int:
         raise OSError(error.errno, f"{path} was not written: {error.strerror}") from error
 
 
-def check_target(path: str | os.PathLike) -> Path:
+def check_target(path: str | os.PathLike[str]) -> Path:
     """Return `path`, or say before the work has begun why nothing can be written there.
 
     Raises
@@ -82,13 +82,13 @@ def check_target(path: str | os.PathLike) -> Path:
 # JSON
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write a JSON file as a whole, or not at all."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(value, indent=1) + "\n", encoding="ascii")
 
 
-def read_json(path: str | os.PathLike) -> dict[str, Any]:
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a JSON file that holds one object.
 
     Raises
@@ -131,7 +131,7 @@ def table_as_csv(table: Mapping[str, Sequence[Any]], line_end: str = "\r\n") -> 
     return text.getvalue()
 
 
-def write_table(path: str | os.PathLike, table: Table) -> None:
+def write_table(path: str | os.PathLike[str], table: Table) -> None:
     r"""Write a table as CSV (UTF-8 with a byte order mark, so that Excel reads it).
 
     Spreadsheets run cells that begin with ``=``, ``+``, ``-`` or ``@`` as formulas. Texts of
@@ -152,7 +152,7 @@ def write_table(path: str | os.PathLike, table: Table) -> None:
     write_bytes(path, [b"\xef\xbb\xbf", table_as_csv(table).encode("utf-8", "backslashreplace")])
 
 
-def read_table(path: str | os.PathLike) -> dict[str, list[str]]:
+def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """Read back what :func:`write_table` wrote, every value as text.
 
     Parameters

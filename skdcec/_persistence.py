@@ -132,6 +132,24 @@ def save(
     UserWarning
         If parameters or attributes cannot be rebuilt; their names are given.
     """
+    content, left_out = as_bytes(estimator, companions=companions, notes=notes)
+    if left_out:
+        warnings.warn(
+            f"Not saved, because it cannot be rebuilt from plain values: "
+            f"{', '.join(sorted(left_out))}.",
+            UserWarning,
+            stacklevel=3,
+        )
+    write_bytes(path, [content])
+
+
+def as_bytes(
+    estimator: BaseEstimator,
+    *,
+    companions: Mapping[str, BaseEstimator] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> tuple[bytes, set[str]]:
+    """Return what `save` writes, and the names of what cannot be rebuilt from it."""
     companions = companions or {}
     for name, one in {"estimator": estimator, **companions}.items():
         if not name.isidentifier():
@@ -149,14 +167,8 @@ def save(
         }
     if notes:
         header["notes"] = {name: _encode(value, name, _not_a_note) for name, value in notes.items()}
-    if writer.left_out:
-        warnings.warn(
-            f"Not saved, because it cannot be rebuilt from plain values: "
-            f"{', '.join(sorted(writer.left_out))}.",
-            UserWarning,
-            stacklevel=3,
-        )
-    write_bytes(path, [serialize(writer.tensors, metadata={"skdcec": json.dumps(header)})])
+    content = serialize(writer.tensors, metadata={"skdcec": json.dumps(header)})
+    return content, writer.left_out
 
 
 def load(cls: type | tuple[type, ...], path: Any, *, encoder: BaseEstimator | None = None) -> Any:
@@ -388,7 +400,7 @@ class _Reader:
                 raise _Refused("it has no encoder")
             estimator.encoder_ = self.encoder_
         if "module_" in names:
-            self.check_size(estimator, prefix + "module_.")
+            self.check_images(estimator)
             if "encoder_" in names:
                 blank = copy.deepcopy(self.encoder_.module_)
             else:
@@ -417,8 +429,8 @@ class _Reader:
         if list(output) != ["transform"] or output["transform"] not in _OUTPUTS:
             raise _Refused(f"its kind of output is {output!r}")
 
-    def check_size(self, estimator: Any, prefix: str) -> None:
-        """Compare what is going to be built with what there is in the file."""
+    def check_images(self, estimator: Any) -> None:
+        """Compare the images that a network is for with what there is in the file."""
         shape = getattr(estimator, "image_shape_", (1, 1, 1))
         if len(shape) != 3 or not all(type(length) is int and length >= 1 for length in shape):
             raise _Refused(f"its images are of shape {shape!r}")
@@ -428,10 +440,6 @@ class _Reader:
                 f"it has {self.n_bytes} bytes and claims images of shape {shape}, of more than "
                 f"{allowed} values"
             )
-        n_layers = len(estimator._layer_widths()) if hasattr(estimator, "_layer_widths") else 0
-        n_tensors = sum(name.startswith(prefix) for name in self.tensors)
-        if n_layers * _TENSORS_PER_LAYER > n_tensors:
-            raise _Refused(f"it has {n_tensors} tensors and claims {n_layers} layers")
 
     def module(self, module: nn.Module, prefix: str) -> nn.Module:
         state = {
@@ -446,6 +454,11 @@ class _Reader:
         return module.eval()
 
     def instance(self, node: dict[str, Any]) -> Any:
+        if node["class"] not in _registry:
+            raise _Refused(
+                f"it names the class {node['class']!r}, which is not known, or whose module has "
+                "not been imported"
+            )
         cls = _registry[node["class"]]
         taken = set(inspect.signature(cls).parameters) - _SESSION
         refused = sorted(set(node["params"]) - taken)
@@ -454,6 +467,9 @@ class _Reader:
         made = cls(**{name: self.value(value) for name, value in node["params"].items()})
         if hasattr(cls, "_parameter_constraints"):
             made._validate_params()
+        n_layers = len(made._layer_widths()) if hasattr(made, "_layer_widths") else 0
+        if n_layers * _TENSORS_PER_LAYER > len(self.tensors):
+            raise _Refused(f"it has {len(self.tensors)} tensors and claims {n_layers} layers")
         return made
 
     def value(self, value: Any) -> Any:

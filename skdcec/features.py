@@ -93,7 +93,7 @@ class PretrainedFeatures(
     (10, 3)
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         **ImageInput._parameter_constraints,
         "model": [str, nn.Module],
         "weights": [str, Path, None],
@@ -268,7 +268,7 @@ class PretrainedFeatures(
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -14,26 +14,24 @@ from sklearn.utils.validation import check_is_fitted
 from skdcec import _persistence
 from skdcec._analysis.images import as_images
 from skdcec._analysis.spaces import as_rows, embed
-from skdcec._nn.batches import Batches, map_batches
 
 __all__ = ["NoveltyDetector"]
 
 # Fewer images say too little about what is usual to set a limit.
 _MIN_IMAGES = 50
-# More say no more about it.
+# More add little to it.
 _MAX_IMAGES = 5_000
 _N_FOLDS = 5
 
-# A view counts by how far an image is beyond the middle one, in units of how far one in a hundred
-# is. Nearer to the middle, views with long tails would count for more than others.
-_REACH = 0.99
-
-# What is added to the variance along each direction, in units of the mean variance of a number:
-# directions of small variance are where novel images stand out, but the least reliable.
+# What is added to the variance along each direction, where that of a number is 1: directions of
+# small variance are where novel images stand out, but the least reliable.
 _RIDGE = 0.03
 _N_DIRECTIONS = 400
 
-# Larger images are reduced by a whole factor before their pixels are counted.
+# Of distances, which usually are above 5: images that are all the same are not told apart.
+_ROUNDING = 0.01
+
+# Larger images are reduced by a whole factor before anything is counted in them.
 _MAX_SIDE = 128
 _CHUNK = 256
 
@@ -42,35 +40,33 @@ _CHUNK = 256
 class NoveltyDetector(OutlierMixin, BaseEstimator):
     """Tell images unlike all that a model was fitted on.
 
-    Whether an image is novel shows in several views of it:
+    An embedding keeps what tells the known images apart, and places a screenshot or noise
+    amid them. So more is looked at:
 
-    - "clusters": how far its embedding is from the nearest cluster, or from the mean where the
-      estimator is an encoder;
-    - "pixels": how unusual its colours, edges, orientations, textures and empty areas are, most
-      of which no embedding keeps;
-    - "reconstruction": the error with which an autoencoder reproduces it;
-    - "layers": how unusual the mean, deviation and correlation of the layers of a contrastive
-      encoder are;
-    - "features": how unusual a row is, where the estimator takes rows of features.
+    - some fifty numbers that can be counted in an image: how light, dark and colourful it is,
+      how many colours it has, how steep its edges are and whether they follow the axes, how
+      much detail of each size there is and where, and how much is of one tone;
+    - with an autoencoder, the error with which it reproduces the image;
+    - how far its embedding is from the nearest cluster.
 
-    A view counts by how far it is beyond its usual values, in units of how far these reach, and
-    the view in which an image is most unusual decides. The limit is set on images that took no
-    part in finding out what is usual (cross-fitting).
+    Where the estimator takes rows of features, the first are the features themselves. All numbers
+    together are taken for normally distributed around the mean of each cluster, and the
+    Mahalanobis distance to the nearest mean says how novel an image is. The limit is set by
+    images that took no part in finding out what is usual (cross-fitting).
 
     Parameters
     ----------
     estimator : fitted clusterer or encoder
-        It is never changed.
+        It is never changed. An encoder is taken for one of a single cluster.
     contamination : float, default=0.005
-        Share of images like those seen in `fit` that are flagged all the same.
+        Share of images like those seen in `fit` that are flagged all the same. With n images, no
+        share below 1 / (n + 1) can be held.
 
     Attributes
     ----------
     offset_ : float
-        Scores below are novel. Minus infinity, and nothing is flagged, if there were fewer than
-        50 images.
-    views_ : tuple of str
-        The views that the estimator allows.
+        Scores below are novel. Minus infinity, so that nothing is flagged, if there were fewer
+        than 50 images.
     n_features_in_ : int
         Values per image or row.
 
@@ -79,22 +75,27 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
     DeepConvEmbeddingClustering : Clusters images.
     DeepEmbeddingClustering : Clusters rows of features.
 
+    References
+    ----------
+    Lee, Lee, Lee & Shin, *A Simple Unified Framework for Detecting Out-of-Distribution Samples
+    and Adversarial Attacks*, NeurIPS 2018, for the distance.
+
     Examples
     --------
     >>> import numpy as np
     >>> from sklearn.datasets import load_digits
     >>> from skdcec import ConvAutoencoder
     >>> from skdcec.novelty import NoveltyDetector
-    >>> images = load_digits().images
-    >>> encoder = ConvAutoencoder(5, max_epochs=2, random_state=0).fit(images[:500])
-    >>> detector = NoveltyDetector(encoder).fit(images[:500])
+    >>> images = load_digits().images[:500]
+    >>> encoder = ConvAutoencoder(5, max_epochs=2, random_state=0).fit(images)
+    >>> detector = NoveltyDetector(encoder).fit(images)
     >>> noise = np.random.default_rng(0).integers(17, size=(3, 8, 8))
     >>> detector.predict(noise)
     array([-1, -1, -1])
     """
 
-    _fitted_attributes = ("offset_", "views_", "_normals", "_usual", "_reach")
-    _parameter_constraints: dict = {
+    _fitted_attributes = ("offset_", "_usual")
+    _parameter_constraints: dict[str, Any] = {
         "estimator": [HasMethods(["fit", "transform"])],
         "contamination": [Interval(Real, 0, 0.5, closed="neither")],
     }
@@ -118,25 +119,37 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         -------
         self : object
 
+        Raises
+        ------
+        NotFittedError
+            If `estimator` is not fitted.
+
         Warns
         -----
         UserWarning
-            If there are too few images to set a limit, or to set it at `contamination`.
+            If there are too few images to set a limit.
         """
         check_is_fitted(self.estimator)
         X = np.asarray(X)
-        self.n_features_in_ = int(np.prod(X.shape[1:]))
         labels = self._labels(X)
-        every = slice(None, None, -(-len(X) // _MAX_IMAGES))
-        labels = labels[every]
-        views = self._views(X[every])
-        self.views_ = tuple(views)
-        self._normals = {name: _fit_view(name, rows, labels) for name, rows in views.items()}
-        enough = len(labels) >= _MIN_IMAGES
-        unusual = _cross_fitted(views, labels) if enough else _unusual(self._normals, views)
-        self._usual = np.median(unusual, axis=0)
-        self._reach = np.maximum(np.quantile(unusual, _REACH, axis=0) - self._usual, 1e-3)
-        self.offset_ = _limit(-self._in_reaches(unusual).max(axis=1), float(self.contamination))
+        some = slice(None, None, -(-len(X) // _MAX_IMAGES))
+        labels, (numbers, embedding) = labels[some], self._numbers(X[some])
+        self.n_features_in_ = math.prod(X.shape[1:])
+        self._usual = _fit_usual(numbers, embedding, labels)
+        if len(labels) < _MIN_IMAGES:
+            warnings.warn(
+                f"{len(labels)} images are too few to tell what is unlike them, so none will be "
+                f"flagged: at least {_MIN_IMAGES} are needed.",
+                UserWarning,
+                stacklevel=3,
+            )
+            self.offset_ = -math.inf
+            return self
+        distances = _held_out_distances(numbers, embedding, labels)
+        # That the distance of a further image is beyond that of this rank has just this
+        # probability, whatever the distribution.
+        rank = max(1, math.floor(self.contamination * (len(distances) + 1)))
+        self.offset_ = -float(np.sort(distances)[-rank]) - _ROUNDING
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -150,31 +163,16 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         scores : ndarray of shape (n_samples,)
-            -1 where one in a hundred images seen in `fit` is as unusual in that view in which
-            the image is most unusual, 0 where half of them are.
-        """
-        return -self.view_scores(X).max(axis=1)
-
-    def view_scores(self, X: Any) -> np.ndarray:
-        """Return how unusual each image is in each of ``views_``; greater is more novel.
-
-        Parameters
-        ----------
-        X : array-like
-            Images or rows of the shape seen in `fit`.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_samples, n_views)
-            The view with the greatest says why an image is flagged.
+            The negative Mahalanobis distance to the nearest cluster. Divided by ``offset_``, it
+            is above 1 for what is novel.
         """
         check_is_fitted(self)
         X = np.asarray(X)
-        unusual = [
-            _unusual(self._normals, self._views(X[start : start + _CHUNK]))
+        scores = [
+            -_distances(self._usual, *self._numbers(X[start : start + _CHUNK]))
             for start in range(0, len(X), _CHUNK)
         ]
-        return self._in_reaches(np.concatenate(unusual))
+        return np.concatenate(scores)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return ``score_samples`` minus ``offset_``: negative for what is novel.
@@ -212,6 +210,11 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         ----------
         path : str or path-like
             The file, in safetensors format. Replaced as a whole, or not at all.
+
+        Raises
+        ------
+        NotFittedError
+            If the detector is not fitted.
         """
         check_is_fitted(self)
         _persistence.save(self, path)
@@ -238,134 +241,117 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         return _persistence.load(cls, path)
 
     def _labels(self, X: np.ndarray) -> np.ndarray:
+        if not hasattr(self.estimator, "predict"):
+            return np.zeros(len(X), dtype=int)
         labels = getattr(self.estimator, "labels_", None)
         if labels is not None and len(labels) == len(X):
             return labels
-        if hasattr(self.estimator, "predict"):
-            return self.estimator.predict(X)
-        return np.zeros(len(X), dtype=int)
+        return self.estimator.predict(X)
 
-    def _views(self, X: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the numbers that each view consists of, one row per image."""
+    def _numbers(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what is counted in each image, and its embedding."""
         model = self.estimator
         encoder = getattr(model, "encoder_", model)
         shape = getattr(model, "image_shape_", None)
         if shape is None:
-            return {"clusters": embed(encoder, X), "features": as_rows(X)}
-        images = as_images(X, shape, getattr(model, "data_format", "channels_last"))
-        embedding = embed(encoder, images)
-        views = {"clusters": embedding, "pixels": pixel_statistics(images, model.scale_)}
+            return as_rows(X), embed(encoder, X)
+        data_format = getattr(model, "data_format", "channels_last")
+        embedding = embed(encoder, X, data_format)
+        images = as_images(X, shape, data_format)
+        columns = [pixel_statistics(images, model.scale_)]
         if hasattr(encoder, "inverse_transform"):
             decoded = encoder.inverse_transform(embedding)
-            if getattr(encoder, "data_format", "channels_last") == "channels_first":
-                decoded = as_images(decoded, shape, "channels_first")
-            errors = (decoded.reshape(images.shape) - images) / model.scale_
-            views["reconstruction"] = np.square(errors).mean(axis=(1, 2, 3))[:, None]
-        if hasattr(encoder.module_, "statistics"):
-            device = next(encoder.module_.parameters()).device
-            batches = Batches(images, model.scale_, device)
-            views["layers"] = map_batches(encoder.module_.statistics, batches).numpy()
-        return views
-
-    def _in_reaches(self, unusual: np.ndarray) -> np.ndarray:
-        return (unusual - self._usual) / self._reach
+            order = getattr(encoder, "data_format", "channels_last")
+            errors = as_images(decoded, shape, order) - images
+            errors = np.square(errors / model.scale_).mean(axis=(1, 2, 3))
+            columns.append(_log(errors, _STEP**2)[:, None])
+        return np.concatenate(columns, axis=1), embedding
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")
 
 
 class _Normal(NamedTuple):
-    """What is usual of some numbers: normal distributions around centers, of one covariance."""
+    """Normal distributions around centers, of one covariance."""
 
     centers: np.ndarray  # (n_centers, n_numbers), in units of `unit`
     unit: np.ndarray  # (n_numbers,)
     directions: np.ndarray  # (n_directions, n_numbers)
     precisions: np.ndarray  # (n_directions + 1,), the last in all other directions
 
+    @classmethod
+    def fit(cls, rows: np.ndarray, labels: np.ndarray) -> Self:
+        """Find the means, and the directions in which rows vary around them, and how much."""
+        rows = rows.astype(np.float64)
+        found, members = np.unique(labels, return_inverse=True)
+        means = np.stack([rows[members == i].mean(axis=0) for i in range(len(found))])
+        rest = rows - means[members]
+        deviation = rest.std(axis=0)
+        # What did not vary may vary a little: by a hundredth of what the others do, and by more
+        # than rounding does.
+        least = 0.01 * math.sqrt(np.square(deviation).mean()) + 1e-4 * np.abs(rows).max()
+        unit = np.maximum(deviation, least + 1e-12)
+        rest /= unit
+        n_rows, n_numbers = rest.shape
+        if n_rows < n_numbers:
+            values, directions = np.linalg.svd(rest, full_matrices=False)[1:]
+            variances = np.square(values) / n_rows
+        else:
+            variances, directions = np.linalg.eigh(rest.T @ rest / n_rows)
+            variances, directions = variances[::-1], directions.T[::-1]
+        # More cannot be told from so few rows.
+        n_kept = min(_N_DIRECTIONS, n_numbers, max(1, n_rows // 2))
+        known, total = variances[:n_kept].clip(0), np.square(rest).sum() / n_rows
+        left = max(0.0, total - known.sum()) / max(1, n_numbers - n_kept)
+        precisions = 1 / (np.append(known, left) + _RIDGE)
+        return cls(means / unit, unit, np.ascontiguousarray(directions[:n_kept]), precisions)
 
-def _fit_view(name: str, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return what is usual of one view; nothing for what says by itself how unusual it is."""
-    if name == "reconstruction":
-        return ()
-    return _fit_normal(rows, labels if name == "clusters" else np.zeros(len(rows), dtype=int))
-
-
-def _fit_normal(rows: np.ndarray, labels: np.ndarray) -> _Normal:
-    """Find the means, and the directions in which rows vary around them, and how much."""
-    rows = rows.astype(np.float64)
-    found, members = np.unique(labels, return_inverse=True)
-    means = np.stack([rows[members == i].mean(axis=0) for i in range(len(found))])
-    rest = rows - means[members]
-    deviation = rest.std(axis=0)
-    # What hardly varied may vary a little: a hundredth of what the others do.
-    unit = np.maximum(deviation, 0.01 * math.sqrt(np.square(deviation).mean()) + 1e-9)
-    rest /= unit
-    n_rows, n_numbers = rest.shape
-    if n_rows < n_numbers:
-        values, directions = np.linalg.svd(rest, full_matrices=False)[1:]
-        variances = np.square(values) / n_rows
-    else:
-        variances, directions = np.linalg.eigh(rest.T @ rest / n_rows)
-        variances, directions = variances[::-1], directions.T[::-1]
-    n_kept = min(_N_DIRECTIONS, n_numbers, max(1, n_rows // 4))
-    known, total = variances[:n_kept].clip(0), np.square(rest).sum() / n_rows
-    left = max(0.0, total - known.sum()) / max(1, n_numbers - n_kept)
-    precisions = 1 / (np.append(known, left) + _RIDGE)
-    return _Normal(means / unit, unit, np.ascontiguousarray(directions[:n_kept]), precisions)
-
-
-def _distances(normal: _Normal, rows: np.ndarray) -> np.ndarray:
-    """Return the squared Mahalanobis distance of each row to the nearest center."""
-    rows = rows.astype(np.float64) / normal.unit
-    nearest = np.full(len(rows), np.inf)
-    for center in normal.centers:
-        rest = rows - center
-        along = np.square(rest @ normal.directions.T)
-        left = (np.square(rest).sum(axis=1) - along.sum(axis=1)).clip(0)
-        distances = along @ normal.precisions[:-1] + left * normal.precisions[-1]
-        nearest = np.minimum(nearest, distances)
-    return nearest
+    def squared_distances(self, rows: np.ndarray) -> np.ndarray:
+        """Return the squared Mahalanobis distance of each row to the nearest center."""
+        rows = rows.astype(np.float64) / self.unit
+        nearest = np.full(len(rows), np.inf)
+        for center in self.centers:
+            rest = rows - center
+            along = np.square(rest @ self.directions.T)
+            left = (np.square(rest).sum(axis=1) - along.sum(axis=1)).clip(0)
+            distances = along @ self.precisions[:-1] + left * self.precisions[-1]
+            nearest = np.minimum(nearest, distances)
+        return nearest
 
 
-def _unusual(normals: dict[str, Any], views: dict[str, np.ndarray]) -> np.ndarray:
-    """Return how unusual each image is in each view, on a scale without an end on either side."""
-    columns = [
-        _distances(_Normal(*normals[name]), rows) if normals[name] else rows[:, 0]
-        for name, rows in views.items()
-    ]
-    return np.log(np.stack(columns, axis=1) + 1e-12)
+def _fit_usual(
+    numbers: np.ndarray, embedding: np.ndarray, labels: np.ndarray
+) -> dict[str, tuple[np.ndarray, ...]]:
+    """Return what is usual of embeddings, and of all numbers with the distance among them."""
+    clusters = _Normal.fit(embedding, labels)
+    rows = _with_distance(clusters, numbers, embedding)
+    return {"clusters": clusters, "numbers": _Normal.fit(rows, labels)}
 
 
-def _cross_fitted(views: dict[str, np.ndarray], labels: np.ndarray) -> np.ndarray:
-    """Return how unusual each image is by what is usual of the others."""
+def _distances(
+    usual: dict[str, tuple[np.ndarray, ...]], numbers: np.ndarray, embedding: np.ndarray
+) -> np.ndarray:
+    """Return how far images are from what is usual."""
+    # Plain tuples where they come from a file.
+    clusters, normal = _Normal(*usual["clusters"]), _Normal(*usual["numbers"])
+    return np.sqrt(normal.squared_distances(_with_distance(clusters, numbers, embedding)))
+
+
+def _with_distance(clusters: _Normal, numbers: np.ndarray, embedding: np.ndarray) -> np.ndarray:
+    distances = np.log(clusters.squared_distances(embedding) + 1e-3)
+    return np.concatenate([numbers, distances[:, None]], axis=1)
+
+
+def _held_out_distances(
+    numbers: np.ndarray, embedding: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Return how far each image is from what is usual of others."""
     fold = np.arange(len(labels)) % _N_FOLDS
-    unusual = np.empty((len(labels), len(views)))
+    distances = np.empty(len(labels))
     for held_out in (fold == i for i in range(_N_FOLDS)):
-        normals = {
-            name: _fit_view(name, rows[~held_out], labels[~held_out])
-            for name, rows in views.items()
-        }
-        held = {name: rows[held_out] for name, rows in views.items()}
-        unusual[held_out] = _unusual(normals, held)
-    return unusual
-
-
-def _limit(scores: np.ndarray, contamination: float) -> float:
-    """Return the score that a share of images is below, and say so where that cannot be."""
-    n = len(scores)
-    if n < _MIN_IMAGES:
-        warnings.warn(
-            f"{n} images are too few to tell what is unlike them, so none will be flagged: "
-            f"{_MIN_IMAGES} are needed.",
-            UserWarning,
-            stacklevel=4,
-        )
-        return -math.inf
-    # That a further image of the same kind is below it has just this probability.
-    rank = math.floor(contamination * (n + 1))
-    if rank == 0:
-        return float(scores.min())
-    return float(np.sort(scores)[rank - 1])
+        usual = _fit_usual(numbers[~held_out], embedding[~held_out], labels[~held_out])
+        distances[held_out] = _distances(usual, numbers[held_out], embedding[held_out])
+    return distances
 
 
 # What pixels show. All functions take units: values in [0, 1], or gray in [0, 1].
@@ -478,29 +464,48 @@ def _edges(gray: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _octaves(gray: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield how much there is of details of each size, and of which direction."""
-    before: Any = 0
+    """Yield how much there is of details of each size, of which direction, and where."""
+    energy, strength = np.zeros(len(gray)), None
     for octave in range(5):
         height, width = gray.shape[1] // 2 * 2, gray.shape[2] // 2 * 2
         if min(height, width) < 2:
             return
         a, b = gray[:, :height:2, :width:2], gray[:, :height:2, 1:width:2]
         c, d = gray[:, 1:height:2, :width:2], gray[:, 1:height:2, 1:width:2]
-        squares = [np.square(a - b + c - d), np.square(a + b - c - d), np.square(a - b - c + d)]
-        across, down, diagonal = (one.mean(axis=(1, 2)) / 16 + (_STEP / 4) ** 2 for one in squares)
-        energy = np.log(across + down + diagonal)
+        details = np.stack([a - b + c - d, a + b - c - d, a - b - c + d]) / 4
+        across, down, diagonal = np.square(details).mean(axis=(2, 3)) + (_STEP / 4) ** 2
+        before, energy = energy, np.log(across + down + diagonal)
         yield energy - before
-        before = energy
         if octave < 2:
             yield np.log(diagonal / (across + down))
             yield np.log(across / down)
+        # In pictures of things few details are strong, and where small ones are, large ones are
+        # too. Noise has neither.
+        mean = np.abs(details).mean(axis=(0, 2, 3)) + _STEP / 4
+        yield energy - 2 * np.log(mean)
+        smaller, strength = strength, np.log(np.sqrt(np.square(details).sum(axis=0)) + _STEP / 2)
+        if octave in (1, 2) and min(height, width) >= 8:
+            yield _correlation(_halved(smaller), strength)
         if octave == 1:
             # Whether there are calm areas, and busy ones.
-            local = np.sqrt(sum(squares) / 16).reshape(len(gray), -1)
+            local = strength.reshape(len(gray), -1)
             ranks = [int(share * (local.shape[1] - 1)) for share in (0.1, 0.5, 0.9)]
-            for rank in ranks:
-                yield _log(np.partition(local, ranks, axis=1)[:, rank], _STEP / 4)
+            yield from np.partition(local, ranks, axis=1)[:, ranks].T
         gray = (a + b + c + d) / 4
+
+
+def _halved(maps: np.ndarray) -> np.ndarray:
+    height, width = maps.shape[1] // 2 * 2, maps.shape[2] // 2 * 2
+    maps = maps[:, :height, :width]
+    return (maps[:, ::2, ::2] + maps[:, ::2, 1::2] + maps[:, 1::2, ::2] + maps[:, 1::2, 1::2]) / 4
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the correlation over space of two maps of each image, 0 where one is constant."""
+    first = first - first.mean(axis=(1, 2), keepdims=True)
+    second = second - second.mean(axis=(1, 2), keepdims=True)
+    variances = np.square(first).mean(axis=(1, 2)) * np.square(second).mean(axis=(1, 2))
+    return (first * second).mean(axis=(1, 2)) / (np.sqrt(variances) + 1e-3)
 
 
 def _layout(gray: np.ndarray) -> Iterator[np.ndarray]:

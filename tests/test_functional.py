@@ -10,10 +10,10 @@ from skdcec._nn.functional import (
     clustering_loss,
     contrastive_loss,
     cosine_assignment,
-    lead_targets,
     reconstruction_loss,
     student_t_assignment,
     target_distribution,
+    warm_up_targets,
     whitening,
 )
 
@@ -132,7 +132,7 @@ def test_target_favours_the_smaller_cluster():
 )
 def test_given_clusters_lead_the_targets_by_their_share(share, expected):
     p = tensor((0.9, 0.1), (0.4, 0.6), (0.3, 0.7))
-    assert_close(lead_targets(p, torch.tensor([1, 0, -1]), share), tensor(*expected))
+    assert_close(warm_up_targets(p, torch.tensor([1, 0, -1]), share), tensor(*expected))
 
 
 @pytest.mark.parametrize(

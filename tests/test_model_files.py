@@ -224,9 +224,12 @@ def test_parameters_are_held_to_the_constraints_of_the_class(changed, name, valu
 
 
 @pytest.mark.parametrize("n_layers", [20_000, 10])
-def test_layers_are_counted_before_they_are_built(changed, n_layers):
+@pytest.mark.parametrize("fitted", [True, False], ids=["fitted", "parameter"])
+def test_layers_are_counted_before_they_are_built(changed, n_layers, fitted):
     def change(header):
-        header["estimator"]["encoder_"]["params"]["filters"] = [4] * n_layers
+        node = header["estimator"]
+        encoder = node["encoder_"] if fitted else node["params"]["encoder"]
+        encoder["params"]["filters"] = [4] * n_layers
 
     refused(changed(change), f"claims {n_layers} layers")
 

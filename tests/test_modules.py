@@ -17,7 +17,7 @@ from skdcec._nn.modules import (
     normalize_embedding,
     use_channels_last,
 )
-from skdcec._nn.upsampling import Upsampling
+from skdcec._nn.upsampling import Upsampling, _OnCPU
 
 SHAPES = [
     (1, 1, 1),
@@ -84,7 +84,10 @@ def test_the_default_layers_are_those_of_guo_et_al():
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (4, 4), (5, 5), (4, 7), (7, 4), (1, 5), (28, 28)])
 @pytest.mark.parametrize("n_out", [1, 3, 8])
 @pytest.mark.parametrize("kernel", [3, 5])
-def test_upsampling_is_the_transposed_convolution_and_has_its_gradients(size, n_out, kernel):
+@pytest.mark.parametrize("by_hand", [False, True], ids=["layer", "by hand"])
+def test_upsampling_is_the_transposed_convolution_and_has_its_gradients(
+    size, n_out, kernel, by_hand
+):
     layer = Upsampling(5, n_out, size, _halving(size, kernel))
     initialize_weights(layer, generator())
     layer.double()
@@ -99,21 +102,43 @@ def test_upsampling_is_the_transposed_convolution_and_has_its_gradients(size, n_
         layer.padding,
         output_padding=[int(length > 1 and length % 2 == 0) for length in size],
     )
-    torch.testing.assert_close(layer(x), expected)
+
+    def upsample():
+        if not by_hand:
+            return layer(x)
+        geometry = layer.stride, layer.padding, layer.size
+        return _OnCPU.apply(x, layer.weight, layer.bias, *geometry)
+
+    torch.testing.assert_close(upsample(), expected)
     slope = torch.randn(expected.shape, generator=generator(), dtype=torch.double)
     inputs = (x, layer.weight, layer.bias)
     torch.testing.assert_close(
-        torch.autograd.grad(layer(x), inputs, slope),
+        torch.autograd.grad(upsample(), inputs, slope),
         torch.autograd.grad(expected, inputs, slope),
     )
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 5), (28, 28)])
+def test_upsampling_in_bfloat16_has_the_values_of_float32(size):
+    layer = Upsampling(5, 1, size, _halving(size, 5))
+    initialize_weights(layer, generator())
+    halved = (3, 5, *(math.ceil(length / 2) for length in size))
+    x = torch.randn(halved, generator=generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = layer(x.bfloat16())
+    assert reduced.dtype == torch.bfloat16
+    torch.testing.assert_close(reduced.float(), layer(x), atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", [(1, 1), (1, 3), (1, 5), (5, 1), (5, 5), (4, 4)])
 @pytest.mark.parametrize("n_samples", [1, 2])
-def test_what_follows_the_upsampling_may_work_in_place(size, n_samples):
+def test_what_follows_the_upsampling_may_work_in_place(size, n_samples, dtype):
     module = conv((*size, 1), 2, (4, 8))
     images = torch.rand(n_samples, 1, *size, generator=generator())
-    module.decode(module.encode(images)).sum().backward()
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        reconstruction = module.decode(module.encode(images))
+    reconstruction.sum().backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 

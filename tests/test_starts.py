@@ -6,7 +6,7 @@ from sklearn.datasets import make_blobs
 from sklearn.mixture import GaussianMixture
 
 from skdcec._clusterers import starts
-from skdcec._clusterers.starts import mixture_labels, modularity
+from skdcec._clusterers.starts import likeliest_mixture_labels, mixture_labels, modularity
 from skdcec.metrics import clustering_accuracy
 
 
@@ -30,30 +30,30 @@ def accuracies(groups, **params):
     )
 
 
-def test_of_several_mixtures_the_one_that_cuts_least_is_taken(groups, monkeypatch):
+def test_of_several_mixtures_the_one_of_greatest_modularity_is_taken(groups, monkeypatch):
     monkeypatch.setattr(starts, "_MAX_MOVES", 0)
     assert accuracies(groups, n_init=1).min() < 0.95
     assert accuracies(groups, n_init=10).min() > 0.99
 
 
-def test_a_single_mixture_that_joined_groups_is_mended(groups):
+def test_a_single_mixture_that_merged_groups_is_refined(groups):
     large = groups[1] >= 2
     points, kinds = groups[0][large], groups[1][large]
     for seed in range(10):
-        start = mixture_labels(points, 10, n_init=1, seed=seed, by_cuts=False)
-        mended = mixture_labels(points, 10, n_init=1, seed=seed)
-        assert clustering_accuracy(kinds, mended) > 0.99, clustering_accuracy(kinds, start)
+        start = likeliest_mixture_labels(points, 10, n_init=1, seed=seed)
+        refined = mixture_labels(points, 10, n_init=1, seed=seed)
+        assert clustering_accuracy(kinds, refined) > 0.99, clustering_accuracy(kinds, start)
 
 
 def two_long_groups(gap):
-    """Return 600 points; at a gap of 5 all have ties to each other, at 9 the groups have none."""
+    """Return 600 points; at a gap of 5 edges run between the groups, at 9 none do."""
     rng = np.random.default_rng(2)
     kinds = np.arange(600) % 2
     return np.column_stack([rng.normal(0, 3, 600), rng.normal(gap * kinds, 1)]), kinds
 
 
 @pytest.mark.parametrize("gap", [5, 9])
-def test_a_cut_goes_where_the_fewest_ties_are(gap):
+def test_a_split_goes_where_the_fewest_edges_are(gap):
     points, kinds = two_long_groups(gap)
     assert clustering_accuracy(kinds, starts._halves(points, seed=0)) > 0.98
 
@@ -61,7 +61,7 @@ def test_a_cut_goes_where_the_fewest_ties_are(gap):
 @pytest.mark.parametrize("gap", [5, 9])
 def test_a_few_points_apart_go_with_the_nearest_side(gap):
     points, kinds = two_long_groups(gap)
-    # A dozen points beyond the first group, with ties among themselves alone.
+    # A dozen points beyond the first group, with edges among themselves alone.
     apart = np.array([[0.0, -50.0]]) + np.random.default_rng(0).normal(size=(12, 2))
     side = starts._halves(np.vstack([points, apart]), seed=0)
     assert clustering_accuracy(kinds, side[:600]) > 0.98
@@ -93,7 +93,7 @@ def test_the_judge_may_be_the_likelihood(groups):
     points, _ = groups
     mixture = GaussianMixture(12, n_init=3, max_iter=500, random_state=4)
     mixture.set_params(reg_covar=0.02 * points.var(axis=0).mean())
-    labels = mixture_labels(points, 12, n_init=3, seed=4, by_cuts=False)
+    labels = likeliest_mixture_labels(points, 12, n_init=3, seed=4)
     np.testing.assert_array_equal(labels, mixture.fit_predict(points))
 
 
@@ -110,7 +110,7 @@ def test_two_points_are_two_clusters():
 
 def test_modularity_is_worked_out_by_hand():
     ring = np.array([[5, 1], [0, 2], [1, 3], [2, 4], [3, 5], [4, 0]])
-    # Two arcs of three: 8 of the 12 ties stay within, where sizes alone would make a half.
+    # Two arcs of three: 8 of the 12 edges stay within, where sizes alone would make a half.
     assert modularity(np.array([0, 0, 0, 1, 1, 1]), ring) == pytest.approx(8 / 12 - 1 / 2)
     assert modularity(np.array([0, 1, 0, 1, 0, 1]), ring) == pytest.approx(-1 / 2)
     assert modularity(np.zeros(6, dtype=int), ring) == 0

@@ -263,7 +263,9 @@ def run(
         targets.append(refresh.target)
         return refresh.target
 
-    refresh = TargetRefresh(assign, interval=interval, tol=tol, min_steps=min_steps, start=start)
+    refresh = TargetRefresh(
+        assign, interval=interval, tol=tol, min_steps=min_steps, start_labels=start
+    )
     loader = loader_for(batches, batch_size=4, n_passes=1, generator=generator(), target=target)
     assert len(loader) == STEPS
     net = ClusteringNet(

@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn import config_context
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -16,15 +15,14 @@ from sklearn.base import (
     TransformerMixin,
     clone,
 )
-from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skdcec import _persistence
-from skdcec._clusterers.starts import mixture_labels
+from skdcec._clusterers.starts import Start, find_start
 from skdcec._encoders.autoencoder import ConvAutoencoder, DenseAutoencoder
 from skdcec._encoders.base import unchanged_on_failure
 from skdcec._encoders.cache import fit_encoder
@@ -66,7 +64,7 @@ class BaseEmbeddingClustering(
 ):
     """Pretrain an encoder, place centers in its embedding, train both together."""
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
         "encoder": [HasMethods(["fit", "transform"]), None],
         "gamma": [Interval(Real, 0, None, closed="left")],
@@ -137,27 +135,25 @@ class BaseEmbeddingClustering(
                     f"n_samples={len(array)} should be >= n_clusters={self.n_clusters}."
                 )
             device = resolve_device(self.device)
-            encoder_seed, init_seed, joint_seed = self._draw_seeds()
-            self.encoder_ = self._pretrain(array, encoder_seed)
+            pretraining_seed, start_seed, joint_seed = self._draw_seeds()
+            self.encoder_ = self._pretrain(array, pretraining_seed)
             self.scale_ = float(getattr(self.encoder_, "scale_", 1.0))
             batches = Batches(self._as_encoder_takes(array), self.scale_, device)
-            module = copy.deepcopy(self.encoder_.module_).to(device)
-            embedding = map_batches(self._embedder(module.eval()), batches)
-            centers, labels = self._initial_clusters(embedding.numpy(), init_seed)
-            self._train(module, centers, labels, batches, joint_seed)
-            self.device_ = str(device)
+            module = copy.deepcopy(self.encoder_.module_).to(device).eval()
+            start = find_start(
+                map_batches(self._embedder(module), batches).numpy(),
+                self.n_clusters,
+                init=self.init,
+                n_init=self.n_init,
+                metric=self._metric,
+                seed=start_seed,
+            )
+            self._train(module, start, batches, joint_seed)
             assignment = self._assign(batches)
             # The loss of a batch is from before its step: this is what the last step made.
             check_finite(assignment, self.lr)
             self.labels_ = assignment.argmax(dim=1).numpy()
-        n_found = len(np.unique(self.labels_))
-        if n_found < self.n_clusters:
-            warnings.warn(
-                f"{n_found} of n_clusters={self.n_clusters} clusters have members; the others "
-                "died. Use fewer clusters, or a smaller gamma.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
+        self._warn_of_empty_clusters()
         return self
 
     def fit_predict(self, X: Any, y: None = None) -> np.ndarray:
@@ -201,7 +197,9 @@ class BaseEmbeddingClustering(
         Returns
         -------
         assignment : ndarray of shape (n_samples, n_clusters), dtype float32
-            Student's t similarities to the centers; rows sum to 1.
+            Rows sum to 1. Where the encoder's metric is Euclidean, similarities to the centers
+            by a Student's t kernel; where it is the cosine, the softmax of ten times the
+            cosines with the centers.
         """
         return self._assign(self._batches(X)).numpy()
 
@@ -312,35 +310,46 @@ class BaseEmbeddingClustering(
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
         return int(seeds[0]), int(seeds[1]), int(seeds[2])
 
-    def _pretrain(self, array: np.ndarray, seed: int) -> BaseEstimator:
+    def _pretrain(self, array: np.ndarray, seed: int) -> Any:
         """Return the fitted encoder: the frozen one, or a clone fitted here or cached."""
         if isinstance(self.encoder, FrozenEstimator):
             encoder = self.encoder.estimator
             check_is_fitted(encoder)
         else:
-            encoder = clone(self._encoder_or_default())
+            encoder = self._unfitted_encoder(seed)
             params = encoder.get_params(deep=False)
-            own_seed = params.get("random_state")
-            fill = {
-                "random_state": seed,
-                "device": self.device,
-                "verbose": self.verbose,
-                "image_shape": getattr(self, "image_shape_", None),
-            }
-            fill = {name: value for name, value in fill.items() if name in params}
-            encoder.set_params(**{k: v for k, v in fill.items() if params[k] is None})
-            if "data_format" in params:
-                encoder.set_params(data_format="channels_last")
-            device = resolve_device(encoder.get_params().get("device"))
-            precision = _precision_of(encoder, device)
+            device = resolve_device(params.get("device"))
+            own_seed = self._encoder_or_default().get_params(deep=False).get("random_state")
             encoder = fit_encoder(
                 encoder,
                 self._as_encoder_is_given(array, params),
                 memory=self.memory,
                 # Either may be left to the machine.
-                device=f"{device} {precision}",
+                device=f"{device} {_precision_of(encoder, device)}",
                 seeded=own_seed is not None or self.random_state is not None,
             )
+        self._check_encoder(encoder)
+        return encoder
+
+    def _unfitted_encoder(self, seed: int) -> Any:
+        """Return a clone of the encoder, which takes from here what its user left open."""
+        encoder = clone(self._encoder_or_default())
+        params = encoder.get_params(deep=False)
+        from_here = {
+            "random_state": seed,
+            "device": self.device,
+            "verbose": self.verbose,
+            "image_shape": getattr(self, "image_shape_", None),
+        }
+        encoder.set_params(
+            **{k: v for k, v in from_here.items() if k in params and params[k] is None}
+        )
+        if "data_format" in params:
+            encoder.set_params(data_format="channels_last")
+        return encoder
+
+    def _check_encoder(self, encoder: Any) -> None:
+        """Raise if a fitted encoder does not follow the protocol, or was fitted on other data."""
         module = getattr(encoder, "module_", None)
         if not isinstance(module, nn.Module) or not hasattr(module, "encode"):
             raise TypeError(
@@ -359,105 +368,21 @@ class BaseEmbeddingClustering(
                 f"X has {self.n_features_in_} features per row, but the fitted encoder takes "
                 f"{n_features}."
             )
-        return encoder
 
-    def _initial_clusters(
-        self, embedding: np.ndarray, seed: int
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return starting centers, and the labels that are to lead the first targets, if any.
-
-        Centers are of shape (n_clusters, n_components) and dtype float32; labels count from 0,
-        and are negative for points without a cluster.
-        """
-        if not isinstance(self.init, str) and not hasattr(self.init, "fit_predict"):
-            centers = check_array(self.init, dtype=np.float32, input_name="init", copy=True)
-            if centers.shape != (self.n_clusters, embedding.shape[1]):
-                raise ValueError(
-                    f"init has shape {centers.shape}; (n_clusters, n_components) is "
-                    f"{(self.n_clusters, embedding.shape[1])}."
-                )
-            return centers, None
-        labels = self._initial_labels(embedding.astype(np.float64), seed)
-        kinds = np.unique(labels[labels >= 0])
-        if len(kinds) != self.n_clusters and not isinstance(self.init, str):
-            raise ValueError(
-                f"init={self.init!r} found {len(kinds)} clusters instead of "
-                f"n_clusters={self.n_clusters}."
-            )
-        # Means taken here, in one order: k-means adds up in the order its threads finish.
-        means = [embedding[labels == kind].mean(axis=0, dtype=np.float64) for kind in kinds]
-        # Fewer distinct points than clusters leave centers without members; they repeat.
-        means += [means[0]] * (self.n_clusters - len(means))
-        centers = np.asarray(means, dtype=np.float32)
-        # The clusters of k-means are the points nearest to each center.
-        is_k_means = isinstance(self.init, str) and self.init == "k-means"
-        if is_k_means or self._metric == "cosine":
-            return centers, None
-        return centers, np.where(labels < 0, -1, np.searchsorted(kinds, labels))
-
-    def _initial_labels(self, embedding: np.ndarray, seed: int) -> np.ndarray:
-        """Cluster the pretrained embedding, as a start for joint training."""
-        if self.n_clusters == 1:
-            return np.zeros(len(embedding), dtype=np.int64)
-        # A mixture refuses its k-means start under array API dispatch; these are NumPy arrays.
-        with config_context(array_api_dispatch=False):
-            if self.init == "gaussian-mixture":
-                return mixture_labels(
-                    embedding,
-                    self.n_clusters,
-                    self.n_init,
-                    seed,
-                    by_cuts=self._metric != "cosine",
-                )
-            return self._initial_clusterer(seed).fit_predict(embedding)
-
-    def _initial_clusterer(self, seed: int) -> Any:
-        if self.init == "k-means":
-            return KMeans(self.n_clusters, n_init=self.n_init, random_state=seed)
-        model = clone(self.init)
-        params = model.get_params(deep=False)
-        given = {"n_clusters": self.n_clusters, "n_components": self.n_clusters}
-        if params.get("random_state", 0) is None:
-            given["random_state"] = seed
-        return model.set_params(**{k: v for k, v in given.items() if k in params})
-
-    def _train(
-        self,
-        encoder_module: nn.Module,
-        centers: np.ndarray,
-        labels: np.ndarray | None,
-        batches: Batches,
-        seed: int,
-    ) -> None:
-        """Run the joint phase and set what it learned."""
+    def _train(self, module: nn.Module, start: Start, batches: Batches, seed: int) -> None:
+        """Run the joint phase on `module` and the starting centers; set what it learned."""
         generator = make_generator(seed)
-        module = ClusteringModule(
-            encoder_module, torch.from_numpy(centers), self.alpha, self._metric
+        clustering = ClusteringModule(
+            module, torch.from_numpy(start.centers), self.alpha, self._metric
         )
-        joint_loss = getattr(self.encoder_, "joint_loss", None)
-        if (
-            self.reconstruction_weight > 0
-            and joint_loss is None
-            and not hasattr(encoder_module, "decode")
-        ):
-            raise ValueError(
-                f"reconstruction_weight={self.reconstruction_weight} needs an encoder that can "
-                "decode or has a joint_loss; this one has neither: set it to 0."
-            )
-        encoder_params = self.encoder_.get_params(deep=False)
-        batch_size = self.batch_size or encoder_params.get("batch_size") or "auto"
-        batch_size, n_passes = plan_batches(len(batches), batch_size)
-
-        def assign(trained: ClusteringModule) -> Tensor:
-            return map_batches(lambda x: trained.assign(trained.embed(x)), batches)
-
         refresh = TargetRefresh(
-            assign,
+            lambda trained: map_batches(lambda x: trained.assign(trained.embed(x)), batches),
             interval=self.update_interval,
             tol=self.tol,
             min_steps=_MIN_STEPS,
-            start=None if labels is None else torch.from_numpy(labels),
+            start_labels=None if start.labels is None else torch.from_numpy(start.labels),
         )
+        batch_size, n_passes = plan_batches(len(batches), self._joint_batch_size())
         loader = loader_for(
             batches,
             batch_size=batch_size,
@@ -465,15 +390,12 @@ class BaseEmbeddingClustering(
             generator=generator,
             target=lambda: refresh.target,
         )
-        loss_names = ["clustering_loss"]
-        if self.reconstruction_weight > 0:
-            loss_names.insert(0, "reconstruction_loss")
         net = ClusteringNet(
-            module,
+            clustering,
             gamma=self.gamma,
             reconstruction_weight=self.reconstruction_weight,
-            joint_loss=joint_loss,
-            loss_names=loss_names,
+            joint_loss=self._joint_loss(module),
+            loss_names=self._loss_names(),
             schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
             generator=generator,
             augmentation=self._augmentation,
@@ -486,12 +408,41 @@ class BaseEmbeddingClustering(
         train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
         trained = net.module_.eval()
         self.module_ = trained.encoder
-        centers_found = normalize_embedding(trained.centers.detach(), self._metric)
-        self.cluster_centers_ = centers_found.cpu().numpy()
-        names = {name: f"train_{name}" for name in ("loss", *loss_names)}
+        centers = normalize_embedding(trained.centers.detach(), self._metric)
+        self.cluster_centers_ = centers.cpu().numpy()
+        names = {name: f"train_{name}" for name in ("loss", *self._loss_names())}
         self.history_ = epoch_history(net, {**names, "label_change": "label_change"})
         self.n_iter_ = len(self.history_["loss"])
         self.converged_ = refresh.settled
+        self.device_ = str(batches.device)
+
+    def _joint_loss(self, module: nn.Module) -> Callable[..., Tensor] | None:
+        """Return the encoder's own term in the place of the reconstruction loss, if it has one."""
+        joint_loss = getattr(self.encoder_, "joint_loss", None)
+        can_reconstruct = joint_loss is not None or hasattr(module, "decode")
+        if self.reconstruction_weight > 0 and not can_reconstruct:
+            raise ValueError(
+                f"reconstruction_weight={self.reconstruction_weight} needs an encoder that can "
+                "decode or has a joint_loss; this one has neither: set it to 0."
+            )
+        return joint_loss
+
+    def _loss_names(self) -> list[str]:
+        """Return what the loss is made of."""
+        return ["reconstruction_loss"] * (self.reconstruction_weight > 0) + ["clustering_loss"]
+
+    def _joint_batch_size(self) -> int | str:
+        return self.batch_size or self.encoder_.get_params(deep=False).get("batch_size") or "auto"
+
+    def _warn_of_empty_clusters(self) -> None:
+        n_found = len(np.unique(self.labels_))
+        if n_found < self.n_clusters:
+            warnings.warn(
+                f"{n_found} of n_clusters={self.n_clusters} clusters have members; the others "
+                "lost all of theirs during training. Use fewer clusters, or a smaller gamma.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
 
     @property
     def _augmentation(self) -> Any:
@@ -531,7 +482,7 @@ class BaseEmbeddingClustering(
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "labels_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -47,16 +47,17 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         Where the clusters start: those that a Gaussian mixture, k-means (as in the papers) or
         an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers. A
         mixture lets clusters be longer in one direction than in another, as they are in an
-        embedding that was only trained to reconstruct. Means do not say that, so the first
-        targets are the starting clusters themselves, but for k-means and given centers, and
-        where the metric is the cosine; over the first half of the epochs, 10 at most, the
-        target distribution takes their place.
+        embedding that was only trained to reconstruct. Means do not say that, so training
+        begins with a warm-up: the first targets are the starting clusters themselves, and over
+        the first half of the epochs, 10 at most, the target distribution takes their place.
+        There is none for k-means and given centers, nor where the metric is the cosine.
     n_init : int, default=10
-        Runs of k-means, of which the one of least inertia is taken; or of the mixture, where
-        it is the one whose clusters cut the fewest ties between neighbours, beyond what
-        their sizes explain (the greatest modularity). That one is mended by joining two
-        clusters and cutting a third, as long as this raises the modularity. Where the metric
-        is the cosine, the mixture of the greatest likelihood is taken as it is.
+        Starts of which the best is kept; not used with an estimator or given centers. The best
+        k-means is the one of least inertia. The best mixture is the one whose clusters cut the
+        fewest edges between nearest neighbours, beyond what their sizes explain (the greatest
+        modularity); it is then refined by merging two clusters and splitting a third, as long
+        as that raises the modularity. Where the metric is the cosine, the best mixture is the
+        one of greatest likelihood.
     max_epochs : int, default=20
         Epochs of joint training.
     update_interval : "epoch" or int, default="epoch"
@@ -72,8 +73,10 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
     batch_size : int, "auto" or None, default=None
         Samples per step of the joint phase. None takes the encoder's.
     memory : str, path or joblib.Memory, default=None
-        Where pretrained encoders are kept, so that fits that differ in `n_clusters` or in
-        the joint phase share one.
+        The folder where pretrained encoders are kept, so that fits that differ in `n_clusters`
+        or in the joint phase share one. They are kept as by their `save`, without code, and
+        checked when they are read; only an encoder of a class of your own is pickled by joblib,
+        which should then read no folder that others can write to.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
     callbacks : list of skorch callbacks, default=None

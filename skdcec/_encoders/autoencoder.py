@@ -31,7 +31,7 @@ from skdcec._sklearn_compat import StrOptions
 class BaseAutoencoder(BaseEncoder):
     """What the two autoencoders share: reconstruction, and how well it is done."""
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         **BaseEncoder._parameter_constraints,
         "activation": [StrOptions(set(ACTIVATIONS))],
         "precision": [StrOptions({"float32", "bfloat16"}), None],
@@ -166,7 +166,7 @@ class ConvAutoencoder(ImageInput, BaseAutoencoder):
     (100, 5)
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         **BaseAutoencoder._parameter_constraints,
         **ImageInput._parameter_constraints,
         "filters": ["array-like"],
@@ -311,7 +311,7 @@ class DenseAutoencoder(BaseAutoencoder):
     (100, 5)
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         **BaseAutoencoder._parameter_constraints,
         "hidden_layer_sizes": ["array-like"],
     }

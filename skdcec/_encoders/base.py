@@ -29,7 +29,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     ``image_shape_`` and rows if not.
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "augmentation": [callable, None],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -170,7 +170,8 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         ValueError
             If the file is damaged, of another kind, or from a newer version.
         """
-        return _persistence.load(cls, path)
+        encoder: Self = _persistence.load(cls, path)
+        return encoder
 
     def _batches(self, X: Any) -> Batches:
         array = self._validate(X, reset=False)
@@ -181,7 +182,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

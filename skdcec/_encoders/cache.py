@@ -1,20 +1,24 @@
 """How pretraining is shared: a cache of fitted encoders under keys of plain values."""
 
+import contextlib
 import copy
 import hashlib
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 from filelock import FileLock
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 
+from skdcec import _persistence
+from skdcec._files import read_json, write_bytes, write_json
+
 # Raised whenever an equal fit would return another encoder than it did.
-_FORMAT = 2
+_FORMAT = 3
 
 # What a fitted encoder does not depend on, or what the key holds in another form.
 _NOT_IN_KEY = {"verbose", "callbacks", "device"}
@@ -28,12 +32,16 @@ def fit_encoder(
     Of several processes that miss the cache at once, one computes and the others wait.
     Trouble with the cache costs a warning and the computation, never the result.
 
+    Entries are model files, which hold no code. Only an encoder of a class that such files may
+    not name, a user's own, is left to joblib, which reads and writes pickles.
+
     Parameters
     ----------
     encoder : estimator
         Unfitted, with an int as `random_state`.
     X : ndarray
     memory : None, str, path or joblib.Memory
+        The folder, or whose `location` is the folder.
     device : str
         Where, and in what precision, the encoder will be fitted; part of the key.
     seeded : bool
@@ -44,13 +52,8 @@ def fit_encoder(
     encoder : estimator
         Fitted.
     """
-    try:
-        memory = check_memory(str(memory) if isinstance(memory, Path) else memory)
-    except OSError as error:
-        _warn(f"The cache memory={str(memory)!r} cannot be used ({error}).")
-        return encoder.fit(X)
-    location = getattr(memory, "location", None)
-    if location is None:
+    folder = _folder_of(memory)
+    if folder is None:
         return encoder.fit(X)
     if not seeded:
         _warn(
@@ -63,28 +66,112 @@ def fit_encoder(
     except TypeError as error:
         _warn(f"The pretraining is not cached: {error}")
         return encoder.fit(X)
+    if _persistence.is_registered(encoder):
+        return _load_or_fit(_Entry(folder, key), encoder, X)
+    return _unpickle_or_fit(memory, folder, key, encoder, X)
+
+
+def _folder_of(memory: Any) -> Path | None:
+    if isinstance(memory, (str, os.PathLike)):
+        return Path(memory)
+    location = getattr(check_memory(memory), "location", None)
+    return None if location is None else Path(location)
+
+
+class _Entry:
+    """The files of one pretraining: a model, the digest of its bytes, and a lock.
+
+    The digest is checked before the model is used: a weight that changed on the disk would be
+    as good a weight as any.
+    """
+
+    def __init__(self, folder: Path, key: str):
+        self.folder = folder
+        self.key = key
+        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        self.model = folder / f"skdcec-{name}.safetensors"
+        self.description = folder / f"skdcec-{name}.json"
+        self.lock = folder / f"skdcec-{name}.lock"
+
+    def read(self, encoder: BaseEstimator) -> BaseEstimator | None:
+        """Return the encoder fitted with equal parameters, or None if there is none.
+
+        Raises
+        ------
+        ValueError
+            If the entry is damaged.
+        """
+        try:
+            described = read_json(self.description)
+            content = self.model.read_bytes()
+        except FileNotFoundError:
+            return None
+        if described != {"key": self.key, "digest": _digest(content)}:
+            raise ValueError(f"{self.model} is not what was written.")
+        fitted = _persistence.load(type(encoder), self.model)
+        # Equal under the key, but some may be in the file in another form or not at all.
+        return fitted.set_params(**encoder.get_params(deep=False))
+
+    def write(self, encoder: BaseEstimator) -> None:
+        content, _ = _persistence.as_bytes(encoder)
+        # In this order a reader finds no description of a model that is not there.
+        self.description.unlink(missing_ok=True)
+        write_bytes(self.model, [content])
+        write_json(self.description, {"key": self.key, "digest": _digest(content)})
+
+    def __str__(self) -> str:
+        return f"The cache memory={str(self.folder)!r}"
+
+
+def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEstimator:
+    with contextlib.ExitStack() as stack:
+        try:
+            with contextlib.suppress(ValueError):
+                found = entry.read(encoder)
+                if found is not None:
+                    return found
+            entry.folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(entry.lock))
+            # Whoever had the lock before may have written it.
+            found = entry.read(encoder)
+            if found is not None:
+                return found
+        except ValueError:
+            _warn(f"{entry} held a damaged entry, which is replaced.", depth=1)
+        except OSError as error:
+            _warn(f"{entry} cannot be used ({error}).", depth=1)
+            return encoder.fit(X)
+        encoder.fit(X)
+        try:
+            entry.write(encoder)
+        except OSError as error:
+            _warn(f"{entry} cannot be written to ({error}).", depth=1)
+    return encoder
+
+
+def _unpickle_or_fit(
+    memory: Any, folder: Path, key: str, encoder: BaseEstimator, X: np.ndarray
+) -> BaseEstimator:
+    """Do the same for an encoder of a class that is not skdcec's, by joblib."""
     try:
-        fitted = _load_or_fit(memory, Path(location), key, encoder, X)
+        memory = check_memory(str(memory) if isinstance(memory, os.PathLike) else memory)
+        cached = memory.cache(_fit, ignore=["encoder", "X"])
+        if cached.check_call_in_cache(key, encoder, X):
+            fitted = cached(key, encoder, X)
+            if hasattr(encoder, "module_"):
+                _warn(
+                    f"The cache memory={str(folder)!r} held a damaged entry, which is replaced.",
+                    depth=1,
+                )
+        else:
+            with FileLock(_Entry(folder, key).lock):
+                fitted = cached(key, encoder, X)
     except _FitFailed as failure:
         raise failure.error from None
     except OSError as error:
-        _warn(f"The cache memory={str(location)!r} cannot be used ({error}).")
+        _warn(f"The cache memory={str(folder)!r} cannot be used ({error}).", depth=1)
         return encoder.fit(X)
     return fitted.set_params(**_session(encoder))
-
-
-def _load_or_fit(
-    memory: Any, location: Path, key: str, encoder: BaseEstimator, X: np.ndarray
-) -> BaseEstimator:
-    cached = memory.cache(_fit, ignore=["encoder", "X"])
-    if cached.check_call_in_cache(key, encoder, X):
-        fitted = cached(key, encoder, X)
-        if hasattr(encoder, "module_"):
-            _warn(f"An entry of the cache memory={str(location)!r} was damaged and is replaced.")
-        return fitted
-    name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-    with FileLock(location / f"skdcec-{name}.lock"):
-        return cached(key, encoder, X)
 
 
 class _FitFailed(Exception):
@@ -109,9 +196,10 @@ def _session(encoder: BaseEstimator) -> dict[str, Any]:
     return {name: params[name] for name in ("callbacks", "verbose") if name in params}
 
 
-def _warn(message: str) -> None:
-    # The caller of the clusterer's fit, behind scikit-learn's wrapper of it.
-    warnings.warn(message, UserWarning, stacklevel=7)
+def _warn(message: str, depth: int = 0) -> None:
+    # At the caller of the clusterer's fit, behind scikit-learn's wrapper of it; `depth` counts the
+    # functions of this module in between.
+    warnings.warn(message, UserWarning, stacklevel=6 + depth)
 
 
 def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:
@@ -128,12 +216,16 @@ def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:
         {
             "format": _FORMAT,
             "encoder": f"{cls.__module__}.{cls.__qualname__}",
-            "params": {name: _plain(name, value) for name, value in params.items()},
+            "params": {name: plain_value(name, value) for name, value in params.items()},
             "data": content_digest(X),
             "device": device,
         },
         sort_keys=True,
     )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=20).hexdigest()
 
 
 def content_digest(X: np.ndarray) -> str:
@@ -145,22 +237,24 @@ def content_digest(X: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _plain(name: str, value: Any) -> Any:
+def plain_value(name: str, value: Any) -> Any:
     """Return `value` as JSON can hold it."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray) and value.ndim and value.dtype != object:
+        return [value.dtype.str, value.shape, content_digest(value)]
     if isinstance(value, np.ndarray):
-        return [value.dtype.str, value.shape, joblib.hash(value)]
+        return plain_value(name, value.tolist())
     if isinstance(value, (list, tuple, range)):
-        return [_plain(name, item) for item in value]
+        return [plain_value(name, item) for item in value]
     if hasattr(value, "get_params") and not isinstance(value, type):
         cls = type(value)
         params = value.get_params(deep=False)
         return [
             f"{cls.__module__}.{cls.__qualname__}",
-            {key: _plain(f"{name}.{key}", params[key]) for key in sorted(params)},
+            {key: plain_value(f"{name}.{key}", params[key]) for key in sorted(params)},
         ]
     raise TypeError(
         f"the encoder's {name}={value!r} is neither made of plain values nor has get_params, so "

@@ -120,7 +120,7 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
     (100, 5)
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict[str, Any] = {
         **BaseEncoder._parameter_constraints,
         **ImageInput._parameter_constraints,
         "filters": ["array-like"],

@@ -120,7 +120,8 @@ def validate_images(
 
 def validate_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
     """Check vectors and return them as an (n, n_features) array in C order, uncopied."""
-    return validate_data(estimator, X, reset=reset, order="C")
+    rows: np.ndarray = validate_data(estimator, X, reset=reset, order="C")
+    return rows
 
 
 def restore_layout(images: np.ndarray, layout: Layout) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from skdcec._nn.batches import ShuffledLoader
-from skdcec._nn.functional import lead_targets, target_distribution
+from skdcec._nn.functional import target_distribution, warm_up_targets
 from skdcec._nn.modules import ClusteringModule
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 # that hold still under it say nothing about convergence.
 _LIVELY_SHARE = 0.1
 
-# The targets leave the starting clusters over this share of the training, and over so many epochs
-# where it is a long one.
-_START_SHARE = 0.5
-_START_EPOCHS = 10
+# The warm-up, in which the targets leave the starting clusters, takes this share of the training,
+# and so many epochs where it is a long one.
+_WARM_UP_SHARE = 0.5
+_WARM_UP_EPOCHS = 10
 
 
 class StopTraining(Exception):
@@ -42,8 +42,9 @@ class TargetRefresh(Callback):
         Labels have settled when a smaller share than this changed, twice in a row.
     min_steps : int
         Steps before which they are not believed.
-    start : tensor of shape (n_samples,) or None
-        Clusters that the targets begin as and leave gradually; see `lead_targets`.
+    start_labels : tensor of shape (n_samples,) or None
+        Clusters that the targets begin as and leave gradually, during the warm-up; see
+        `warm_up_targets`.
 
     Attributes
     ----------
@@ -62,20 +63,20 @@ class TargetRefresh(Callback):
         interval: str | int,
         tol: float,
         min_steps: int,
-        start: Tensor | None = None,
+        start_labels: Tensor | None = None,
     ):
         self.assign = assign
         self.interval = interval
         self.tol = tol
         self.min_steps = min_steps
-        self.start = start
+        self.start_labels = start_labels
 
     def on_train_begin(self, net: "ClusteringNet", X: ShuffledLoader, **kwargs: Any) -> None:
         self.step = 0
-        self._start_steps = 0.0
-        if self.start is not None:
-            half = _START_SHARE * net.schedule.total_steps
-            self._start_steps = min(half, _START_EPOCHS * len(X))
+        self._warm_up_steps = 0.0
+        if self.start_labels is not None:
+            share = _WARM_UP_SHARE * net.schedule.total_steps
+            self._warm_up_steps = min(share, _WARM_UP_EPOCHS * len(X))
         self.changes: list[float] = []
         self.settled = False
         self._labels: Tensor | None = None
@@ -106,15 +107,15 @@ class TargetRefresh(Callback):
             self.changes.append((labels != self._labels).double().mean().item())
         self._labels = labels
         self.target = target_distribution(self.assignment)
-        if self.start is not None and self.step < self._start_steps:
-            share = 1 - self.step / self._start_steps
-            self.target = lead_targets(self.target, self.start, share)
+        if self.start_labels is not None and self.step < self._warm_up_steps:
+            share = 1 - self.step / self._warm_up_steps
+            self.target = warm_up_targets(self.target, self.start_labels, share)
 
     def _labels_hold(self, net: "ClusteringNet") -> bool:
         return (
             len(self.changes) >= 2
             and max(self.changes[-2:]) < self.tol
-            and self.step >= max(self.min_steps, self._start_steps)
+            and self.step >= max(self.min_steps, self._warm_up_steps)
             and net.schedule(self.step) > _LIVELY_SHARE
         )
 

@@ -93,8 +93,8 @@ def target_distribution(assignment: Tensor) -> Tensor:
     return weight / weight.sum(dim=1, keepdim=True)
 
 
-def lead_targets(target: Tensor, labels: Tensor, share: float) -> Tensor:
-    """Mix targets with given clusters.
+def warm_up_targets(target: Tensor, labels: Tensor, share: float) -> Tensor:
+    """Mix targets with the clusters that training starts from.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def lead_targets(target: Tensor, labels: Tensor, share: float) -> Tensor:
     labels : tensor of shape (n_samples,), dtype int64
         Cluster of each point; one without a cluster, below 0, keeps its target.
     share : float
-        How much the given clusters count, from 0 to 1.
+        How much those clusters count, from 1 at the start of the warm-up to 0 at its end.
 
     Returns
     -------
@@ -111,8 +111,8 @@ def lead_targets(target: Tensor, labels: Tensor, share: float) -> Tensor:
         Rows sum to 1.
     """
     clusters = torch.arange(target.shape[1])
-    given = (labels[:, None] == clusters).to(target.dtype)
-    return torch.where(labels[:, None] < 0, target, target.lerp(given, share))
+    starting = (labels[:, None] == clusters).to(target.dtype)
+    return torch.where(labels[:, None] < 0, target, target.lerp(starting, share))
 
 
 def clustering_loss(assignment: Tensor, target: Tensor) -> Tensor:

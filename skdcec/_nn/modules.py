@@ -47,11 +47,13 @@ class AutoencoderModule(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Map a batch to embeddings of shape (n_samples, n_components)."""
-        return self.encoder(x)
+        code: Tensor = self.encoder(x)
+        return code
 
     def decode(self, z: Tensor) -> Tensor:
         """Map embeddings to a batch of the shape that ``encode`` takes."""
-        return self.decoder(z)
+        batch: Tensor = self.decoder(z)
+        return batch
 
 
 class ConvAutoencoderModule(AutoencoderModule):
@@ -208,7 +210,8 @@ class ContrastiveModule(nn.Module):
         """Map views to the vectors that the contrastive loss compares."""
         for layer in self.layers:
             x = layer(x)
-        return self.head(x.mean(dim=(2, 3)))
+        projected: Tensor = self.head(x.mean(dim=(2, 3)))
+        return projected
 
     def statistics(self, x: Tensor) -> Tensor:
         """Return mean, standard deviation and correlations of the pixels' and layers' channels.
@@ -231,7 +234,8 @@ class ContrastiveModule(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Map a batch to embeddings of shape (n_samples, n_components)."""
-        return self.whitening(self.statistics(x))
+        code: Tensor = self.whitening(self.statistics(x))
+        return code
 
 
 class ClusteringModule(nn.Module):

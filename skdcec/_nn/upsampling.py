@@ -1,4 +1,4 @@
-"""The decoder's transposed convolution, computed the way that is fastest on a CPU."""
+"""The decoder's transposed convolution, which a CPU computes faster by hand in bfloat16."""
 
 from typing import Any
 
@@ -9,16 +9,15 @@ from torch.nn.functional import conv2d, conv_transpose2d, pad, pixel_shuffle
 from torch.nn.grad import conv2d_weight
 
 # With so few channels to write, the four pixels that one pixel becomes are better computed as
-# channels of one convolution: measured twice as fast with 1 and 3 channels, slower with 32.
+# channels of one convolution, which takes 3 to 5 % off a training step; with 32 it is slower.
 _FEW_CHANNELS = 4
 
 
 class Upsampling(nn.ConvTranspose2d):
     """Transposed convolution that undoes a halving, back to images of the size given.
 
-    Halving maps an even length and the odd one below it to the same size. The way back leads to
-    the even one, which loses its last row for the other: on a CPU, PyTorch takes up to five times
-    as long to get to an odd length directly.
+    In float32 it is PyTorch's layer. In bfloat16 on a CPU, a training step by what stands below
+    takes 9 to 19 % less time than by PyTorch's layer.
 
     Parameters
     ----------
@@ -31,22 +30,29 @@ class Upsampling(nn.ConvTranspose2d):
     """
 
     def __init__(self, n_in: int, n_out: int, size: tuple[int, int], geometry: dict[str, Any]):
-        output_padding = tuple(stride - 1 for stride in geometry["stride"])
+        # Halving maps an even length and the odd one below it to the same size.
+        of_rows, of_columns = (
+            int(stride == 2 and length % 2 == 0)
+            for stride, length in zip(geometry["stride"], size, strict=True)
+        )
+        output_padding = (of_rows, of_columns)
         super().__init__(n_in, n_out, **geometry, output_padding=output_padding, device="meta")
         self.size = size
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if x.device.type != "cpu":
-            return _crop(super().forward(x), self.size)
+        if x.device.type != "cpu" or x.dtype != torch.bfloat16:
+            return super().forward(x)
         assert self.bias is not None
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        return _OnCPU.apply(x, weight, bias, self.stride, self.padding, self.size)
+        result: Tensor = _OnCPU.apply(x, weight, bias, self.stride, self.padding, self.size)
+        return result
 
 
 class _OnCPU(torch.autograd.Function):
     """The same with gradients from the convolution that it transposes.
 
-    They are those that PyTorch computes, but a fifth faster.
+    The way back from a halving leads to the even length, which loses its last row where the odd
+    one is asked for: on a CPU, getting to an odd length directly takes longer.
     """
 
     @staticmethod

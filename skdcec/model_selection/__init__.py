@@ -36,7 +36,7 @@ from sklearn.utils.validation import (
 )
 from tqdm import tqdm
 
-from skdcec._encoders.cache import _plain, content_digest
+from skdcec._encoders.cache import content_digest, plain_value
 from skdcec.model_selection.ace import pooled, space_weights
 from skdcec.model_selection.null import (
     cluster_by_k_means,
@@ -829,7 +829,7 @@ def _cache_prefix(clusterer: Any, X: Any, memory: Any, space: _Space) -> str:
         return ""
     session = ("verbose", "callbacks", "memory", "encoder", "n_clusters", "random_state")
     try:
-        plain = {k: _plain(k, v) for k, v in params.items() if k not in session}
+        plain = {k: plain_value(k, v) for k, v in params.items() if k not in session}
     except TypeError as error:
         warnings.warn(f"The trainings are not cached: {error}", UserWarning, stacklevel=5)
         return ""

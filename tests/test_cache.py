@@ -400,12 +400,6 @@ def test_a_full_disk_costs_a_warning(cached, images, n_fits):
     assert n_fits() == n + 1
 
 
-def cached_files(cache):
-    files = list(cache.rglob("output.pkl"))
-    assert files
-    return files
-
-
 DAMAGES = {
     "random bytes": lambda content: os.urandom(len(content)),
     "cut short": lambda content: content[: len(content) // 2],
@@ -414,15 +408,62 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_cache_costs_a_warning_and_is_mended(cached, images, cache, n_fits, damage):
+@pytest.mark.parametrize("kind", ["*.safetensors", "*.json", "output.pkl"])
+def test_a_damaged_entry_costs_a_warning_and_is_replaced(
+    cached, images, cache, n_fits, damage, kind
+):
+    if kind == "output.pkl":
+        cached.set_params(encoder=OwnAutoencoder(**cached.encoder.get_params()))
     cached.fit(images)
-    for file in cached_files(cache):
-        file.write_bytes(damage(file.read_bytes()))
+    (file,) = cache.rglob(kind)
+    file.write_bytes(damage(file.read_bytes()))
     before = n_fits()
-    fit_with_a_warning(cached, images)
+    messages = fit_with_a_warning(cached, images)
+    assert any("damaged entry, which is replaced" in message for message in messages)
     assert n_fits() == before + 2  # one without memory
     cached.fit(images)
     assert n_fits() == before + 2
+
+
+def test_a_weight_that_changed_on_the_disk_is_not_used(cached, images, cache, n_fits):
+    cached.fit(images)
+    (file,) = cache.glob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    fit_with_a_warning(cached, images)
+    assert n_fits() == 3
+
+
+@clusters_may_die
+def test_an_entry_of_another_pretraining_is_not_used(cached, images, cache, n_fits):
+    cached.fit(images)
+    kept = {file.suffix: file.read_bytes() for file in cache.iterdir()}
+    before = set(cache.iterdir())
+    cached.set_params(encoder__n_components=3).fit(images)
+    for file in set(cache.iterdir()) - before:
+        file.write_bytes(kept[file.suffix])
+    fit_with_a_warning(cached, images)
+    assert n_fits() == 4
+
+
+def test_entries_are_files_without_code(cached, images, cache):
+    cached.set_params(memory=str(cache)).fit(images)
+    assert sorted(file.suffix for file in cache.iterdir()) == [".json", ".lock", ".safetensors"]
+    cached.set_params(memory=joblib.Memory(cache, verbose=0)).fit(images)
+    assert not list(cache.rglob("*.pkl"))
+    (file,) = cache.glob("*.safetensors")
+    encoder = ConvAutoencoder.load(file)
+    np.testing.assert_array_equal(encoder.transform(images), cached.encoder_.transform(images))
+
+
+def test_an_encoder_of_ones_own_is_cached_by_joblib(cached, images, cache, n_fits):
+    cached.set_params(encoder=OwnAutoencoder(**cached.encoder.get_params()))
+    for _ in range(2):
+        cached.fit(images)
+        assert type(cached.encoder_) is OwnAutoencoder
+    assert n_fits() == 1
+    assert list(cache.rglob("output.pkl"))
 
 
 class Unreliable(Callback):
