@@ -1,7 +1,7 @@
 """Pictures that no collection of paintings holds, drawn by code from a seeded generator.
 
-There are two sets of renderings of every kind, "first" and "second": other fonts, sizes, colours and
-layouts. A detector that was worked on with the first is judged by the second as well.
+There are two sets of renderings of every kind, "first" and "second", with other fonts, sizes,
+colours and layouts. A detector that was worked on with the first is judged by the second as well.
 """
 
 import io
@@ -13,66 +13,16 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits, load_sample_images
 
 _FONTS = sorted(Path("/usr/share/fonts/truetype").rglob("*.ttf"))
-_WORDS = [
-    "the",
-    "of",
-    "collection",
-    "and",
-    "picture",
-    "search",
-    "settings",
-    "open",
-    "file",
-    "a",
-    "to",
-    "in",
-    "museum",
-    "page",
-    "result",
-    "table",
-    "archive",
-    "catalogue",
-    "new",
-    "saved",
-    "about",
-    "home",
-    "account",
-    "year",
-    "paper",
-    "figure",
-    "method",
-    "data",
-    "light",
-    "shown",
-    "we",
-    "between",
-    "value",
-    "list",
-    "date",
-    "report",
-    "section",
-    "model",
-    "river",
-    "window",
-    "portrait",
-    "help",
-    "edit",
-    "view",
-    "tools",
-    "inventory",
-    "exhibition",
-    "loan",
-    "condition",
-    "12",
-    "1874",
-    "3.5",
-    "%",
-    "2026",
-    "no.",
-    "p.",
-    "vol.",
-    "index",
-]
+# fmt: off
+_WORDS = (
+    "the", "of", "collection", "and", "picture", "search", "settings", "open", "file", "a",
+    "to", "in", "museum", "page", "result", "table", "archive", "catalogue", "new", "saved",
+    "about", "home", "account", "year", "paper", "figure", "method", "data", "light", "shown",
+    "we", "between", "value", "list", "date", "report", "section", "model", "river", "window",
+    "portrait", "help", "edit", "view", "tools", "inventory", "exhibition", "loan",
+    "condition", "12", "1874", "3.5", "%", "2026", "no.", "p.", "vol.", "index",
+)
+# fmt: on
 
 
 def render(kind, rng, style, painting):
@@ -319,7 +269,7 @@ def _boxes(draw, rng, size, style):
             for turn in (-0.4, 0.4)
         ]
         draw.polygon([tip, *wings], fill=(0, 0, 0))
-    for x, y, box in centers:
+    for _, y, box in centers:
         fill = _color(rng, 170, 256) if rng.random() < 0.6 else (255, 255, 255)
         if style == "second" and rng.random() < 0.5:
             draw.ellipse(box, fill=fill, outline=(0, 0, 0), width=3)

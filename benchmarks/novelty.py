@@ -2,8 +2,8 @@
 
 FOLDER holds paintings, one folder per artist. Models are fitted on works of the artists A to M;
 further works of theirs, and those of the other artists, should not be flagged. The pictures that
-should be are drawn by code, see `_novel_images.py`: "first" are the renderings that the detector was
-worked on with, "second" are others.
+should be are drawn by code, see `_novel_images.py`: "first" are the renderings that the detector
+was worked on with, "second" are others.
 
 Each finished (encoder, number of images, seed) is a line in results/novelty.jsonl, with the commit,
 and is not computed again. `--table` prints what was found so far. Encoders are trained for a few
@@ -79,7 +79,7 @@ def files_of(folder):
     """Return the paths of the works by artists A to M, and of those by others."""
     paths = sorted(
         folder.glob("*/*.jpg"),
-        key=lambda path: (path.parent.name, int(path.stem.rpartition("_")[2])),
+        key=lambda path: (path.parent.name.lower(), int(path.stem.rpartition("_")[2])),
     )
     early = [path for path in paths if path.parent.name[0].upper() < "N"]
     late = [path for path in paths if path.parent.name[0].upper() >= "N"]
@@ -166,7 +166,6 @@ def measure(name, n, seed, images, scratch):
     others = detector.decision_function(images.get("late"))
     limit = np.quantile(usual, 0.05)
     line = {
-        "views": detector.views_,
         "fit_cpu_seconds": fit_seconds,
         "cpu_milliseconds_per_image": milliseconds,
         "flagged": {"held out": np.mean(usual < 0), "other artists": np.mean(others < 0)},

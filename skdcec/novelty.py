@@ -28,6 +28,9 @@ _N_FOLDS = 5
 _RIDGE = 0.03
 _N_DIRECTIONS = 400
 
+# Of distances, which usually are above 5: images that are all the same are not told apart.
+_ROUNDING = 0.01
+
 # Larger images are reduced by a whole factor before anything is counted in them.
 _MAX_SIDE = 128
 _CHUNK = 256
@@ -101,7 +104,6 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         self.estimator = estimator
         self.contamination = contamination
 
-    # The estimator is to be validated by its own fit, which is over.
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> Self:
         """Learn what is usual, and set the limit.
@@ -147,7 +149,7 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         # That the distance of a further image is beyond that of this rank has just this
         # probability, whatever the distribution.
         rank = max(1, math.floor(self.contamination * (len(distances) + 1)))
-        self.offset_ = -float(np.sort(distances)[-rank])
+        self.offset_ = -float(np.sort(distances)[-rank]) - _ROUNDING
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -285,8 +287,10 @@ class _Normal(NamedTuple):
         means = np.stack([rows[members == i].mean(axis=0) for i in range(len(found))])
         rest = rows - means[members]
         deviation = rest.std(axis=0)
-        # What did not vary may vary a little: by a hundredth of what the others do.
-        unit = np.maximum(deviation, 0.01 * math.sqrt(np.square(deviation).mean()) + 1e-9)
+        # What did not vary may vary a little: by a hundredth of what the others do, and by more
+        # than rounding does.
+        least = 0.01 * math.sqrt(np.square(deviation).mean()) + 1e-4 * np.abs(rows).max()
+        unit = np.maximum(deviation, least + 1e-12)
         rest /= unit
         n_rows, n_numbers = rest.shape
         if n_rows < n_numbers:
@@ -295,8 +299,8 @@ class _Normal(NamedTuple):
         else:
             variances, directions = np.linalg.eigh(rest.T @ rest / n_rows)
             variances, directions = variances[::-1], directions.T[::-1]
-        # So many can be told from so few rows.
-        n_kept = min(_N_DIRECTIONS, n_numbers, max(1, n_rows // 4))
+        # More cannot be told from so few rows.
+        n_kept = min(_N_DIRECTIONS, n_numbers, max(1, n_rows // 2))
         known, total = variances[:n_kept].clip(0), np.square(rest).sum() / n_rows
         left = max(0.0, total - known.sum()) / max(1, n_numbers - n_kept)
         precisions = 1 / (np.append(known, left) + _RIDGE)

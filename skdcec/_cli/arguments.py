@@ -268,10 +268,10 @@ def _add_assign(commands: Any) -> None:
         "Say which of the clusters new images belong to.",
         """
         Writes a table with a row per image. Every image gets its nearest cluster; those with an
-        unlikeness above 1 are flagged "unlike": in their distance to the clusters, their colours
-        and textures, or in how familiar they are to the encoder, they are farther from what is
-        usual than all but one in 200 of the images that the model was trained on. A flag is a
-        reason to look, and its absence is no proof.
+        unlikeness above 1 are flagged "unlike": by what can be counted in them (light, colours,
+        edges, detail), by how well an autoencoder reproduces them, and by their distance to the
+        clusters, they are farther from what is usual than all but one in 200 of the images that
+        the model was trained on. A flag is a reason to look, and its absence is no proof.
         """,
         """
         skdcec assign paintings-clusters new-scans

@@ -60,8 +60,7 @@ def _novelty(saved: SavedModel, inputs: np.ndarray) -> Table:
     if saved.detector is None or not np.isfinite(saved.detector.offset_):
         say("The model holds no limits, so no image is flagged as unlike any cluster.")
         return {"unlikeness": [None] * len(inputs), "flag": [""] * len(inputs)}
-    beyond = -saved.detector.decision_function(inputs)
-    # In units of the limit: about 0 for a usual image, above 1 for what is flagged.
-    unlikeness = 1 + beyond / max(abs(saved.detector.offset_), 1e-12)
-    flags = ["unlike" if value > 0 else "" for value in beyond]
+    # In units of the limit; both are negative.
+    unlikeness = saved.detector.score_samples(inputs) / saved.detector.offset_
+    flags = ["unlike" if value > 1 else "" for value in unlikeness]
     return {"unlikeness": unlikeness.round(4).tolist(), "flag": flags}
