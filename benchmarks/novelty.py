@@ -187,8 +187,15 @@ def area(usual, novel):
 
 
 def commit():
-    command = ["git", "-C", str(HERE), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    """Return the commit of the package, marked where its files were changed since."""
+
+    def git(*arguments):
+        command = ["git", "-C", str(HERE.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    return git("rev-parse", "--short", "HEAD") + "-dirty" * bool(
+        git("diff", "HEAD", "--", "skdcec")
+    )
 
 
 def run(args):

@@ -465,7 +465,8 @@ def _edges(gray: np.ndarray) -> Iterator[np.ndarray]:
 
 def _octaves(gray: np.ndarray) -> Iterator[np.ndarray]:
     """Yield how much there is of details of each size, of which direction, and where."""
-    energy, strength = np.zeros(len(gray)), None
+    energy = np.zeros(len(gray))
+    strengths: list[np.ndarray] = []
     for octave in range(5):
         height, width = gray.shape[1] // 2 * 2, gray.shape[2] // 2 * 2
         if min(height, width) < 2:
@@ -483,12 +484,12 @@ def _octaves(gray: np.ndarray) -> Iterator[np.ndarray]:
         # too. Noise has neither.
         mean = np.abs(details).mean(axis=(0, 2, 3)) + _STEP / 4
         yield energy - 2 * np.log(mean)
-        smaller, strength = strength, np.log(np.sqrt(np.square(details).sum(axis=0)) + _STEP / 2)
+        strengths.append(np.log(np.sqrt(np.square(details).sum(axis=0)) + _STEP / 2))
         if octave in (1, 2) and min(height, width) >= 8:
-            yield _correlation(_halved(smaller), strength)
+            yield _correlation(_halved(strengths[octave - 1]), strengths[octave])
         if octave == 1:
             # Whether there are calm areas, and busy ones.
-            local = strength.reshape(len(gray), -1)
+            local = strengths[octave].reshape(len(gray), -1)
             ranks = [int(share * (local.shape[1] - 1)) for share in (0.1, 0.5, 0.9)]
             yield from np.partition(local, ranks, axis=1)[:, ranks].T
         gray = (a + b + c + d) / 4
