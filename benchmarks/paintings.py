@@ -30,7 +30,6 @@ from _common import (
     read_lines,
     settings_of,
 )
-from _handmade import handmade_features
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.manifold import spectral_embedding
@@ -51,6 +50,7 @@ from skdcec import (
     DenseAutoencoder,
 )
 from skdcec.datasets import load_images
+from skdcec.features import ColorEdgeFeatures
 
 # From the styles of the data set to nine periods, in their order. Neighbouring styles that are
 # taught as one period are joined; those after Impressionism, all within 1885-1920, are one.
@@ -97,7 +97,7 @@ def spectrum(images, args, seed):
 
 
 def handmade(images, args, seed):
-    return handmade_features(images)
+    return ColorEdgeFeatures().fit_transform(images)
 
 
 def autoencoder(images, args, seed):

@@ -22,7 +22,7 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
-from skdcec.features import PretrainedFeatures
+from skdcec.features import ColorEdgeFeatures, PretrainedFeatures
 
 # The checks feed constant and tiny data, on which clusters do die.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -34,6 +34,7 @@ contrastive = ContrastiveEncoder(n_components=3, filters=(4, 8), max_epochs=2)
 # each copy of a tensor.
 pooling = torch.nn.AvgPool2d(2)
 estimators = [
+    ColorEdgeFeatures(),
     PretrainedFeatures(pooling, size=4),
     conv,
     dense,

@@ -21,8 +21,6 @@ from skdcec._nn.batches import Batches, map_batches
 from skdcec._nn.device import cpu_state, resolve_device
 from skdcec._sklearn_compat import Interval, fit_context
 
-__all__ = ["PretrainedFeatures"]
-
 # Mean and deviation of the channels of ImageNet, which the networks expect to be taken out.
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
