@@ -27,8 +27,9 @@ from skdcec._sklearn_compat import OUTPUT_CONFIG, validate_params_of
 
 FORMAT = 2
 
-# What belongs to one session rather than to the model.
-_SESSION = frozenset({"memory", "callbacks", "verbose"})
+# What belongs to one session rather than to the model, where its weights came from included: a file
+# holds the weights themselves, and opens no other.
+_SESSION = frozenset({"memory", "callbacks", "verbose", "weights"})
 
 # What scikit-learn itself sets on any estimator.
 _BY_SKLEARN = ("n_features_in_", "feature_names_in_", OUTPUT_CONFIG)

@@ -81,15 +81,23 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         device = resolve_device(self.device)
         generator = make_generator(check_random_state(self.random_state).randint(2**31 - 1))
         scale = self._find_scale(array)
-        module = self._new_module(generator)
-        batch_size, n_passes = plan_batches(len(array), self.batch_size)
+        module = self._initial_module(generator)
         batches = Batches(array, scale, device)
-        loader = loader_for(
-            batches,
-            batch_size=batch_size,
-            n_passes=n_passes,
-            generator=generator,
-        )
+        self.history_: dict[str, list[float]] = {"loss": [], "lr": []}
+        if self.max_epochs > 0:
+            module = self._train(module, batches, generator)
+        self.module_ = module.to(device).eval()
+        self._complete(batches)
+        self.scale_ = scale
+        self.n_iter_ = len(self.history_["loss"])
+        self.device_ = str(device)
+        self.metric_ = self._metric
+        self._n_features_out = int(self.n_components)
+
+    def _train(self, module: Any, batches: Batches, generator: torch.Generator) -> Any:
+        """Train a network, note how that went, and return it."""
+        batch_size, n_passes = plan_batches(len(batches), self.batch_size)
+        loader = loader_for(batches, batch_size=batch_size, n_passes=n_passes, generator=generator)
         net = self._net_class(
             module,
             loss_names=(),
@@ -98,18 +106,16 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             callbacks=self.callbacks,
             max_epochs=self.max_epochs,
             lr=self.lr,
-            device=device,
-            **self._net_params(device),
+            device=batches.device,
+            **self._net_params(batches.device),
         )
         train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
-        self.module_ = net.module_.eval()
-        self._complete(batches)
-        self.scale_ = scale
         self.history_ = epoch_history(net, {"loss": "train_loss"})
-        self.n_iter_ = len(self.history_["loss"])
-        self.device_ = str(device)
-        self.metric_ = self._metric
-        self._n_features_out = int(self.n_components)
+        return net.module_
+
+    def _initial_module(self, generator: torch.Generator) -> Any:
+        """Return the network as it is before the first step."""
+        return self._new_module(generator)
 
     def transform(self, X: Any) -> np.ndarray:
         """Embed `X`.

@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 
 from skdcec import _persistence
+from skdcec._encoders.weights import weights_file
 from skdcec._files import read_json, write_bytes, write_json
 
 # Raised whenever an equal fit would return another encoder than it did.
@@ -212,6 +213,9 @@ def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:
     """
     cls = type(encoder)
     params = {k: v for k, v in encoder.get_params(deep=False).items() if k not in _NOT_IN_KEY}
+    if params.get("weights") is not None:
+        # What they are counts, and not where.
+        params["weights"] = _digest(weights_file(params["weights"]).read_bytes())
     return json.dumps(
         {
             "format": _FORMAT,

@@ -1,6 +1,8 @@
 """What an embedding of learned distances is: an encoder trained on views of images."""
 
 import math
+import os
+import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -10,11 +12,12 @@ from torch import Tensor
 
 from skdcec._encoders.base import BaseEncoder, check_widths
 from skdcec._encoders.images import ImageInput
+from skdcec._encoders.weights import weights_file
 from skdcec._nn.batches import Batches, map_batches
 from skdcec._nn.functional import whitening
 from skdcec._nn.modules import ContrastiveModule
 from skdcec._nn.nets import ContrastiveNet, check_finite, view_loss
-from skdcec._persistence import register
+from skdcec._persistence import load, register
 from skdcec._sklearn_compat import Interval, StrOptions
 from skdcec.augmentation import painting_augmentation
 
@@ -46,6 +49,12 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
     temperature : float, default=0.2
         What similarities of views are divided by. Smaller values look harder at the views
         that are hardest to tell apart.
+    weights : {"paintings"}, str, path or None, default=None
+        Where training starts: None at random, "paintings" at the weights that come with the
+        package, which were trained on 6 108 paintings, a path at those of a
+        ``ContrastiveEncoder`` saved there, which must have the same `filters`. With
+        ``max_epochs=0`` images are embedded by these weights as they are, in seconds and
+        however few there are; `n_components` may then be at most those of the weights.
     augmentation : callable, default=None
         Makes a view of a batch, a float32 tensor of shape (n, C, H, W) with values divided
         by ``scale_``; called twice, with the keyword `generator` (a torch.Generator) if it
@@ -57,8 +66,8 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
     data_format : {"channels_last", "channels_first"}, default="channels_last"
         Order of the axes of a 4-D `X`. Rows of a 2-D `X` are always (H, W, C).
     max_epochs : int, default=75
-        Passes over the data; with ``batch_size="auto"``, few images are passed several
-        times per epoch.
+        Passes over the data; 0, with `weights`, for none. With ``batch_size="auto"``, few
+        images are passed several times per epoch.
     lr : float, default=3e-3
         Learning rate of Adam at its highest.
     lr_schedule : {"onecycle", "cosine", "constant"}, default="onecycle"
@@ -82,6 +91,8 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
     augmentation_ : callable
         What makes the views: `augmentation`, or the default for images of this size.
     image_shape_ : tuple (height, width, channels)
+    n_channels_ : int
+        Channels that the network takes; gray images are given to all of them alike.
     scale_ : float
         What pixel values are divided by.
     metric_ : str
@@ -125,10 +136,16 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
         **ImageInput._parameter_constraints,
         "filters": ["array-like"],
         "temperature": [Interval(Real, 0, None, closed="neither")],
+        "weights": [str, os.PathLike, None],
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
         # A view can only be told from those of other images.
         "batch_size": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
     }
-    _fitted_attributes = (*BaseEncoder._fitted_attributes, *ImageInput._fitted_attributes)
+    _fitted_attributes = (
+        *BaseEncoder._fitted_attributes,
+        *ImageInput._fitted_attributes,
+        "n_channels_",
+    )
     _net_class = ContrastiveNet
     _metric = "cosine"
 
@@ -138,6 +155,7 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
         *,
         filters: Sequence[int] = (32, 64, 128, 256, 256),
         temperature: float = 0.2,
+        weights: str | os.PathLike[str] | None = None,
         augmentation: Any = None,
         image_shape: tuple[int, ...] | None = None,
         data_format: str = "channels_last",
@@ -153,6 +171,7 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
         self.n_components = n_components
         self.filters = filters
         self.temperature = temperature
+        self.weights = weights
         self.augmentation = augmentation
         self.image_shape = image_shape
         self.data_format = data_format
@@ -196,6 +215,8 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
 
     def _complete(self, batches: Batches) -> None:
         """Set the last layer, which takes no part in the comparison of views."""
+        if self.max_epochs == 0:
+            return
         mean, covariance = _mean_and_covariance(self.module_, batches)
         check_finite(covariance, self.lr)
         weight, bias = whitening(mean, covariance, int(self.n_components), _WHITENING)
@@ -206,9 +227,57 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
     def _layer_widths(self) -> tuple[int, ...]:
         return check_widths("filters", self.filters)
 
+    def _initial_module(self, generator: torch.Generator) -> ContrastiveModule:
+        if self.weights is None:
+            if self.max_epochs == 0:
+                raise ValueError(
+                    "max_epochs=0 trains nothing, and weights=None leaves the network as it was "
+                    "drawn at random: pass weights='paintings' or a path, or train."
+                )
+            self.n_channels_ = self.image_shape_[2]
+            return self._new_module(generator)
+        source = load(ContrastiveEncoder, weights_file(self.weights))
+        self._check_weights(source)
+        self.n_channels_ = source.n_channels_
+        module = self._new_module(generator)
+        state = source.module_.state_dict()
+        # Its components come by their variance, so that the first ones are those of fewer.
+        for name in ("whitening.weight", "whitening.bias"):
+            kept = module.state_dict()[name].clone()
+            kept[: len(state[name])] = state[name][: len(kept)]
+            state[name] = kept
+        module.load_state_dict(state)
+        return module
+
+    def _check_weights(self, source: "ContrastiveEncoder") -> None:
+        named = f"weights={os.fspath(self.weights or '')!r}"
+        if source._layer_widths() != self._layer_widths():
+            raise ValueError(
+                f"{named} are those of filters={source._layer_widths()}, not of "
+                f"filters={self._layer_widths()}: pass the former as filters."
+            )
+        if self.max_epochs == 0 and self.n_components > source.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} is more than the {source.n_components} of "
+                f"{named}: take fewer, or train."
+            )
+        n_channels = self.image_shape_[2]
+        if n_channels not in (1, source.n_channels_):
+            raise ValueError(
+                f"X holds images of {n_channels} channels; {named} take {source.n_channels_}, or "
+                "1 for gray images."
+            )
+        if n_channels != source.n_channels_:
+            warnings.warn(
+                f"X holds gray images; {named} were trained on colours, so each gray is taken for "
+                "a colour without hue.",
+                UserWarning,
+                stacklevel=6,
+            )
+
     def _new_module(self, generator: torch.Generator | None) -> ContrastiveModule:
         return ContrastiveModule(
-            self.image_shape_[2],
+            self.n_channels_,
             self.n_components,
             self._layer_widths(),
             generator,

@@ -161,6 +161,7 @@ class ContrastiveModule(nn.Module):
     ``project`` leads on to where views are compared,
     ``encode`` to the embedding, by a linear layer that `whiten` sets. As statistics do not
     depend on the size of a map, neither do the weights, and views may be smaller than images.
+    Gray images are taken by a network of more channels, too: each channel is given the same.
 
     Parameters
     ----------
@@ -181,6 +182,7 @@ class ContrastiveModule(nn.Module):
         generator: torch.Generator | None,
     ):
         super().__init__()
+        self.n_channels = n_channels
         self.layers = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, bias=False, device="meta"),
@@ -208,6 +210,7 @@ class ContrastiveModule(nn.Module):
 
     def project(self, x: Tensor) -> Tensor:
         """Map views to the vectors that the contrastive loss compares."""
+        x = self._in_all_channels(x)
         for layer in self.layers:
             x = layer(x)
         projected: Tensor = self.head(x.mean(dim=(2, 3)))
@@ -219,6 +222,7 @@ class ContrastiveModule(nn.Module):
         The rows end in zeros, up to a multiple of 8 values.
         """
         moments, correlations = [], []
+        x = self._in_all_channels(x)
         for depth, layer in enumerate([nn.Identity(), *self.layers]):
             x = layer(x)
             # Along memory, sums are added up in one order, wherever in the batch an image stands.
@@ -236,6 +240,10 @@ class ContrastiveModule(nn.Module):
         """Map a batch to embeddings of shape (n_samples, n_components)."""
         code: Tensor = self.whitening(self.statistics(x))
         return code
+
+    def _in_all_channels(self, x: Tensor) -> Tensor:
+        """Return gray images in the channels of a network of colour images."""
+        return x.expand(-1, self.n_channels, -1, -1) if x.shape[1] == 1 else x
 
 
 class ClusteringModule(nn.Module):
