@@ -1032,7 +1032,7 @@ def test_images_of_another_size_at_predict_are_a_clear_error(fitted, later, mess
         {"reconstruction_weight": -0.1},
         {"alpha": 0},
         {"n_init": 0},
-        {"max_epochs": 0},
+        {"max_epochs": -1},
         {"update_interval": 0},
         {"update_interval": "batch"},
         {"tol": -1},
@@ -1234,3 +1234,18 @@ def test_digits_never_seen_are_told_apart_too(digits_model):
     data = load_digits()
     images, classes = data.images[300:600].astype(np.uint8), data.target[300:600]
     assert normalized_mutual_info_score(classes, digits_model.predict(images)) > 0.65
+
+
+def test_without_joint_epochs_the_start_is_the_result():
+    images = load_digits().images[:200]
+    encoder = ConvAutoencoder(4, filters=(4, 8), max_epochs=2, random_state=0)
+    model = DeepConvEmbeddingClustering(5, encoder=encoder, max_epochs=0, random_state=0)
+    labels = model.fit_predict(images)
+    np.testing.assert_array_equal(labels, model.predict(images))
+    np.testing.assert_array_equal(model.transform(images), model.encoder_.transform(images))
+    distances = np.linalg.norm(
+        model.transform(images)[:, None] - model.cluster_centers_[None], axis=2
+    )
+    np.testing.assert_array_equal(labels, distances.argmin(axis=1))
+    assert model.n_iter_ == 0
+    assert set(map(len, model.history_.values())) == {0}

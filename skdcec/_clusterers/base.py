@@ -78,7 +78,7 @@ class BaseEmbeddingClustering(
             HasMethods(["fit_predict"]),
         ],
         "n_init": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
         "update_interval": [
             StrOptions({"epoch"}),
             Interval(Integral, 1, None, closed="left"),
@@ -150,7 +150,10 @@ class BaseEmbeddingClustering(
                 metric=self._metric,
                 seed=start_seed,
             )
-            self._train(module, start, batches, joint_seed)
+            if self.max_epochs > 0:
+                self._train(module, start, batches, joint_seed)
+            else:
+                self._keep_start(module, start, device)
             assignment = self._assign(batches)
             # The loss of a batch is from before its step: this is what the last step made.
             check_finite(assignment, self.lr)
@@ -414,6 +417,17 @@ class BaseEmbeddingClustering(
         self.n_iter_ = len(self.history_["loss"])
         self.converged_ = refresh.settled
         self.device_ = str(batches.device)
+
+    def _keep_start(self, module: nn.Module, start: Start, device: torch.device) -> None:
+        """Set what there is without a joint phase: the pretrained network and the start."""
+        self.module_ = module
+        centers = normalize_embedding(torch.from_numpy(start.centers), self._metric)
+        self.cluster_centers_ = centers.numpy()
+        names = ("loss", *self._loss_names(), "label_change", "lr")
+        self.history_ = {name: [] for name in names}
+        self.n_iter_ = 0
+        self.converged_ = False
+        self.device_ = str(device)
 
     def _joint_loss(self, module: nn.Module) -> Callable[..., Tensor] | None:
         """Return the encoder's own term in the place of the reconstruction loss, if it has one."""

@@ -59,7 +59,8 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         as that raises the modularity. Where the metric is the cosine, the best mixture is the
         one of greatest likelihood.
     max_epochs : int, default=20
-        Epochs of joint training.
+        Epochs of joint training; 0 for none, which leaves each sample with the nearest of the
+        starting centers.
     update_interval : "epoch" or int, default="epoch"
         How often the targets are recomputed on all samples: after each epoch, or after so
         many batches.
