@@ -32,7 +32,7 @@ _N_DIRECTIONS = 400
 _ROUNDING = 0.01
 
 # Larger images are reduced by a whole factor before anything is counted in them.
-_MAX_SIDE = 128
+_MAX_SIDE = 96
 _CHUNK = 256
 
 
