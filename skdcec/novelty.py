@@ -32,7 +32,7 @@ _N_DIRECTIONS = 400
 _ROUNDING = 0.01
 
 # Larger images are reduced by a whole factor before anything is counted in them.
-_MAX_SIDE = 128
+_MAX_SIDE = 96
 _CHUNK = 256
 
 
@@ -123,6 +123,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         ------
         NotFittedError
             If `estimator` is not fitted.
+        ValueError
+            If `X` is not what `estimator` takes, or holds fewer than two images.
 
         Warns
         -----
@@ -131,6 +133,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         """
         check_is_fitted(self.estimator)
         X = np.asarray(X)
+        if X.ndim == 0 or len(X) < 2:
+            raise ValueError(f"X of shape {X.shape} holds fewer than the 2 images needed.")
         labels = self._labels(X)
         some = slice(None, None, -(-len(X) // _MAX_IMAGES))
         labels, (numbers, embedding) = labels[some], self._numbers(X[some])
@@ -323,9 +327,19 @@ def _fit_usual(
     numbers: np.ndarray, embedding: np.ndarray, labels: np.ndarray
 ) -> dict[str, tuple[np.ndarray, ...]]:
     """Return what is usual of embeddings, and of all numbers with the distance among them."""
-    clusters = _Normal.fit(embedding, labels)
-    rows = _with_distance(clusters, numbers, embedding)
-    return {"clusters": clusters, "numbers": _Normal.fit(rows, labels)}
+    rows = np.concatenate([numbers, np.empty((len(numbers), 1))], axis=1)
+    # Images are nearer to centers that they have a part in than others will be.
+    for held_out in _folds(len(rows)):
+        clusters = _Normal.fit(embedding[~held_out], labels[~held_out])
+        rows[held_out] = _with_distance(clusters, numbers[held_out], embedding[held_out])
+    return {"clusters": _Normal.fit(embedding, labels), "numbers": _Normal.fit(rows, labels)}
+
+
+def _folds(n: int) -> Iterator[np.ndarray]:
+    """Yield which of `n` images to hold out, each of them once."""
+    n_folds = min(_N_FOLDS, n)
+    for fold in range(n_folds):
+        yield np.arange(n) % n_folds == fold
 
 
 def _distances(
@@ -346,9 +360,8 @@ def _held_out_distances(
     numbers: np.ndarray, embedding: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
     """Return how far each image is from what is usual of others."""
-    fold = np.arange(len(labels)) % _N_FOLDS
     distances = np.empty(len(labels))
-    for held_out in (fold == i for i in range(_N_FOLDS)):
+    for held_out in _folds(len(labels)):
         usual = _fit_usual(numbers[~held_out], embedding[~held_out], labels[~held_out])
         distances[held_out] = _distances(usual, numbers[held_out], embedding[held_out])
     return distances

@@ -215,7 +215,12 @@ def test_images_of_another_shape_are_refused(detector):
         detector.predict(noise(2, 0, side=SIDE + 1))
 
 
-@pytest.mark.parametrize("n", [3, 49])
+def test_one_image_is_refused(model, known):
+    with pytest.raises(ValueError, match="2 images"):
+        NoveltyDetector(model).fit(known[:1])
+
+
+@pytest.mark.parametrize("n", [2, 3, 49])
 def test_few_images_set_no_limit_and_it_is_said(model, known, n):
     with pytest.warns(UserWarning, match=f"{n} images are too few"):
         detector = NoveltyDetector(model).fit(known[:n])
