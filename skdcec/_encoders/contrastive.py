@@ -238,7 +238,7 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
             return self._new_module(generator)
         source = load(ContrastiveEncoder, weights_file(self.weights))
         self._check_weights(source)
-        self.n_channels_ = source.n_channels_
+        self.n_channels_ = source.module_.n_channels
         module = self._new_module(generator)
         state = source.module_.state_dict()
         # Its components come by their variance, so that the first ones are those of fewer.
@@ -262,12 +262,12 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
                 f"{named}: take fewer, or train."
             )
         n_channels = self.image_shape_[2]
-        if n_channels not in (1, source.n_channels_):
+        if n_channels not in (1, source.module_.n_channels):
             raise ValueError(
-                f"X holds images of {n_channels} channels; {named} take {source.n_channels_}, or "
+                f"X holds images of {n_channels} channels; {named} take {source.module_.n_channels}, or "
                 "1 for gray images."
             )
-        if n_channels != source.n_channels_:
+        if n_channels != source.module_.n_channels:
             warnings.warn(
                 f"X holds gray images; {named} were trained on colours, so each gray is taken for "
                 "a colour without hue.",
@@ -277,7 +277,8 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
 
     def _new_module(self, generator: torch.Generator | None) -> ContrastiveModule:
         return ContrastiveModule(
-            self.n_channels_,
+            # A file of the first format does not say, since it was always those of the images.
+            getattr(self, "n_channels_", self.image_shape_[2]),
             self.n_components,
             self._layer_widths(),
             generator,
