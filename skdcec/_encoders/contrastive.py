@@ -261,13 +261,13 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
                 f"n_components={self.n_components} is more than the {source.n_components} of "
                 f"{named}: take fewer, or train."
             )
-        n_channels = self.image_shape_[2]
-        if n_channels not in (1, source.module_.n_channels):
+        n_channels, wanted = self.image_shape_[2], source.module_.n_channels
+        if n_channels not in (1, wanted):
             raise ValueError(
-                f"X holds images of {n_channels} channels; {named} take {source.module_.n_channels}, or "
-                "1 for gray images."
+                f"X holds images of {n_channels} channels; {named} take {wanted}, or 1 for gray "
+                "images."
             )
-        if n_channels != source.module_.n_channels:
+        if n_channels != wanted:
             warnings.warn(
                 f"X holds gray images; {named} were trained on colours, so each gray is taken for "
                 "a colour without hue.",
