@@ -34,17 +34,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     except OSError as error:
-        # The temporary name means nothing to anybody.
-        if str(partial) not in {_as_text(error.filename), _as_text(error.filename2)}:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        raise told_of(path, error, partial) from None
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
-def _as_text(name: Any) -> str | None:
-    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else None
+def told_of(path: Path, error: OSError, hidden: Path) -> OSError:
+    """Return the same error about `path` where it names what is `hidden` from users."""
+    if error.errno is None:
+        return error
+    shown = [str(error.strerror).replace(str(hidden), str(path))]
+    if isinstance(error.filename, str | bytes):
+        shown.append(os.fsdecode(error.filename).replace(str(hidden), str(path)))
+    return OSError(error.errno, *shown)
 
 
 def write_bytes(path: str | os.PathLike[str], parts: Iterable[bytes]) -> int:
