@@ -2,9 +2,13 @@
 
 import contextlib
 import csv
+import importlib.resources
 import io
+import json
 import os
 import re
+import shutil
+import subprocess
 import time
 import zipfile
 
@@ -85,6 +89,24 @@ def test_any_table_of_ours_is_read_by_those_who_read_others(tmp_path_factory, ta
     kept = [name for name, heading in named.items() if heading]
     assert list(read.columns) == _files.distinct(named[name] for name in kept)
     assert list(read.columns.values()) == [table[name] for name in kept]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_the_page_writes_cells_as_we_do():
+    random = np.random.default_rng(0)
+    # What the page cannot hold, or has no need to guard: stray bytes, and tables without a heading.
+    marks = [mark for mark in MARKS if mark.isascii() and not re.search(r"\0|ud|sep", mark)]
+    texts = ["".join(random.choice([*marks, "＝", "\u2028"], 6)) for _ in range(5000)]
+    texts = [text for text in texts if text.strip()]
+    script = importlib.resources.files("skdcec.report") / "viewer" / "files.js"
+    code = script.read_text(encoding="utf-8") + (
+        "const texts = JSON.parse(require('fs').readFileSync(0));"
+        "process.stdout.write(JSON.stringify(texts.map(csvField)));"
+    )
+    node = ["node", "-e", code]
+    run = subprocess.run(node, input=json.dumps(texts), capture_output=True, text=True)
+    expected = [_files.table_as_csv({"x": [text]}, line_end="")[1:] for text in texts]
+    assert json.loads(run.stdout) == expected
 
 
 NAMES = st.text(st.characters(exclude_characters="/\\\0"), min_size=1, max_size=12)

@@ -76,7 +76,8 @@ def load_images(
           is read once. Hidden files and what operating systems leave behind (`.*`, `@eaDir`,
           `Thumbs.db`, ...) are passed over;
         - a pattern with `*`, `?`, `[...]` or `**`, as for :func:`glob.glob`;
-        - a `.csv`, `.tsv` or `.txt` table with a column of file names, relative to the table;
+        - a `.csv`, `.tsv` or `.txt` table with a column of file names, relative to the table, as
+          spreadsheets write it; see :ref:`tables`;
         - an iterable of paths, or the path of one image.
 
         Folders and patterns give files in natural order (`2.jpg` before `10.jpg`), tables and
