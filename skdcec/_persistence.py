@@ -22,7 +22,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
-from skdcec._files import write_bytes
+from skdcec._files import check_source, write_bytes
 from skdcec._sklearn_compat import OUTPUT_CONFIG, validate_params_of
 
 FORMAT = 2
@@ -214,6 +214,7 @@ def _load(
     with_companions: bool,
 ) -> Bundle:
     path = Path(path)
+    check_source(path, "a file that save wrote")
     try:
         header, tensors = _read(path, with_companions=with_companions)
         version, node = header["format"], header["estimator"]

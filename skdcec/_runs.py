@@ -24,7 +24,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from skdcec._files import as_table, read_json, versions, write_json, write_table
+from skdcec._files import as_table, read_json, told_of, versions, write_json, write_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -434,6 +434,8 @@ def default_out(source: str, kind: str = "clusters") -> Path:
     if not path.exists():
         # A pattern; load_images will say if it is not.
         return Path(f"skdcec-{kind}")
+    if not path.name:
+        raise ValueError(f"{source} has no folder beside it to write into: name one by --out.")
     return path.with_name(f"{path.stem if path.is_file() else path.name}-{kind}")
 
 
@@ -470,17 +472,21 @@ def claim(out: Path, *, needed_bytes: float = 0.0, force: bool = False) -> None:
             )
         if any(not name.startswith(".") for name in found) and not force:
             raise OtherFiles(f"{out} exists and holds other files: choose another folder.")
-    out.mkdir(parents=True, exist_ok=True)
-    if not _is_ours(out):
-        write_json(out / RECORD, {"program": "skdcec", "state": "unfinished"})
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not _is_ours(out):
+            write_json(out / RECORD, {"program": "skdcec", "state": "unfinished"})
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        problem = f"{out} cannot be written to ({error.strerror}): name another folder by --out."
+        raise OSError(error.errno, problem) from None
     free = shutil.disk_usage(out).free
     if free < needed_bytes:
         raise OSError(
             f"{out} is on a disk with {free / 1e6:.0f} MB left; {needed_bytes / 1e6:.0f} MB may "
             "be needed."
         )
-    with tempfile.TemporaryFile(dir=out):
-        pass
 
 
 def _is_ours(out: Path) -> bool:
@@ -506,7 +512,7 @@ def staged(out: Path) -> Iterator[Path]:
                 os.replace(staging / name, out / name)
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            raise
+            raise told_of(out, error, staging) from error
         raise OSError(
             f"No space left on the disk of {out}, so nothing there was changed: free some, or "
             "choose another folder. What was pretrained is kept in the cache."

@@ -531,7 +531,8 @@ def test_table_round_trip(tmp_path):
 
 def test_table_with_names_that_are_not_unicode(tmp_path):
     write_table(tmp_path / "t.csv", {"file": [os.fsdecode(b"\xe9.jpg")]})
-    assert read_table(tmp_path / "t.csv") == {"file": ["\\udce9.jpg"]}
+    assert (tmp_path / "t.csv").read_text(encoding="utf-8-sig").splitlines()[1] == "\\udce9.jpg"
+    assert read_table(tmp_path / "t.csv") == {"file": [os.fsdecode(b"\xe9.jpg")]}
 
 
 def test_read_table_refuses_what_is_no_table(tmp_path):
@@ -539,7 +540,7 @@ def test_read_table_refuses_what_is_no_table(tmp_path):
     with pytest.raises(ValueError, match="rows differ in length"):
         read_table(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="not a CSV table in UTF-8"):
+    with pytest.raises(ValueError, match="begins as UTF-16, but is damaged"):
         read_table(tmp_path / "a.csv")
 
 

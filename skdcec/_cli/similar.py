@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from skdcec._cli.arguments import SimilarOptions
 from skdcec._cli.console import note, printable, result_file, say, write_results
 from skdcec._cli.images import load_bunch, model_inputs, reading_of, tell_skipped
-from skdcec._files import as_table, replacing
+from skdcec._files import as_table, identity, replacing
 from skdcec._runs import Run, SavedModel, cache_folder, load_model
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _nearest(
 
 def _same_file(first: str, second: str) -> bool:
     try:
-        return os.path.samefile(first, second)
+        return identity(first) == identity(second)
     except OSError:
         return os.path.abspath(first) == os.path.abspath(second)
 

@@ -9,10 +9,14 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from skdcec._files import identity
 from skdcec.datasets.decode import UNREADABLE
 from skdcec.datasets.tables import Table, read_table, relative
 
 _JUNK = {"@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
+
+# Read as tables, or refused with the advice to save them as one.
+_TABLES = {".csv", ".tsv", ".tab", ".txt", ".xlsx", ".xlsm", ".xls", ".ods", ".numbers"}
 
 # A path and a reason.
 Skipped = tuple[str, str | None]
@@ -52,9 +56,9 @@ def list_files(source: Any, file_column: str | None, exclude: Any) -> Listing:
     if os.path.isdir(path):
         return _list_folder(path, exclude)
     if os.path.isfile(path):
-        if os.path.splitext(path)[1].lower() not in (".csv", ".tsv", ".txt"):
-            return _list_paths([path])
-        return _list_table(read_table(path, file_column))
+        if os.path.splitext(path)[1].lower() in _TABLES:
+            return _list_table(read_table(path, file_column))
+        return _list_paths([path])
     if re.search(r"[*?[]", path):
         return _list_pattern(path, exclude)
     raise FileNotFoundError(
@@ -103,7 +107,7 @@ def _list_table(table: Table) -> Listing:
     skipped: list[Skipped] = []
     row_of: dict[str, int] = {}
     for index, name in enumerate(table.files):
-        if name:
+        if name.strip():
             path = _find(root, name)
             paths.append(path)
             row_of.setdefault(path, index)
@@ -115,14 +119,14 @@ def _list_table(table: Table) -> Listing:
 
 
 def _find(root: str, name: str) -> str:
-    """Return the path a table means, which another system's spelling may hide."""
-    forward = name.replace("\\", "/")
+    """Return the path a table means, which spaces or another system's spelling may hide."""
+    forward = name.strip().replace("\\", "/")
     normal = (unicodedata.normalize(form, forward) for form in ("NFC", "NFD"))
-    for spelling in (name, forward, *normal):
+    for spelling in (name, name.strip(), name.replace("\\", "/"), forward, *normal):
         path = os.path.abspath(os.path.join(root, spelling))
         if os.path.lexists(path):
             return path
-    return os.path.abspath(os.path.join(root, name))
+    return os.path.abspath(os.path.join(root, name.strip()))
 
 
 _Found = tuple[str, str, Callable[[], os.stat_result] | None]
@@ -135,16 +139,17 @@ def _walk(root: str, exclude: Any, depth: int | None = None) -> tuple[list[_Foun
     visited = set()
     if exclude is not None:
         with suppress(OSError):
-            visited.add(_identity(exclude))
+            visited.add(identity(exclude))
     folders = [(root, "", 1)]
     links: list[tuple[str, str, int]] = []
     while folders or links:
         # Links come last, so that files are named by where they really are.
         folder, prefix, level = folders.pop() if folders else links.pop(0)
         try:
-            if _identity(folder) in visited:
+            found_before = len(visited)
+            visited.add(identity(folder))
+            if len(visited) == found_before:
                 continue
-            visited.add(_identity(folder))
             with os.scandir(folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
@@ -153,20 +158,18 @@ def _walk(root: str, exclude: Any, depth: int | None = None) -> tuple[list[_Foun
         for entry in entries:
             if entry.name.startswith(".") or entry.name.lower() in _JUNK:
                 continue
-            is_link = entry.is_symlink()
-            if os.path.isdir(entry.path) if is_link else entry.is_dir():
+            is_folder = False
+            with suppress(OSError):
+                # Else it is told when the file is examined.
+                is_folder = entry.is_dir()
+            if is_folder:
                 if depth is None or level < depth:
-                    waiting = links if is_link else folders
+                    waiting = links if os.path.islink(entry.path) else folders
                     waiting.append((entry.path, f"{prefix}{entry.name}/", level + 1))
             else:
                 found.append((prefix + entry.name, entry.path, entry.stat))
     found.sort(key=lambda item: _natural(item[0]))
     return found, unreadable
-
-
-def _identity(path: Any) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_dev, status.st_ino
 
 
 def _natural(name: str) -> tuple[list[int | str], str]:
@@ -194,6 +197,11 @@ def _examine(found: Iterable[_Found]) -> tuple[list[File], list[Skipped]]:
     return list(files.values()), skipped
 
 
-def same_path(first: str, second: str) -> bool:
-    """Whether two absolute paths are spelled alike, as far as the system cares."""
-    return os.path.normcase(first) == os.path.normcase(second)
+def same_file(first: str, second: str) -> bool:
+    """Whether two absolute paths lead to one file, whose name has no second spelling."""
+    if os.path.basename(first).casefold() != os.path.basename(second).casefold():
+        return False
+    try:
+        return identity(first) == identity(second)
+    except OSError:
+        return os.path.normcase(first) == os.path.normcase(second)

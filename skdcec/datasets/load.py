@@ -12,7 +12,7 @@ from sklearn.utils import Bunch, Tags
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from skdcec.datasets.decode import FORMATS, MAX_PIXELS
-from skdcec.datasets.files import File, Listing, Skipped, list_files, same_path
+from skdcec.datasets.files import File, Listing, Skipped, list_files, same_file
 from skdcec.datasets.steps import Settings, decode_steps, duplicates_of
 from skdcec.datasets.store import load_rows, user_cache
 from skdcec.datasets.tables import (
@@ -76,7 +76,8 @@ def load_images(
           is read once. Hidden files and what operating systems leave behind (`.*`, `@eaDir`,
           `Thumbs.db`, ...) are passed over;
         - a pattern with `*`, `?`, `[...]` or `**`, as for :func:`glob.glob`;
-        - a `.csv`, `.tsv` or `.txt` table with a column of file names, relative to the table;
+        - a `.csv`, `.tsv` or `.txt` table with a column of file names, relative to the table, as
+          spreadsheets write it; see :ref:`tables`;
         - an iterable of paths, or the path of one image.
 
         Folders and patterns give files in natural order (`2.jpg` before `10.jpg`), tables and
@@ -200,7 +201,7 @@ def load_images(
     if metadata is not None and os.fspath(metadata) != "folders":
         table = read_table(metadata, file_column)
         listing = listing._replace(
-            files=[f for f in listing.files if not same_path(f.path, table.path)]
+            files=[f for f in listing.files if not same_file(f.path, table.path)]
         )
     files = listing.files
     if sample is not None and sample < len(files):

@@ -1,7 +1,5 @@
 """What is known about the files? Tables, and which of their rows belongs to which file."""
 
-import csv
-import io
 import os
 import unicodedata
 import warnings
@@ -12,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from skdcec._files import distinct, plain_heading, read_cells
 
 _FILE_COLUMNS = (
     *("file", "filename", "file_name", "filepath", "file_path", "path"),
@@ -39,53 +39,32 @@ def relative(path: str, root: str) -> str:
 
 
 def read_table(path: Any, file_column: str | None) -> Table:
-    """Read a table that anyone may have written: its delimiter and encoding are found."""
+    """Read a table that anyone may have written, ourselves included."""
     path = os.path.abspath(os.fsdecode(path))
-    with open(path, "rb") as file:
-        text = _decode_text(file.read(), path)
-    try:
-        first = next(iter(text.splitlines()), "")
-        delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        rows = [row for row in lines if row]
-    except csv.Error as error:
-        raise ValueError(f"{path!r} cannot be read as a table: {error}.") from error
-    header = [name.strip() for name in rows[0]] if rows else []
+    wanted = _FILE_COLUMNS if file_column is None else [plain_heading(file_column)]
+    header, *rows = read_cells(path, wanted) or [[]]
+    header = [name.replace("\ufeff", "").strip() for name in header]
     chosen = _file_column(header, file_column, path)
-    columns: dict[str, list[str]] = {}
-    for position, name in enumerate(header):
-        if name and position != chosen:
-            while name in columns:
-                name += "_2"
-            columns[name] = [row[position] if position < len(row) else "" for row in rows[1:]]
-    files = [row[chosen].strip() if chosen < len(row) else "" for row in rows[1:]]
-    return Table(path, files, columns)
-
-
-def _decode_text(data: bytes, path: str) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", errors="replace")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        warnings.warn(
-            f"{path!r} is not UTF-8 and is read as Windows-1252; check names with accents.",
-            UserWarning,
-            stacklevel=5,
-        )
-        return data.decode("cp1252", errors="replace")
+    named = [position for position, name in enumerate(header) if name and position != chosen]
+    names = distinct(header[position] for position in named)
+    columns = {
+        name: [row[position] if position < len(row) else "" for row in rows]
+        for name, position in zip(names, named, strict=True)
+    }
+    return Table(path, [row[chosen] if chosen < len(row) else "" for row in rows], columns)
 
 
 def _file_column(header: list[str], wanted: str | None, path: str) -> int:
     if wanted is not None and wanted in header:
         return header.index(wanted)
-    if wanted is None:
-        for position, name in enumerate(header):
-            if name.lower().replace(" ", "_") in _FILE_COLUMNS:
-                return position
+    sought_names = _FILE_COLUMNS if wanted is None else [plain_heading(wanted)]
+    for position, name in enumerate(header):
+        if plain_heading(name) in sought_names:
+            return position
     sought = "one of " + ", ".join(_FILE_COLUMNS) if wanted is None else f"file_column={wanted!r}"
+    more = f" and {len(header) - 20} more" if len(header) > 20 else ""
     raise ValueError(
-        f"{path!r} has no column of files: looked for {sought}, found {header}."
+        f"{path!r} has no column of files: looked for {sought}, found {header[:20]}{more}."
         " Name the column by file_column."
     )
 
@@ -118,7 +97,7 @@ def match_rows(ids: list[str], table: Table, root: str) -> dict[str, int]:
     folder = os.path.dirname(table.path)
     first: dict[str, int] = {}
     for row, name in enumerate(table.files):
-        if name:
+        if name.strip():
             first.setdefault(_normal(name), row)
     rows = {(name.casefold(), row) for name, row in first.items()}
     for name, row in first.items():
@@ -127,7 +106,7 @@ def match_rows(ids: list[str], table: Table, root: str) -> dict[str, int]:
     names = {(_normal(id).casefold(), id) for id in ids}
 
     row_of: dict[str, int] = {}
-    for reading in (str, _stem, _last, lambda name: _stem(_last(name))):
+    for reading in (str, str.strip, _stem, _last, lambda name: _stem(_last(name))):
         used = set(row_of.values())
         rows_of = _group((reading(name), row) for name, row in rows if row not in used)
         ids_of = _group((reading(name), id) for name, id in names if id not in row_of)
@@ -154,13 +133,13 @@ def _group(items: Iterable[tuple[str, Any]]) -> dict[str, set[Any]]:
 
 
 def _last(name: str) -> str:
-    return name.rpartition("/")[2]
+    return name.strip().rpartition("/")[2]
 
 
 def _stem(name: str) -> str:
     # "12.5" in a table is a name without extension, not the name "12" with extension "5".
-    stem, extension = os.path.splitext(name)
-    return stem if extension in Image.registered_extensions() else name
+    stem, extension = os.path.splitext(name.strip())
+    return stem if extension in Image.registered_extensions() else name.strip()
 
 
 def warn_unmatched(ids: list[str], row_of: dict[str, int], table: Table) -> None:

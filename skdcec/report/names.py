@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skdcec._files import as_rows, read_table
+from skdcec._files import as_rows, check_source, read_table
 
 MAX_NAME = 200
 
@@ -19,8 +19,8 @@ def read_names(path: str | os.PathLike) -> dict[int, dict[str, str]]:
     Parameters
     ----------
     path : str or path-like
-        The JSON file that the page exports, or a CSV table with the columns ``cluster``,
-        ``name`` and, if wanted, ``note``.
+        The JSON file that the page exports, or a table with the columns ``cluster``, ``name``
+        and, if wanted, ``note``, saved as CSV by hand or by a spreadsheet.
 
     Returns
     -------
@@ -43,11 +43,12 @@ def read_names(path: str | os.PathLike) -> dict[int, dict[str, str]]:
     ...     read_names(file)
     {0: {'name': 'Portraits', 'note': ''}}
     """
+    check_source(path, "a file of names")
     raw = Path(path).read_bytes()
     if raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
         try:
             content = json.loads(raw.decode("utf-8-sig"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{os.fspath(path)} is not valid JSON: {error}.") from error
         rows = content.get("clusters") if isinstance(content, dict) else content
     else:

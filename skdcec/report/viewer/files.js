@@ -7,11 +7,14 @@ function save(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+// Where a spreadsheet would find a formula, whatever mark it splits lines on; as in _files.py.
+const FORMULA =
+  /(?<![^,;|\t\r\n\v\f\x85\u2028\u2029])(?=[ '"\xa0\u2000-\u200b\u3000\ufeff]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20])/g;
+
 function csvField(value) {
   let text = String(value ?? "");
-  // A spreadsheet would run such a text as a formula.
-  if (typeof value === "string" && /^'*[=+\-@\t\r]/.test(text) && !/^[-+]?[\d.]+(e[-+]?\d+)?$/i.test(text)) text = `'${text}`;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  if (typeof value === "string" && !/^[-+]?[\d.]+(e[-+]?\d+)?$/i.test(text)) text = text.replace(FORMULA, "'");
+  return /[",;|\t\r\n\v\f\x85\u2028\u2029]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 function saveCsv(name, indices) {
