@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from skdcec._encoders.named import NAMES, encoder_by_name, resolve_name
 from skdcec._files import read_json, write_json
 from skdcec._timing import Speed, measure_speed
 
@@ -36,16 +37,10 @@ if TYPE_CHECKING:
     Encoder = ContrastiveEncoder | ConvAutoencoder | DenseAutoencoder
     Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
 
-ENCODERS = ("autoencoder", "contrastive")
+ENCODERS = tuple(name for name in NAMES if name != "auto")
 DEFAULT_CLUSTERS = 7
 DEFAULT_SIZE = 64
 NETWORK_SIZE = 224  # which most networks of torchvision were trained on
-
-# Fewer images are compared by an autoencoder unless asked otherwise: a contrastive encoder learns
-# by telling images from each other, and was measured on thousands.
-CONTRASTIVE_MIN_IMAGES = 1000
-
-_N_COMPONENTS = 32  # as published for paintings; ten, the library's default, is for digits
 
 # Pretraining epochs that a plan may choose: far enough apart for two measurements of the same
 # machine's speed to end at the same number. None is above the default of the encoder.
@@ -81,9 +76,7 @@ def choose_encoder(n_images: int, encoder: str = "auto") -> str:
     >>> choose_encoder(200), choose_encoder(6108), choose_encoder(200, "densenet121")
     ('autoencoder', 'contrastive', 'densenet121')
     """
-    if encoder != "auto":
-        return encoder
-    return "contrastive" if n_images >= CONTRASTIVE_MIN_IMAGES else "autoencoder"
+    return resolve_name(encoder, n_images, n_channels=3)
 
 
 def choose_n_clusters(n_images: int) -> int:
@@ -133,11 +126,11 @@ def make_encoder(name: str, max_epochs: int) -> Encoder:
 
     Parameters
     ----------
-    name : {"autoencoder", "contrastive"} or name of a network of torchvision
+    name : {"autoencoder", "contrastive", "paintings"} or name of a network of torchvision
         For a network: the encoder of the features that it finds, as :class:`Backbone` gives
         them.
     max_epochs : int
-        Of pretraining.
+        Of pretraining; not used for "paintings", whose weights are taken as they are.
 
     Returns
     -------
@@ -149,12 +142,12 @@ def make_encoder(name: str, max_epochs: int) -> Encoder:
     >>> make_encoder("contrastive", max_epochs=20)
     ContrastiveEncoder(max_epochs=20)
     """
-    from skdcec import ContrastiveEncoder, ConvAutoencoder, DenseAutoencoder
+    if name == "paintings":
+        return encoder_by_name(name, n_images=0, n_channels=3)
+    if name in ENCODERS:
+        return encoder_by_name(name, n_images=0, n_channels=3).set_params(max_epochs=max_epochs)
+    from skdcec import DenseAutoencoder
 
-    if name == "contrastive":
-        return ContrastiveEncoder(max_epochs=max_epochs)
-    if name == "autoencoder":
-        return ConvAutoencoder(_N_COMPONENTS, max_epochs=max_epochs)
     # What the network knows is there already: wide and shallow keeps it.
     return DenseAutoencoder(64, hidden_layer_sizes=(512,), max_epochs=max_epochs)
 
@@ -274,7 +267,7 @@ class Plan:
     Parameters
     ----------
     encoder : str
-        "autoencoder", "contrastive" or the name of a network of torchvision.
+        "autoencoder", "contrastive", "paintings" or the name of a network of torchvision.
     pretraining, joint : int
         Epochs of the encoder alone, and of encoder and clusters together.
     training_seconds : float
@@ -351,6 +344,8 @@ def plan_training(
 
     encoder = choose_encoder(len(X), encoder)
     digest = content_digest(X)
+    if encoder == "paintings":
+        return Plan(encoder, 0, 0, 0.0, Speed(0.0, 0.0, 0.0), digest)
     path = None
     if cache is not None:
         # What the speed depends on, and what decides how much of it there is time for.
@@ -488,6 +483,9 @@ def _new_model(encoder: str, n_clusters: int, pretraining: int, joint: int) -> M
     from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
 
     part = make_encoder(encoder, pretraining)
+    if encoder == "paintings":
+        # Nothing is trained, so that clusters are the points nearest to a center from the start.
+        return DeepConvEmbeddingClustering(n_clusters, encoder=part, init="k-means", max_epochs=0)
     if encoder in ENCODERS:
         return DeepConvEmbeddingClustering(n_clusters, encoder=part, max_epochs=joint)
     # With so many dimensions, a mixture has clusters of a handful of images.

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from skdcec._recipes import CONTRASTIVE_MIN_IMAGES, DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
+from skdcec._encoders.named import CONTRASTIVE_MIN_IMAGES
+from skdcec._recipes import DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
 from skdcec._runs import MODEL
 
 # Options
@@ -359,8 +360,10 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         metavar="NAME",
         default="auto",
         help="what images are compared by: autoencoder (learns to reproduce them), contrastive "
-        "(learns to recognise them in changed views; for paintings and photographs), or a network "
-        "of torchvision that was trained on other images, by its name, such as densenet121. auto, "
+        "(learns to recognise them in changed views; for paintings and photographs), paintings "
+        "(the same, learned from other paintings before: nothing is trained, which takes seconds; "
+        "for some hundred images), or a network of torchvision that was trained on other images, "
+        "by its name, such as densenet121. auto, "
         f"the default, is contrastive for {CONTRASTIVE_MIN_IMAGES} images or more, else "
         "autoencoder",
     )

@@ -166,10 +166,15 @@ def _tell_plan(
     expected = plan.training_seconds + drawing
     end = datetime.datetime.now() + datetime.timedelta(seconds=expected)
     known = "; less if what an earlier run pretrained is still there" if plan.is_reused else ""
+    training = f"nothing to train ({plan.encoder})"
+    if plan.pretraining:
+        training = (
+            f"{plan.pretraining} epochs of pretraining ({plan.encoder}) and {plan.joint} of "
+            "clustering"
+        )
     note(
-        f"{n} images at {side} x {side} pixels into {n_clusters} clusters: {plan.pretraining} "
-        f"epochs of pretraining ({plan.encoder}) and {plan.joint} of clustering, then map and "
-        f"page, about {duration(expected)} (until {end:%H:%M}){known}.",
+        f"{n} images at {side} x {side} pixels into {n_clusters} clusters: {training}, then map "
+        f"and page, about {duration(expected)} (until {end:%H:%M}){known}.",
         quiet=options.quiet,
     )
     if elapsed + expected > 1.2 * 60 * options.minutes and options.epochs is None:

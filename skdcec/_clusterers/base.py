@@ -318,10 +318,11 @@ class BaseEmbeddingClustering(
             encoder = self.encoder.estimator
             check_is_fitted(encoder)
         else:
-            encoder = self._unfitted_encoder(seed)
+            given = self._given_encoder(len(array))
+            encoder = self._unfitted_encoder(given, seed)
             params = encoder.get_params(deep=False)
             device = resolve_device(params.get("device"))
-            own_seed = self._encoder_or_default().get_params(deep=False).get("random_state")
+            own_seed = given.get_params(deep=False).get("random_state")
             encoder = fit_encoder(
                 encoder,
                 self._as_encoder_is_given(array, params),
@@ -333,9 +334,9 @@ class BaseEmbeddingClustering(
         self._check_encoder(encoder)
         return encoder
 
-    def _unfitted_encoder(self, seed: int) -> Any:
-        """Return a clone of the encoder, which takes from here what its user left open."""
-        encoder = clone(self._encoder_or_default())
+    def _unfitted_encoder(self, given: Any, seed: int) -> Any:
+        """Return a clone of an encoder, which takes from here what its user left open."""
+        encoder = clone(given)
         params = encoder.get_params(deep=False)
         from_here = {
             "random_state": seed,

@@ -13,7 +13,9 @@ from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
 from skdcec._encoders.autoencoder import ConvAutoencoder
 from skdcec._encoders.base import decode_embedding
 from skdcec._encoders.images import ImageInput, restore_layout
+from skdcec._encoders.named import NAMES, encoder_by_name
 from skdcec._persistence import register
+from skdcec._sklearn_compat import HasMethods, StrOptions
 
 
 @register
@@ -29,11 +31,16 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
     ----------
     n_clusters : int, default=8
         Number of clusters.
-    encoder : estimator, default=None
-        What is pretrained: None for ``ConvAutoencoder()``, or any estimator of the encoder
-        protocol. A ``FrozenEstimator`` around a fitted one skips the pretraining and is
-        left as it is. Where its own `random_state`, `device`, `verbose` or `image_shape` is
-        None, it takes the value from here. Joint training has its `precision`.
+    encoder : estimator, {"auto", "autoencoder", "contrastive", "paintings"} or None, \
+            default=None
+        What is pretrained: None for ``ConvAutoencoder()`` as in the papers, or any estimator of
+        the encoder protocol. Words stand for encoders that do well: "autoencoder" compares
+        shapes, "contrastive" colours and textures, "paintings" the same by weights that were
+        trained on paintings, without pretraining; best with ``max_epochs=0``. "auto" is
+        "contrastive" for 1000 or more images in colour, else "autoencoder". A
+        ``FrozenEstimator`` around a fitted one skips the pretraining and is left as it is. Where
+        its own `random_state`, `device`, `verbose` or `image_shape` is None, it takes the value
+        from here. Joint training has its `precision`.
     image_shape : tuple (height, width) or (height, width, channels), default=None
         Shape of the images that come as rows of a 2-D `X`. None takes a square number of
         features for a square gray image, and any other for an image one pixel high.
@@ -158,6 +165,7 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
     _parameter_constraints: dict[str, Any] = {
         **BaseEmbeddingClustering._parameter_constraints,
         **ImageInput._parameter_constraints,
+        "encoder": [HasMethods(["fit", "transform"]), StrOptions(set(NAMES)), None],
     }
     _fitted_attributes = (
         *BaseEmbeddingClustering._fitted_attributes,
@@ -168,7 +176,7 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         self,
         n_clusters: int = 8,
         *,
-        encoder: BaseEstimator | None = None,
+        encoder: BaseEstimator | str | None = None,
         image_shape: tuple[int, ...] | None = None,
         data_format: str = "channels_last",
         gamma: float = 0.1,
@@ -230,7 +238,9 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         decoded = decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
         return restore_layout(decoded.reshape(len(decoded), *self.image_shape_), self._layout)
 
-    def _encoder_or_default(self) -> BaseEstimator:
+    def _given_encoder(self, n_samples: int) -> Any:
+        if isinstance(self.encoder, str):
+            return encoder_by_name(self.encoder, n_samples, self.image_shape_[2])
         return ConvAutoencoder() if self.encoder is None else self.encoder
 
     def _given_image_shape(self) -> tuple[int, ...] | None:

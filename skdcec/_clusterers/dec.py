@@ -202,7 +202,7 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         decoded = decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
         return decoded.reshape(len(decoded), -1)
 
-    def _encoder_or_default(self) -> BaseEstimator:
+    def _given_encoder(self, n_samples: int) -> Any:
         return DenseAutoencoder() if self.encoder is None else self.encoder
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:

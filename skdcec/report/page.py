@@ -224,6 +224,7 @@ def _history_sections(history: Mapping[str, Any] | None) -> list[dict]:
         lines = [
             {"name": str(name), "values": [_finite_or_none(value) for value in values]}
             for name, values in curves.items()
+            if len(values)
         ]
         if lines:
             sections.append({"title": str(title), "curves": lines})

@@ -1,0 +1,51 @@
+"""Encoders by words."""
+
+import numpy as np
+import pytest
+
+from skdcec import ContrastiveEncoder, ConvAutoencoder, DeepConvEmbeddingClustering
+from skdcec._encoders.named import encoder_by_name
+from skdcec._encoders.weights import weights_file
+
+
+@pytest.mark.parametrize(
+    ("name", "n_images", "n_channels", "cls"),
+    [
+        ("auto", 999, 3, ConvAutoencoder),
+        ("auto", 1000, 3, ContrastiveEncoder),
+        ("auto", 10**6, 1, ConvAutoencoder),
+        ("autoencoder", 10**6, 3, ConvAutoencoder),
+        ("contrastive", 10, 1, ContrastiveEncoder),
+        ("paintings", 10, 3, ContrastiveEncoder),
+    ],
+)
+def test_words_stand_for_encoders(name, n_images, n_channels, cls):
+    assert type(encoder_by_name(name, n_images, n_channels)) is cls
+
+
+def test_the_encoder_made_is_kept(monkeypatch):
+    monkeypatch.setattr(
+        "skdcec._clusterers.dcec.encoder_by_name",
+        lambda name, n, channels: ConvAutoencoder(3, filters=(4,), max_epochs=1),
+    )
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3)).astype(np.uint8)
+    model = DeepConvEmbeddingClustering(2, encoder="auto", max_epochs=1, random_state=0).fit(images)
+    assert type(model.encoder_) is ConvAutoencoder
+    assert model.encoder == "auto"
+
+
+def test_other_words_are_refused():
+    with pytest.raises(ValueError, match="'encoder' parameter"):
+        DeepConvEmbeddingClustering(2, encoder="resnet").fit(np.zeros((5, 8, 8)))
+
+
+def test_paintings_are_clustered_without_training():
+    images = np.random.default_rng(0).integers(0, 256, (30, 48, 40, 3)).astype(np.uint8)
+    model = DeepConvEmbeddingClustering(
+        3, encoder="paintings", init="k-means", max_epochs=0, random_state=0
+    )
+    labels = model.fit_predict(images)
+    np.testing.assert_array_equal(labels, model.predict(images))
+    assert model.encoder_.n_iter_ == 0
+    assert model.transform(images).shape == (30, 64)
+    assert weights_file("paintings").stat().st_size < 6_000_000
