@@ -1,6 +1,7 @@
 """What may a file cost? Memory, time and bytes, and how they are held to."""
 
 import io
+import math
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from PIL import Image
 
 __all__ = [
     "BYTES_PER_PIXEL",
+    "MIN_BYTES",
     "MAX_PIXELS",
     "SECONDS",
     "WHOLE_BYTES",
@@ -21,16 +23,20 @@ __all__ = [
     "check_memory",
     "memory_of",
     "needs_worker",
+    "seconds_for",
+    "too_long",
 ]
 
 # Where Pillow warns of a decompression bomb.
 MAX_PIXELS = 178_956_970
 
 # All files that are decoded at the same time take at most this for each of `max_pixels`.
-BYTES_PER_PIXEL = 12
+BYTES_PER_PIXEL = 16
+MIN_BYTES = 2**26
 
-# Of processor time, for one file.
-SECONDS = 30.0
+# Of processor time, for one file and for each of its pixels: JPEG 2000 without loss takes most.
+SECONDS = 10.0
+SECONDS_PER_PIXEL = 0.5e-6
 
 # Of JPEG files up to this length, reading them at once is fastest.
 WHOLE_BYTES = 2**22
@@ -39,13 +45,15 @@ WHOLE_BYTES = 2**22
 HEADER_BYTES = 2**28
 HEADER_READS = 500_000
 
-# Passes over a pixel, above which a JPEG file is decoded where it can be stopped: about 10 s.
+# Passes over a pixel, above which a JPEG file is decoded where it can be stopped: some seconds.
 JPEG_PASSES = 2**29
 JPEG_SCANS = 100
 
 # Bytes for each pixel that decoders take besides the picture and its converted or turned copy.
-_WORKING = {"WEBP": 16, "AVIF": 16}
+_WORKING = {"WEBP": 12, "AVIF": 12}
 _PICTURE = 8
+# The picture once more, on the other side.
+_SENT = 4
 
 
 class UnusableImage(Exception):
@@ -64,13 +72,14 @@ class BoundedFile(io.BufferedReader):
     def __init__(self, path: str | bytes | os.PathLike[str]):
         super().__init__(io.FileIO(path))
         self.length = os.fstat(self.fileno()).st_size
-        self._end = time.thread_time() + SECONDS
+        self._end, self._seconds = math.inf, SECONDS
         self._bytes, self._reads = HEADER_BYTES, HEADER_READS
         self._in_header = True
 
-    def end_header(self) -> None:
+    def end_header(self, seconds: float) -> None:
         """From here on only time counts, since the pixels' size is known."""
         self._in_header = False
+        self._end, self._seconds = time.thread_time() + seconds, seconds
 
     def read(self, size: int | None = -1) -> bytes:
         """Read as any file does.
@@ -83,7 +92,7 @@ class BoundedFile(io.BufferedReader):
         data = super().read(size)
         if not self._in_header:
             if time.thread_time() > self._end:
-                raise UnusableImage(f"takes more than {SECONDS:g} seconds to decode")
+                raise UnusableImage(too_long(self._seconds))
         # Decoders that want the whole file at once are given it: its size is accounted for.
         elif size is not None and size >= 0:
             self._bytes -= len(data)
@@ -110,19 +119,37 @@ def _count(file: IO[bytes], marker: bytes) -> int:
     return found
 
 
-def needs_worker(image: Image.Image, file: IO[bytes]) -> bool:
+def seconds_for(size: tuple[int, int]) -> float:
+    """Return how much processor time a picture of (width, height) may take."""
+    return SECONDS + SECONDS_PER_PIXEL * size[0] * size[1]
+
+
+def too_long(seconds: float) -> str:
+    """Return the reason why a file is not used that took its time."""
+    return f"takes more than {seconds:.3g} seconds to decode"
+
+
+def needs_worker(image: Image.Image, file: IO[bytes], size: tuple[int, int]) -> bool:
     """Whether the decoder may take long without reading on, or says on stderr what it meets."""
     name = image.format
     if name == "TIFF":
         # libtiff writes to stderr what it thinks of a damaged file.
         return bool(image.use_load_libtiff)  # type: ignore[attr-defined]
+    pixels = size[0] * size[1]
     if name == "JPEG":
         scans = _count(file, b"\xff\xda")
-        return scans > JPEG_SCANS or scans * image.width * image.height > JPEG_PASSES
-    return name == "JPEG2000" or (name == "AVIF" and image.width * image.height > 2**24)
+        return scans > JPEG_SCANS or scans * pixels > JPEG_PASSES
+    return name == "JPEG2000" or (name == "AVIF" and pixels > 2**24)
 
 
-def memory_of(name: str | None, size: tuple[int, int], file_bytes: int, image: Any = None) -> int:
+def memory_of(
+    name: str | None,
+    size: tuple[int, int],
+    file_bytes: int,
+    image: Any = None,
+    *,
+    apart: bool = False,
+) -> int:
     """Return the bytes that a file takes at most while it is decoded.
 
     Parameters
@@ -136,21 +163,24 @@ def memory_of(name: str | None, size: tuple[int, int], file_bytes: int, image: A
     image : PIL.Image.Image, default=None
         The picture before its pixels are loaded, after it was told to reduce its size. Some
         decoders take memory before there is any.
+    apart : bool, default=False
+        Whether a worker decodes it.
     """
     pixels = size[0] * size[1]
+    per_pixel = _PICTURE + (_SENT if apart else 0)
     if name in _WORKING:
-        return pixels * (_PICTURE + _WORKING[name]) + 2 * file_bytes
-    reduced = pixels if image is None else image.width * image.height
+        return pixels * (per_pixel + _WORKING[name]) + 2 * file_bytes
     working = min(file_bytes, WHOLE_BYTES)
-    if name == "JPEG2000" and image is not None:
-        reduced >>= 2 * image._reduce
-        working = reduced * 8 * len(image.getbands()) + file_bytes
-    elif name == "JPEG" and image is not None and "progressive" in image.info:
+    if image is None:
+        return pixels * per_pixel + working
+    if name == "JPEG2000":
+        working = pixels * 4 * len(image.getbands()) + file_bytes
+    elif name == "JPEG" and "progressive" in image.info:
         # All coefficients are kept until the last scan.
         working += pixels * 2 * len(image.getbands())
-    elif name == "TIFF" and image is not None:
+    elif name == "TIFF":
         working = image.working_bytes
-    return reduced * _PICTURE + working
+    return image.width * image.height * per_pixel + working
 
 
 # What the files that are decoded at this moment take
@@ -160,8 +190,7 @@ _change = threading.Condition()
 
 def check_memory(n_bytes: int, max_pixels: int) -> int:
     """Return how much memory there is, which is an error if it is not enough."""
-    # What is no multiple of the pixels: a few blocks of the file, an interpreter's objects.
-    limit = max(max_pixels * BYTES_PER_PIXEL, 2**24)
+    limit = max(max_pixels * BYTES_PER_PIXEL, MIN_BYTES)
     if n_bytes > limit:
         raise UnusableImage(
             f"takes {n_bytes / 2**20:.0f} MiB to decode, more than {BYTES_PER_PIXEL} bytes for each"

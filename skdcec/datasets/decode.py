@@ -23,6 +23,7 @@ from skdcec.datasets.budget import (
     check_memory,
     memory_of,
     needs_worker,
+    seconds_for,
 )
 from skdcec.datasets.tiff import TiffFile, Values
 from skdcec.datasets.workers import decode_in_worker
@@ -74,6 +75,13 @@ class Picture(NamedTuple):
     size: tuple[int, int]
 
 
+class _Cost(NamedTuple):
+    """What a file may take in a worker."""
+
+    memory: int
+    seconds: float
+
+
 # Reading
 
 
@@ -99,7 +107,7 @@ def read_picture(
         as many on both sides are decoded at a reduced size, which is several times faster.
     max_pixels : int, default=178956970
         A file with more pixels than this, by its header, is not decoded. Pillow's own limit does
-        not count. All threads together take at most 12 bytes of memory for each of them.
+        not count. All threads together take at most 16 bytes of memory for each of them.
     apart : bool, default=True
         Whether a process of its own decodes what might not end, or not in silence.
 
@@ -120,8 +128,8 @@ def read_picture(
             plan = _decode(file, side, max_pixels, apart)
         if isinstance(plan, Picture):
             return plan
-        with borrow_memory(plan, max_pixels):
-            return Picture(*decode_in_worker(source, side=side, max_pixels=max_pixels))
+        with borrow_memory(plan.memory, max_pixels):
+            return Picture(*decode_in_worker(source, side, max_pixels, plan.seconds))
     except OSError as error:
         raise UnusableImage(UNREADABLE + (error.strerror or _text(error))) from error
     except ValueError as error:
@@ -129,7 +137,7 @@ def read_picture(
         raise UnusableImage(UNREADABLE + _text(error)) from error
 
 
-def _decode(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> Picture | int:
+def _decode(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> Picture | _Cost:
     try:
         try:
             return _decode_once(file, side, max_pixels, apart)
@@ -140,13 +148,15 @@ def _decode(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> Pictu
         raise
     except Image.DecompressionBombError as error:
         raise UnusableImage(f"has more pixels than max_pixels={max_pixels}") from error
+    except MemoryError as error:
+        raise UnusableImage("takes more memory to decode than there is") from error
     except Exception as error:
         # Decoders meet damage with whatever error comes first.
         raise UnusableImage(f"damaged or unsupported: {_text(error)}") from error
 
 
-def _decode_once(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> Picture | int:
-    """Return the picture, or the memory that a worker needs for it."""
+def _decode_once(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> Picture | _Cost:
+    """Return the picture, or what a worker may take for it."""
     file.seek(0)
     prefix = file.read(32)
     if not prefix:
@@ -159,7 +169,7 @@ def _decode_once(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> 
         _check_pixels(size, max_pixels)
         with borrow_memory(memory_of(name, size, file.length), max_pixels):
             image = _open(file, opener, max_pixels)
-            file.end_header()
+            file.end_header(seconds_for(size))
             return _load(image, size)
     check_memory(memory_of(name, (0, 0), file.length), max_pixels)
     data: IO[bytes] = file
@@ -167,15 +177,15 @@ def _decode_once(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> 
         file.seek(0)
         data = io.BytesIO(file.read())
     image = _open(data, opener, max_pixels)
-    file.end_header()
-    if apart and needs_worker(image, data):
-        size = image.size
-        image.draft(None, (2 * side, 2 * side))
-        return memory_of(name, size, file.length, image)
     size = image.size
+    file.end_header(seconds_for(size))
     # Keeps both sides at least as long as asked for, so thin pictures are left as they are.
     image.draft(None, (2 * side, 2 * side))
-    with borrow_memory(memory_of(name, size, file.length, image), max_pixels):
+    apart = apart and needs_worker(image, data, size)
+    memory = memory_of(name, size, file.length, image, apart=apart)
+    if apart:
+        return _Cost(memory, seconds_for(size))
+    with borrow_memory(memory, max_pixels):
         return _load(image, size)
 
 
@@ -339,7 +349,7 @@ def to_rgb(image: Image.Image, values: Values = _UNSIGNED) -> Image.Image:
 
 def _bands(image: Image.Image) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
     """Yield parts, since what is between two forms of a picture would double its memory."""
-    rows = max(1, 2**20 // image.width)
+    rows = max(1, 2**18 // image.width)
     for top in range(0, image.height, rows):
         bottom = min(top + rows, image.height)
         yield image.crop((0, top, image.width, bottom)), (0, top)

@@ -13,15 +13,16 @@ from typing import IO, Any, NamedTuple, cast
 
 from PIL import Image
 
-from skdcec.datasets.budget import BYTES_PER_PIXEL, SECONDS, UnusableImage
+from skdcec.datasets.budget import BYTES_PER_PIXEL, MIN_BYTES, UnusableImage, too_long
 
 __all__ = ["decode_in_worker", "serve"]
 
-# What stops a worker where the system cannot count its processor time, or it waits for a disk.
-PATIENCE = 4 * SECONDS
+# How much longer a worker may take by the clock, where the system cannot count its processor time
+# or has others to serve.
+PATIENCE = 4
 
 # Pixels in one message.
-_BAND = 2**20
+_BAND = 2**18
 
 # The packages' own modules, which import half of the library, are left out.
 _START = """
@@ -89,7 +90,7 @@ def _next_worker() -> _Worker:
 
 
 def decode_in_worker(
-    path: str | bytes | os.PathLike[str], *, side: int, max_pixels: int
+    path: str | bytes | os.PathLike[str], side: int, max_pixels: int, seconds: float
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Decode a file in a process that is ended when the file costs too much.
 
@@ -99,6 +100,8 @@ def decode_in_worker(
         Path of the file.
     side, max_pixels : int
         As in :func:`skdcec.datasets.decode.read_picture`.
+    seconds : float
+        Of processor time.
 
     Returns
     -------
@@ -120,19 +123,23 @@ def decode_in_worker(
         late.set()
         worker.process.kill()
 
-    timer = threading.Timer(PATIENCE, stop)
+    timer = threading.Timer(PATIENCE * seconds, stop)
     timer.daemon = True
     timer.start()
     try:
         # Absolute, since the folder that one works in may change.
-        worker.send([os.path.abspath(os.fsdecode(path)), side, max_pixels])
+        worker.send([os.path.abspath(os.fsdecode(path)), side, max_pixels, seconds])
         result = _receive(worker)
     except UnusableImage:
         _idle.append(worker)
         raise
     except (OSError, EOFError, ValueError) as error:
         worker.stop()
-        raise UnusableImage(_end_of(worker.process.returncode, late.is_set())) from error
+        code = worker.process.returncode
+        if late.is_set() or code == -getattr(signal, "SIGPROF", 0):
+            raise UnusableImage(too_long(seconds)) from error
+        reason = f"damaged or unsupported: its decoder ended with code {code}"
+        raise UnusableImage(reason) from error
     except BaseException:
         worker.stop()
         raise
@@ -157,12 +164,6 @@ def _receive(worker: _Worker) -> tuple[Image.Image, tuple[int, int]]:
         data = worker.read(shape[0] * shape[1] * len(mode))
         image.paste(Image.frombytes(mode, shape, data), (0, top))
     return image, (size[0], size[1])
-
-
-def _end_of(code: int, late: bool) -> str:
-    if late or code == -getattr(signal, "SIGPROF", 0):
-        return f"takes more than {SECONDS:g} seconds to decode"
-    return f"damaged or unsupported: its decoder ended with code {code}"
 
 
 def _rows(width: int) -> int:
@@ -191,7 +192,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Guard(NamedTuple):
-    before: Callable[[int], None]
+    before: Callable[[int, float], None]
     after: Callable[[], None]
 
 
@@ -201,10 +202,10 @@ def serve() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    guard = _posix_guard() if os.name == "posix" else _Guard(lambda _: None, lambda: None)
+    guard = _posix_guard() if os.name == "posix" else _Guard(lambda *_: None, lambda: None)
     while line := requests.readline():
-        path, side, max_pixels = json.loads(line)
-        guard.before(max_pixels)
+        path, side, max_pixels, seconds = json.loads(line)
+        guard.before(max_pixels, seconds)
         try:
             picture = read_picture(path, side=side, max_pixels=max_pixels, apart=False)
         except UnusableImage as reason:
@@ -237,16 +238,16 @@ def _posix_guard() -> _Guard:
     ended = select.poll()
     ended.register(pipe, 0)
 
-    def before(max_pixels: int) -> None:
+    def before(max_pixels: int, seconds: float) -> None:
         # While nothing is asked for, the only news on the pipe is that the other end is gone.
         fcntl.fcntl(pipe, fcntl.F_SETFL, waiting | os.O_ASYNC)
         if ended.poll(0):
             os._exit(0)
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        # What is mapped from a file is not counted.
         with suppress(OSError, ValueError):
-            now = _address_space() + max(max_pixels * BYTES_PER_PIXEL, 2**24) + 2**26
-            _, most = resource.getrlimit(resource.RLIMIT_AS)
-            resource.setrlimit(resource.RLIMIT_AS, (now, most))
+            most = _data_bytes() + max(max_pixels * BYTES_PER_PIXEL, MIN_BYTES)
+            resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
 
     def after() -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -255,6 +256,6 @@ def _posix_guard() -> _Guard:
     return _Guard(before, after)
 
 
-def _address_space() -> int:
+def _data_bytes() -> int:
     with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
