@@ -63,6 +63,10 @@ def test_jpeg_of_many_scans_is_stopped(path, monkeypatch):
     start = time.process_time()
     assert reason_of(path) == "takes more than 0.56 seconds to decode"
     assert time.process_time() - start < 1
+    # Known from now on.
+    with monkeypatch.context() as context:
+        context.setattr(workers, "_next_worker", None)
+        assert reason_of(path) == "takes more than 0.56 seconds to decode"
     # The next file finds another worker.
     path.write_bytes(scans(200))
     assert read_picture(path, side=8).size == (64, 48)

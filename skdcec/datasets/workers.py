@@ -79,6 +79,9 @@ class _Worker:
 
 _idle: list[_Worker] = []
 
+# What was stopped is not tried once more for the page: by path, length and time.
+_stopped: dict[tuple[Any, ...], str] = {}
+
 
 def _next_worker() -> _Worker:
     # Other threads may take what was there a moment ago, and other programs may end it.
@@ -113,6 +116,10 @@ def decode_in_worker(
     UnusableImage
         If no picture can be had, which includes that the decoder crashed.
     """
+    status = os.stat(path)
+    version = (os.path.abspath(os.fsdecode(path)), status.st_size, status.st_mtime_ns, max_pixels)
+    if version in _stopped:
+        raise UnusableImage(_stopped[version])
     try:
         worker = _next_worker()
     except (OSError, ValueError, TypeError) as error:
@@ -128,7 +135,7 @@ def decode_in_worker(
     timer.start()
     try:
         # Absolute, since the folder that one works in may change.
-        worker.send([os.path.abspath(os.fsdecode(path)), side, max_pixels, seconds])
+        worker.send([version[0], side, max_pixels, seconds])
         result = _receive(worker)
     except UnusableImage:
         _idle.append(worker)
@@ -137,7 +144,8 @@ def decode_in_worker(
         worker.stop()
         code = worker.process.returncode
         if late.is_set() or code == -getattr(signal, "SIGPROF", 0):
-            raise UnusableImage(too_long(seconds)) from error
+            _stopped[version] = too_long(seconds)
+            raise UnusableImage(_stopped[version]) from error
         reason = f"damaged or unsupported: its decoder ended with code {code}"
         raise UnusableImage(reason) from error
     except BaseException:
