@@ -26,7 +26,7 @@ from _common import print_table, write_results
 from PIL import Image
 
 MAX_PIXELS = 2**22
-BATCH = 50
+BATCH = 200
 MIB = 2**20
 
 
@@ -50,8 +50,8 @@ def main():
         for start in range(0, n, BATCH):
             paths = []
             for i in range(start, min(start + BATCH, n)):
-                # One of ten is of the costly kinds, each in turn.
-                name, data = costly[i // 10 % len(costly)] if i % 10 == 0 else mutant(valid, rng)
+                # One of thirty is of the costly kinds, each in turn.
+                name, data = costly[i // 30 % len(costly)] if i % 30 == 0 else mutant(valid, rng)
                 paths.append(Path(folder, f"{i:05}-{name}"))
                 paths[-1].write_bytes(data)
             lines += run_batch(list(map(str, paths)))

@@ -216,28 +216,21 @@ def test_memory_is_no_more_than_was_counted_on(path, name, monkeypatch):
 
 
 @posix
-def test_worker_that_is_killed_costs_one_file(path):
+def test_worker_that_is_killed_costs_one_file(path, monkeypatch):
     path.write_bytes(scans(200))
     read_picture(path, side=8)
-    os.kill(workers._idle[-1].process.pid, signal.SIGKILL)
-    time.sleep(0.1)
+    workers._idle[-1].process.kill()
+    workers._idle[-1].process.wait()
     assert read_picture(path, side=8).size == (64, 48)
+    receive = workers._receive
+
+    def crash(worker):
+        worker.process.send_signal(signal.SIGSEGV)
+        return receive(worker)
+
     path.write_bytes(scans(3000, (400, 300)))
-    started = threading.Event()
-    before = {worker.process.pid for worker in workers._idle}
-
-    def kill():
-        worker = workers._idle[-1] if workers._idle else None
-        started.set()
-        time.sleep(0.3)
-        os.kill(worker.process.pid, signal.SIGSEGV)
-
-    assert before
-    thread = threading.Thread(target=kill)
-    thread.start()
-    started.wait()
+    monkeypatch.setattr(workers, "_receive", crash)
     assert reason_of(path) == "damaged or unsupported: its decoder ended with code -11"
-    thread.join()
 
 
 ORPHAN = """

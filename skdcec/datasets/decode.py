@@ -132,6 +132,8 @@ def read_picture(
             return Picture(*decode_in_worker(source, side, max_pixels, plan.seconds))
     except OSError as error:
         raise UnusableImage(UNREADABLE + (error.strerror or _text(error))) from error
+    except MemoryError as error:
+        raise UnusableImage("takes more memory to decode than there is") from error
     except ValueError as error:
         # A null character in the path.
         raise UnusableImage(UNREADABLE + _text(error)) from error
@@ -144,12 +146,10 @@ def _decode(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> Pictu
         except Image.DecompressionBombError:
             with _raised_guard(max_pixels):
                 return _decode_once(file, side, max_pixels, apart)
-    except UnusableImage:
+    except (UnusableImage, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise UnusableImage(f"has more pixels than max_pixels={max_pixels}") from error
-    except MemoryError as error:
-        raise UnusableImage("takes more memory to decode than there is") from error
     except Exception as error:
         # Decoders meet damage with whatever error comes first.
         raise UnusableImage(f"damaged or unsupported: {_text(error)}") from error

@@ -21,6 +21,9 @@ __all__ = ["decode_in_worker", "serve"]
 # or has others to serve.
 PATIENCE = 4
 
+# How a process ends whose timer has run out.
+_OUT_OF_TIME = -int(getattr(signal, "SIGPROF", 999))
+
 # Pixels in one message.
 _BAND = 2**18
 
@@ -143,7 +146,7 @@ def decode_in_worker(
     except (OSError, EOFError, ValueError) as error:
         worker.stop()
         code = worker.process.returncode
-        if late.is_set() or code == -getattr(signal, "SIGPROF", 0):
+        if late.is_set() or code == _OUT_OF_TIME:
             _stopped[version] = too_long(seconds)
             raise UnusableImage(_stopped[version]) from error
         reason = f"damaged or unsupported: its decoder ended with code {code}"
@@ -255,7 +258,9 @@ def _posix_guard() -> _Guard:
         # What is mapped from a file is not counted.
         with suppress(OSError, ValueError):
             most = _data_bytes() + max(max_pixels * BYTES_PER_PIXEL, MIN_BYTES)
-            resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
     def after() -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
