@@ -1,5 +1,6 @@
 """How does a picture file become pixels? The only decoder: what it accepts can always be drawn."""
 
+import io
 import os
 import re
 import stat
@@ -11,7 +12,21 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, ImageOps, JpegImagePlugin
+
+from skdcec.datasets.budget import (
+    MAX_PIXELS,
+    WHOLE_BYTES,
+    BoundedFile,
+    UnusableImage,
+    borrow_memory,
+    check_memory,
+    memory_of,
+    needs_worker,
+    seconds_for,
+)
+from skdcec.datasets.tiff import TiffFile, Values
+from skdcec.datasets.workers import decode_in_worker
 
 __all__ = [
     "FORMATS",
@@ -24,9 +39,6 @@ __all__ = [
     "shrink",
     "to_rgb",
 ]
-
-# Where Pillow warns of a decompression bomb.
-MAX_PIXELS = 178_956_970
 
 # Files may come from anyone, so only formats that Pillow decodes by itself: PostScript, for one,
 # would start another program.
@@ -48,10 +60,6 @@ _TURNS = {
 _QUARTER_TURNS = {_TURNS[orientation] for orientation in (5, 6, 7, 8)}
 
 
-class UnusableImage(Exception):
-    """A file that cannot be used; the text is the reason."""
-
-
 class Picture(NamedTuple):
     """A decoded picture.
 
@@ -67,11 +75,22 @@ class Picture(NamedTuple):
     size: tuple[int, int]
 
 
+class _Cost(NamedTuple):
+    """What a file may take in a worker."""
+
+    memory: int
+    seconds: float
+
+
 # Reading
 
 
 def read_picture(
-    source: str | bytes | os.PathLike[str], *, side: int, max_pixels: int = MAX_PIXELS
+    source: str | bytes | os.PathLike[str],
+    *,
+    side: int,
+    max_pixels: int = MAX_PIXELS,
+    apart: bool = True,
 ) -> Picture:
     """Decode an image file to 8 bits, gray or RGB.
 
@@ -88,7 +107,9 @@ def read_picture(
         as many on both sides are decoded at a reduced size, which is several times faster.
     max_pixels : int, default=178956970
         A file with more pixels than this, by its header, is not decoded. Pillow's own limit does
-        not count.
+        not count. All threads together take at most 16 bytes of memory for each of them.
+    apart : bool, default=True
+        Whether a process of its own decodes what might not end, or not in silence.
 
     Returns
     -------
@@ -103,23 +124,29 @@ def read_picture(
         # Opening a pipe would wait for ever.
         if not stat.S_ISREG(os.stat(source).st_mode):
             raise UnusableImage("not a regular file")
-        with open(source, "rb") as file, _silence():
-            return _decode(file, side, max_pixels)
+        with BoundedFile(source) as file, _silence():
+            plan = _decode(file, side, max_pixels, apart)
+        if isinstance(plan, Picture):
+            return plan
+        with borrow_memory(plan.memory, max_pixels):
+            return Picture(*decode_in_worker(source, side, max_pixels, plan.seconds))
     except OSError as error:
         raise UnusableImage(UNREADABLE + (error.strerror or _text(error))) from error
+    except MemoryError as error:
+        raise UnusableImage("takes more memory to decode than there is") from error
     except ValueError as error:
         # A null character in the path.
         raise UnusableImage(UNREADABLE + _text(error)) from error
 
 
-def _decode(file: IO[bytes], side: int, max_pixels: int) -> Picture:
+def _decode(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> Picture | _Cost:
     try:
         try:
-            return _decode_once(file, side, max_pixels)
+            return _decode_once(file, side, max_pixels, apart)
         except Image.DecompressionBombError:
             with _raised_guard(max_pixels):
-                return _decode_once(file, side, max_pixels)
-    except UnusableImage:
+                return _decode_once(file, side, max_pixels, apart)
+    except (UnusableImage, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise UnusableImage(f"has more pixels than max_pixels={max_pixels}") from error
@@ -128,37 +155,41 @@ def _decode(file: IO[bytes], side: int, max_pixels: int) -> Picture:
         raise UnusableImage(f"damaged or unsupported: {_text(error)}") from error
 
 
-def _decode_once(file: IO[bytes], side: int, max_pixels: int) -> Picture:
-    image = _open(file, max_pixels)
-    size = image.size
-    # Keeps both sides at least as long as asked for, so thin pictures are left as they are.
-    image.draft(None, (2 * side, 2 * side))
-    reduced = image.size != size
-    image.load()
-    turn = _turn(image)
-    upright = to_rgb(image)
-    if turn is not None:
-        upright = upright.transpose(turn)
-    # EXIF data and colour profiles would travel into whatever the picture is saved to.
-    upright.info = {}
-    if not reduced:
-        # Formats differ in whether the size before loading is that before turning.
-        size = upright.size
-    elif turn in _QUARTER_TURNS:
-        size = size[1], size[0]
-    return Picture(upright, size)
-
-
-def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
+def _decode_once(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> Picture | _Cost:
+    """Return the picture, or what a worker may take for it."""
     file.seek(0)
     prefix = file.read(32)
     if not prefix:
         raise UnusableImage("empty file")
     # Some of the tests for a format expect this length.
-    opener = _opener(prefix[:16].ljust(16, b"\0"))
-    if prefix[:4] == b"RIFF":
+    name, opener = _opener(prefix[:16].ljust(16, b"\0"))
+    if name == "WEBP":
         # Pillow allocates the canvas before it tells the size.
-        _check_pixels(_webp_size(prefix), max_pixels)
+        size = _webp_size(prefix)
+        _check_pixels(size, max_pixels)
+        with borrow_memory(memory_of(name, size, file.length), max_pixels):
+            image = _open(file, opener, max_pixels)
+            file.end_header(seconds_for(size))
+            return _load(image, size)
+    check_memory(memory_of(name, (0, 0), file.length), max_pixels)
+    data: IO[bytes] = file
+    if name == "JPEG" and file.length <= WHOLE_BYTES:
+        file.seek(0)
+        data = io.BytesIO(file.read())
+    image = _open(data, opener, max_pixels)
+    size = image.size
+    file.end_header(seconds_for(size))
+    # Keeps both sides at least as long as asked for, so thin pictures are left as they are.
+    image.draft(None, (2 * side, 2 * side))
+    apart = apart and needs_worker(image, data, size)
+    memory = memory_of(name, size, file.length, image, apart=apart)
+    if apart:
+        return _Cost(memory, seconds_for(size))
+    with borrow_memory(memory, max_pixels):
+        return _load(image, size)
+
+
+def _open(file: IO[bytes], opener: Callable[..., Image.Image], max_pixels: int) -> Image.Image:
     file.seek(0)
     # Not Image.open, whose guard against huge images is one setting for all of the process.
     image = opener(file, "")
@@ -168,7 +199,27 @@ def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
     return image
 
 
-def _opener(prefix: bytes) -> Callable[[IO[bytes], str], Image.Image]:
+def _load(image: Image.Image, size: tuple[int, int]) -> Picture:
+    """Return the pixels of a file whose size was `size` before it was reduced."""
+    reduced = image.size != size
+    image.load()
+    turn = _turn(image)
+    values = image.values if isinstance(image, TiffFile) else Values()
+    # Without what belongs to the file: its decoder's memory, EXIF data, colour profiles.
+    upright = to_rgb(image._new(image.im), values)
+    del image
+    upright.info = {}
+    if turn is not None:
+        upright = upright.transpose(turn)
+    if not reduced:
+        # Formats differ in whether the size before loading is that before turning.
+        size = upright.size
+    elif turn in _QUARTER_TURNS:
+        size = size[1], size[0]
+    return Picture(upright, size)
+
+
+def _opener(prefix: bytes) -> tuple[str, Callable[..., Image.Image]]:
     Image.init()
     for name in FORMATS:
         factory, accept = Image.OPEN.get(name, (None, None))
@@ -177,24 +228,14 @@ def _opener(prefix: bytes) -> Callable[[IO[bytes], str], Image.Image]:
             # Right format, but this Pillow was built without its decoder.
             raise UnusableImage(accepted)
         if accepted:
-            return _OPENERS.get(name) or cast(Callable[..., Image.Image], factory)
+            return name, _OPENERS.get(name) or cast(Callable[..., Image.Image], factory)
     raise UnusableImage("not an image of a known format")
-
-
-class _Tiff(TiffImagePlugin.TiffImageFile):
-    def load_end(self) -> None:
-        """Read the orientation while the file is open, but no other EXIF directories.
-
-        Pillow reads all of them and turns the picture here, and fails where one is damaged.
-        """
-        with suppress(Exception):
-            self.getexif()
 
 
 # Pillow's JPEG factory looks for further pictures, and fails where the list of them is damaged.
 _OPENERS: dict[str, Callable[..., Image.Image]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
-    "TIFF": _Tiff,
+    "TIFF": TiffFile,
 }
 
 
@@ -271,8 +312,10 @@ def _raised_guard(max_pixels: int) -> Iterator[None]:
 
 # Pixels
 
+_UNSIGNED = Values()
 
-def to_rgb(image: Image.Image) -> Image.Image:
+
+def to_rgb(image: Image.Image, values: Values = _UNSIGNED) -> Image.Image:
     """Convert to 8 bits, gray or RGB: gray images become RGB once they are small.
 
     Parameters
@@ -281,35 +324,60 @@ def to_rgb(image: Image.Image) -> Image.Image:
         In any mode. Transparency is laid on white. 16-bit images are divided by 257. Float images
         are taken as ranging to 1, 255 or 65535, whichever is the first to hold them, and from
         their least to their greatest value otherwise.
+    values : Values, optional
+        What the numbers of a picture of more than 8 bits mean.
 
     Returns
     -------
     image : PIL.Image.Image
-        In mode "L" or "RGB".
+        In mode "L" or "RGB"; the same one if it is so.
     """
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
     if image.mode.startswith(("I", "F")):
-        # A copy, since a file that is stored turned may give its size as it will be.
-        return Image.fromarray(_to_8_bit(np.asarray(image.copy()), image.mode))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+        return _gray(image, values)
+    if not image.has_transparency_data:
+        return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    result = Image.new("RGB", image.size)
+    for band, box in _bands(image):
+        # Of premultiplied gray there is one way only.
+        band = band.convert("LA") if band.mode == "La" else band
+        white = Image.new("RGBA", band.size, "white")
+        result.paste(Image.alpha_composite(white, band.convert("RGBA")), box)
+    return result
 
 
-def _to_8_bit(values: np.ndarray, mode: str) -> np.ndarray:
-    ranges = (1.0, 255.0, 65535.0) if mode == "F" else (65535.0,)
+def _bands(image: Image.Image) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
+    """Yield parts, since what is between two forms of a picture would double its memory."""
+    rows = max(1, 2**18 // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        yield image.crop((0, top, image.width, bottom)), (0, top)
+
+
+def _gray(image: Image.Image, values: Values) -> Image.Image:
+    def numbers(band: Image.Image) -> np.ndarray:
+        array = np.asarray(band)
+        array = array if values.dtype is None else array.view(values.dtype)
+        return np.where(np.isfinite(array), array, 0).astype(np.float32)
+
+    result = Image.new("L", image.size)
+    ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (float(values.white),)
     with np.errstate(all="ignore"):
-        values = np.where(np.isfinite(values), values, 0).astype(np.float32)
-        low, high = min(float(values.min()), 0.0), float(values.max())
-        if low < 0 or high > ranges[-1]:
-            low = float(values.min())
-        else:
-            high = next(limit for limit in ranges if high <= limit)
-        if high - low > np.finfo(np.float32).max:
-            values, low, high = values / 2, low / 2, high / 2
-        scale = 255 / max(high - low, 1e-30)
-        return np.round((values - np.float32(low)) * np.float32(scale)).astype(np.uint8)
+        bands = (numbers(band) for band, _ in _bands(image))
+        lows, highs = zip(*((pixels.min(), pixels.max()) for pixels in bands), strict=True)
+        low, high = float(min(lows)), float(max(highs))
+        if low >= 0 and high <= ranges[-1]:
+            low, high = 0.0, next(limit for limit in ranges if high <= limit)
+        half = high - low > np.finfo(np.float32).max
+        if half:
+            low, high = low / 2, high / 2
+        scale = np.float32(255 / max(high - low, 1e-30))
+        for band, box in _bands(image):
+            pixels = numbers(band) / 2 if half else numbers(band)
+            pixels = np.round((pixels - np.float32(low)) * scale).astype(np.uint8)
+            result.paste(Image.fromarray(255 - pixels if values.inverted else pixels), box)
+    return result
 
 
 def fit_picture(image: Image.Image, size: tuple[int, int], resize: str) -> np.ndarray:

@@ -112,7 +112,9 @@ def load_images(
 
     max_pixels : int, default=178956970
         Files with more pixels than this, by their header, are not decoded. The default is
-        where Pillow would warn; decoding takes about 4 bytes per pixel and thread.
+        where Pillow would warn. All threads together take at most 16 bytes for each of them to
+        decode, 2.9 GB by default: files wait for one another, and one that would take more by
+        itself is not decoded. See :ref:`cost_of_files`.
 
     cache : "auto", str, path-like or None, default="auto"
         Folder in which decoded images are kept, so that the next call over the same source
@@ -173,8 +175,10 @@ def load_images(
     white; of animated files and files of several pages the first is taken. 16-bit images are
     divided by 257. Single-channel float images are taken as ranging to 1, 255 or 65535,
     whichever is the first to hold them, and from their least to their greatest value otherwise.
-    Colour profiles are ignored, and CMYK is converted without one. JPEG files are decoded at a
-    reduced size where that is still twice what is needed, and resized by a Lanczos filter.
+    TIFF files of which Pillow would make something else (separate planes of 16 bits, signed 8
+    bits, missing pieces) are skipped. Colour profiles are ignored, and CMYK is converted without
+    one. JPEG files are decoded at a reduced size where that is still twice what is needed, and
+    resized by a Lanczos filter.
 
     Examples
     --------
@@ -271,7 +275,8 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         What a file that cannot be used gives: an error, or a black image and a warning.
 
     max_pixels : int, default=178956970
-        Files with more pixels than this, by their header, are not decoded.
+        Files with more pixels than this, by their header, are not decoded. It also gives the
+        memory for decoding, as in :func:`load_images`.
 
     n_jobs : int, default=None
         Number of threads that decode. None means 1 unless in a
