@@ -1,8 +1,14 @@
 """The one place for names that scikit-learn keeps to itself, and may move."""
 
-from typing import Any
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, cast
 
 from sklearn.base import _fit_context as fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_feature_names as check_feature_names
@@ -18,11 +24,38 @@ __all__ = [
     "fit_context",
     "num_samples",
     "safe_indexing",
+    "unwarned",
     "validate_params_of",
 ]
 
 # The attribute in which `set_output` keeps what it was asked for.
 OUTPUT_CONFIG = "_sklearn_output_config"
+
+
+@contextmanager
+def unwarned(message: str = "", module: str = r"sklearn\.") -> Iterator[None]:
+    """Ignore warnings of convergence, one for each of many runs, where we count what they found.
+
+    Parameters
+    ----------
+    message, module : str
+        Patterns of the beginnings of the messages, and of the names of the modules.
+    """
+    if getattr(sys.flags, "context_aware_warnings", False):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message, ConvergenceWarning, module)
+            yield
+        return
+    # catch_warnings would put back the list it found, which takes away what other threads have
+    # changed meanwhile; one entry in and the same out does not.
+    entry = ("ignore", re.compile(message), ConvergenceWarning, re.compile(module), 0)
+    filters = cast(list[Any], warnings.filters)
+    filters.insert(0, entry)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            filters.remove(entry)
 
 
 def validate_params_of(estimator: Any) -> None:

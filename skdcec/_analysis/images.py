@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from skdcec._analysis.spaces import best_of
 from skdcec._encoders.images import natural_scale, resolve_image_shape
+from skdcec._encoders.recognition import recognized
 
 
 def images_of(
@@ -68,7 +69,7 @@ def as_images(images: Any, image_shape: tuple[int, ...] | None, data_format: str
     ValueError
         If they are not numbers, or not of one of these shapes.
     """
-    array = np.asarray(images)
+    array = np.asarray(recognized(images, name="images"))
     if array.dtype.kind not in "biuf":
         raise ValueError(
             f"images must be numbers, got {array.dtype}: skdcec.datasets.load_images reads files."

@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What takes seconds to import is imported with its command: the help must not wait for it.
     command = import_module(f"skdcec._cli.{name.replace('-', '_')}")
     try:
-        with warnings_as_messages():
+        from skdcec._cli.images import leaving_nothing
+
+        with warnings_as_messages(), leaving_nothing(options):
             command.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:

@@ -189,7 +189,7 @@ def _add_cluster(commands: Any) -> None:
     parser.add_argument(
         "-k",
         "--clusters",
-        type=_positive_int,
+        type=_several,
         metavar="K",
         help=f"number of clusters (default: {DEFAULT_CLUSTERS}, fewer for fewer than "
         f"{5 * DEFAULT_CLUSTERS} images)",
@@ -451,6 +451,13 @@ def _positive_int(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def _several(text: str) -> int:
+    value = _positive_int(text)
+    if value == 1:
+        raise argparse.ArgumentTypeError("1 puts all images into one cluster: at least 2")
     return value
 
 

@@ -89,6 +89,8 @@ def _train(
 
 
 def _n_clusters(options: ClusterOptions, n: int) -> int:
+    if n < 2:
+        raise ValueError(f"{options.folder} gives {n} image, and groups take several.")
     if options.clusters is None:
         return choose_n_clusters(n)
     if options.clusters > n:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import time
 import warnings
@@ -22,27 +23,92 @@ from skdcec._files import Table, as_rows, table_as_csv, write_table
 
 def say(text: str) -> None:
     """Print one line of what the user should know, bars or not."""
+    _flush()
+    _print(text)
+
+
+def note(text: str, *, quiet: bool) -> None:
+    """Say what is going on, unless `quiet`."""
+    _flush()
+    if not quiet:
+        print(text, file=sys.stderr)
+
+
+def _print(text: str) -> None:
     from tqdm import tqdm
 
     tqdm.write(f"skdcec: {text}", file=sys.stderr)
 
 
-def note(text: str, *, quiet: bool) -> None:
-    """Say what is going on, unless `quiet`."""
-    if not quiet:
-        print(text, file=sys.stderr)
+# What differs between messages of one kind: names in quotes, paths and numbers.
+_PARTICULARS = re.compile(r"""'[^']*'|"[^"]*"|\S*[/\\]\S*|\d+(?:[.,]\d+)*""")
+# Messages that wait, by kind: the first, and how often there was one.
+_waiting: dict[str, tuple[str, int]] = {}
+_told: set[str] = set()
 
 
 @contextlib.contextmanager
 def warnings_as_messages() -> Iterator[None]:
-    """Show warnings that concern users as one line each, the others not at all."""
+    """Show warnings that concern users as one line for each kind, the others not at all.
+
+    They wait until the next message, so that equal ones can be counted; what has been told is
+    not told again.
+    """
+
+    def collect(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        text = in_options(str(message))
+        kind = _PARTICULARS.sub("#", text)
+        first, count = _waiting.get(kind, (text, 0))
+        _waiting[kind] = first, count + 1
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", UserWarning)
         # What is skipped is told in our own words.
         warnings.filterwarnings("ignore", r"\d+ file\(s\) cannot be used")
-        warnings.showwarning = lambda message, *args, **kwargs: say(str(message))
-        yield
+        warnings.showwarning = collect
+        try:
+            yield
+        finally:
+            _flush()
+            _told.clear()
+
+
+def _flush() -> None:
+    """Tell what has been waiting."""
+    waiting = dict(_waiting)
+    _waiting.clear()
+    for kind, (first, count) in waiting.items():
+        if kind not in _told:
+            _told.add(kind)
+            _print(first if count == 1 else f"{first} ({count} such warnings)")
+
+
+# What is a parameter in Python is an option here, or nothing that the user has.
+_IN_PYTHON = (
+    (re.compile(r"(?<!['\"/\\])\b(?:source|memory)=(?:\w+Path\(('[^']*'|\"[^\"]*\")\))?"), r"\1"),
+    (re.compile(r"(?<!['\"/\\])\bmodel="), "--encoder "),
+    (re.compile(r"\bn_clusters="), "k="),
+    (re.compile(r"\bfile_column="), "--file-column "),
+    (re.compile(r"\bmax_pixels="), "--max-pixels "),
+    (re.compile(r"(?<!['\"/\\])\b(device|metadata|sample|size|weights)="), r"--\1 "),
+    (
+        re.compile(r"lower the learning rate \(lr=[^)]*\), or look for extreme values in X"),
+        "look for images of extreme values, or use another --seed",
+    ),
+    (
+        re.compile(r", pass the path of a file with its state dict as weights"),
+        ", pass the path of a file with its state dict by --weights",
+    ),
+    (re.compile(r" ?`skipped` lists them\."), ""),
+)
+
+
+def in_options(text: str) -> str:
+    """Return a message of the library in the words of the command's users."""
+    for pattern, words in _IN_PYTHON:
+        text = pattern.sub(words, text)
+    return text
 
 
 def describe(error: Exception) -> str:
@@ -50,7 +116,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         file = f"{printable(os.fsdecode(error.filename))}: " if error.filename else ""
         return file + error.strerror
-    return str(error)
+    return in_options(str(error))
 
 
 def printable(text: str) -> str:

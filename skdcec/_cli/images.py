@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from skdcec._cli.arguments import (
     AssignOptions,
+    ChooseKOptions,
     Options,
     ReadingOptions,
     SimilarOptions,
     TrainingOptions,
 )
 from skdcec._cli.console import Clock, printable, say
+from skdcec._files import read_json
 from skdcec._recipes import (
     ENCODERS,
     Backbone,
@@ -25,6 +29,7 @@ from skdcec._recipes import (
     plan_training,
 )
 from skdcec._runs import (
+    RECORD,
     OtherFiles,
     SavedModel,
     cache_folder,
@@ -37,6 +42,37 @@ from skdcec._timing import drawing_seconds
 if TYPE_CHECKING:
     import numpy as np
     from sklearn.utils import Bunch
+
+
+@contextlib.contextmanager
+def leaving_nothing(options: Options) -> Iterator[None]:
+    """Take away what a failed run has made: a folder that holds no result."""
+    made: list[Path] = []
+    if isinstance(options, TrainingOptions):
+        out = target_of(options)
+        made = [folder for folder in (out, *out.absolute().parents) if not folder.exists()]
+    try:
+        yield
+    except Exception:
+        for folder in made:
+            with contextlib.suppress(OSError, ValueError):
+                if folder == made[0] and _holds_no_result(folder):
+                    shutil.rmtree(folder)
+                else:
+                    folder.rmdir()
+        raise
+
+
+def _holds_no_result(folder: Path) -> bool:
+    """Whether there is nothing in a folder but the note that a run has begun."""
+    others = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return others == {RECORD} and read_json(folder / RECORD).get("state") == "unfinished"
+
+
+def target_of(options: TrainingOptions) -> Path:
+    """Return the folder that a run writes."""
+    kind = "choose-k" if isinstance(options, ChooseKOptions) else "clusters"
+    return Path(options.out) if options.out else default_out(options.folder, kind)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from skdcec._encoders.autoencoder import ConvAutoencoder, DenseAutoencoder
 from skdcec._encoders.base import unchanged_on_failure
 from skdcec._encoders.cache import fit_encoder
 from skdcec._encoders.images import warn_of_other_range
+from skdcec._encoders.recognition import recognized
 from skdcec._nn.batches import Batches, loader_for, map_batches, plan_batches
 from skdcec._nn.callbacks import TargetRefresh
 from skdcec._nn.device import cpu_state, make_generator, resolve_device, resolve_precision
@@ -158,7 +159,7 @@ class BaseEmbeddingClustering(
             # The loss of a batch is from before its step: this is what the last step made.
             check_finite(assignment, self.lr)
             self.labels_ = assignment.argmax(dim=1).numpy()
-        self._warn_of_empty_clusters()
+        self._warn_of_empty_clusters(assignment)
         return self
 
     def fit_predict(self, X: Any, y: None = None) -> np.ndarray:
@@ -242,7 +243,8 @@ class BaseEmbeddingClustering(
             Between -1 and 1, greater is better; NaN, with a warning, for fewer than two
             clusters.
         """
-        return score_labels(self, X, space_of)
+        rows = "image_shape" not in self.get_params(deep=False)
+        return score_labels(self, recognized(X, rows=rows), space_of)
 
     def save(self, path: Any) -> None:
         """Write the fitted estimator to a file that holds no code.
@@ -306,6 +308,33 @@ class BaseEmbeddingClustering(
         """
         model = clone(self)
         return model._pretrain(model._validate(X, reset=True), model._draw_seeds()[0])
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, those of the encoder as ``encoder__name``.
+
+        Parameters
+        ----------
+        **params : dict
+            New values by name.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no encoder that could have it.
+        """
+        nested = sorted(name for name in params if name.startswith("encoder__"))
+        if nested and params.get("encoder", self.encoder) is None:
+            default = type(clone(self).set_params(encoder=None)._encoder_or_default()).__name__
+            given = ", ".join(f"{name[9:]}={params[name]!r}" for name in nested)
+            raise ValueError(
+                f"{nested[0]} cannot be set while encoder=None, since there is no encoder yet to "
+                f"set it on: set encoder={default}({given})."
+            )
+        return super().set_params(**params)
 
     def _draw_seeds(self) -> tuple[int, int, int]:
         """Return the seeds of pretraining, initial centers and joint training."""
@@ -448,12 +477,19 @@ class BaseEmbeddingClustering(
     def _joint_batch_size(self) -> int | str:
         return self.batch_size or self.encoder_.get_params(deep=False).get("batch_size") or "auto"
 
-    def _warn_of_empty_clusters(self) -> None:
+    def _warn_of_empty_clusters(self, assignment: Tensor) -> None:
         n_found = len(np.unique(self.labels_))
         if n_found < self.n_clusters:
+            # Copies differ by rounding, if at all.
+            n_distinct = len(np.unique(assignment.numpy().round(5), axis=0))
+            reason = (
+                f"only {n_distinct} samples differ in what the model sees of them"
+                if n_distinct < self.n_clusters
+                else "the others lost all of theirs during training, which longer pretraining, "
+                "more samples or another seed usually prevent"
+            )
             warnings.warn(
-                f"{n_found} of n_clusters={self.n_clusters} clusters have members; the others "
-                "lost all of theirs during training. Use fewer clusters, or a smaller gamma.",
+                f"{n_found} of n_clusters={self.n_clusters} clusters have members; {reason}.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -11,6 +11,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_array, check_random_state
 
+from skdcec._sklearn_compat import unwarned
+
 # The least variance of a cluster in any direction, as a share of the embedding's. Without it
 # clusters of few points would shrink onto them.
 _COVARIANCE_SHARE = 0.02
@@ -105,7 +107,9 @@ def _start_labels(
             best_of = likeliest_mixture_labels
         else:
             best_of = mixture_labels
-        return best_of(embedding, n_clusters, n_init, seed)
+        # Clusters without members are told once, after the training.
+        with unwarned():
+            return best_of(embedding, n_clusters, n_init, seed)
 
 
 def _with_params(init: Any, n_clusters: int, seed: int) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
+from skdcec._encoders.recognition import check_finite_values, recognized
 from skdcec._sklearn_compat import StrOptions, check_feature_names
 
 ImageShape = tuple[int, int, int]
@@ -82,9 +83,11 @@ def validate_images(
         If `X` is not numeric and finite, not 2-, 3- or 4-dimensional, or of another image
         shape than asked for or seen in fit.
     """
-    X = _as_stack(X)
+    X = recognized(X)
+    wanted = _as_triple(image_shape) if reset else estimator.image_shape_
+    _refuse_one_image(X, wanted)
     if getattr(X, "ndim", 2) <= 2:
-        rows = validate_data(estimator, X, reset=reset, order="C")
+        rows = _checked_rows(estimator, X, reset=reset)
         shape = resolve_image_shape(image_shape, rows.shape[1]) if reset else estimator.image_shape_
         return rows.reshape(len(rows), *shape), shape, "rows"
 
@@ -94,8 +97,15 @@ def validate_images(
             f"X has {X.ndim} dimensions, shape {X.shape}; {name} takes images as "
             "(n, H, W), (n, H, W, C) or flattened (n, H*W*C)."
         )
-    X = check_array(X, ensure_2d=False, allow_nd=True, estimator=name, input_name="X")
-    wanted = _as_triple(image_shape) if reset else estimator.image_shape_
+    X = check_array(
+        X,
+        ensure_2d=False,
+        allow_nd=True,
+        ensure_all_finite=False,
+        estimator=name,
+        input_name="X",
+    )
+    check_finite_values(X)
     images, layout = _to_channels_last(X, estimator.data_format, known=wanted is not None)
     shape = images.shape[1:]
     if 0 in shape:
@@ -120,7 +130,20 @@ def validate_images(
 
 def validate_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
     """Check vectors and return them as an (n, n_features) array in C order, uncopied."""
-    rows: np.ndarray = validate_data(estimator, X, reset=reset, order="C")
+    X = recognized(X, rows=True)
+    if getattr(X, "ndim", 2) > 2:
+        raise ValueError(
+            f"X has {X.ndim} dimensions, shape {X.shape}; {type(estimator).__name__} takes rows "
+            "of features, (n, n_features): X.reshape(len(X), -1) makes rows of images, and "
+            "DeepConvEmbeddingClustering or ConvAutoencoder take them as they are."
+        )
+    return _checked_rows(estimator, X, reset=reset)
+
+
+def _checked_rows(estimator: BaseEstimator, X: Any, *, reset: bool) -> np.ndarray:
+    # What is said of values that are not finite is ours: scikit-learn advises classifiers.
+    rows: np.ndarray = validate_data(estimator, X, reset=reset, order="C", ensure_all_finite=False)
+    check_finite_values(rows)
     return rows
 
 
@@ -182,6 +205,9 @@ def warn_of_other_range(array: np.ndarray, scale: float) -> None:
     """Warn where a model fitted on images in 0..1 is given images in 0..255, or the other way."""
     if scale not in _PIXEL_RANGES:
         return
+    if array.dtype.kind in "iu" and np.iinfo(array.dtype).max >= scale >= array.max():
+        # Dark images, in units of the same range.
+        return
     found = natural_scale(array)
     if found != scale and found in _PIXEL_RANGES:
         warnings.warn(
@@ -205,17 +231,25 @@ def root_mean_square(array: np.ndarray) -> float:
     return largest * math.sqrt(squares / array.size)
 
 
-def _as_stack(X: Any) -> Any:
-    """Turn a list of images into one array; leave everything else to the checks."""
-    if not isinstance(X, (list, tuple)) or not len(X) or np.ndim(X[0]) < 2:
-        return X
-    shapes = {np.shape(image) for image in X}
-    if len(shapes) > 1:
+def _refuse_one_image(X: Any, wanted: ImageShape | None) -> None:
+    """Raise where `X` is one image without an axis of samples, or looks like that."""
+    shape: tuple[int, ...] = tuple(getattr(X, "shape", ()))
+    if wanted is not None:
+        height, width, channels = wanted
+        forms: list[tuple[int, ...]] = [wanted, (channels, height, width)]
+        if channels == 1 and height > 1:
+            forms.append((height, width))
+        if shape in forms and shape[0] != 1:
+            raise ValueError(
+                f"X of shape {shape} is one image without an axis of samples: X[None] is a "
+                "collection of one."
+            )
+    elif len(shape) == 3 and min(shape[:2]) > 4 and shape[2] in (3, 4):
         raise ValueError(
-            f"X holds images of different shapes, {sorted(shapes)[:3]}; all must have one size: "
-            "skdcec.datasets.load_images resizes them."
+            f"X of shape {shape} looks like one image, (height, width, channels): X[None] is a "
+            f"collection of one, and image_shape={shape[1:]} says that it holds {shape[0]} gray "
+            "images."
         )
-    return np.asarray(X)
 
 
 def _as_triple(image_shape: tuple[int, ...] | None) -> ImageShape | None:

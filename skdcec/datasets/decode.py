@@ -229,7 +229,13 @@ def _opener(prefix: bytes) -> tuple[str, Callable[..., Image.Image]]:
             raise UnusableImage(accepted)
         if accepted:
             return name, _OPENERS.get(name) or cast(Callable[..., Image.Image], factory)
+    if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIC_BRANDS:
+        raise UnusableImage("HEIC, which is not read: save it as JPEG")
     raise UnusableImage("not an image of a known format")
+
+
+# What telephones write; AVIF has the same container.
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 # Pillow's JPEG factory looks for further pictures, and fails where the list of them is damaged.

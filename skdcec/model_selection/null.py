@@ -8,6 +8,7 @@ from sklearn.isotonic import isotonic_regression
 from sklearn.preprocessing import normalize
 
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
+from skdcec._sklearn_compat import unwarned
 
 # Quantiles of sqrt(n) * dip of n uniform values, from 200 000 samples each, at these upper tails.
 _TAILS = np.array([0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001])
@@ -58,7 +59,9 @@ def cluster_by_k_means(points: np.ndarray, n_clusters: int, n_init: int, seed: i
     -------
     labels : ndarray of shape (n_samples,)
     """
-    return KMeans(n_clusters, n_init=n_init, random_state=seed).fit_predict(points)
+    # Fewer distinct points than clusters: what is found is counted.
+    with unwarned():
+        return KMeans(n_clusters, n_init=n_init, random_state=seed).fit_predict(points)
 
 
 def gaussian_null(
@@ -237,7 +240,9 @@ def gap_p_value(points: np.ndarray, n_clusters: int, *, n_splits: int, seed: int
         order = rng.permutation(len(points))
         halves = points[order[::2]], points[order[1::2]]
         for fitted, held_out in (halves, halves[::-1]):
-            centers = KMeans(n_clusters, n_init=3, random_state=seed).fit(fitted).cluster_centers_
+            with unwarned():
+                model = KMeans(n_clusters, n_init=3, random_state=seed).fit(fitted)
+            centers = model.cluster_centers_
             p_values.append(_held_out_p_value(centers, held_out))
     return float(min(1.0, 2 * np.median(p_values)))
 

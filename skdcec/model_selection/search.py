@@ -9,7 +9,7 @@ from typing import Any, Self
 import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin, MetaEstimatorMixin, clone
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
@@ -217,9 +217,13 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             cache = cache_of(clusterer, reached, memory, space)
             bar.joint(self.n_runs * len(chosen))
             parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as=_return_as())
+            found = {}
             for run in parallel(self._jobs(clusterer, reached, chosen, run_seeds, cache)):
                 bar.done(JOINT)
                 table.add(run)
+                k = run.n_clusters
+                found[k, run.run] = k if run.error else len(np.unique(run.labels))
+        _warn_of_empty_clusters(found)
         self._finish(table, head, seed)
         return self
 
@@ -394,6 +398,20 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         tags.input_tags.pairwise = inner.input_tags.pairwise
         tags.input_tags.allow_nan = inner.input_tags.allow_nan
         return tags
+
+
+def _warn_of_empty_clusters(found: dict[tuple[int, int], int]) -> None:
+    """Say once which trainings left clusters without members."""
+    fewer = [(n, k) for (k, _), n in found.items() if n < k]
+    if fewer:
+        few = ", ".join(f"{n} of {k}" for n, k in fewer[:5]) + ", ..." * (len(fewer) > 5)
+        warnings.warn(
+            f"In {len(fewer)} of {len(found)} trainings not all clusters have members ({few}): "
+            "there may be fewer groups, or copies; where there are not, longer pretraining, more "
+            "samples or another seed usually help.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
 
 
 def _check_candidates(n_clusters: Any) -> list[int]:

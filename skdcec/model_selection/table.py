@@ -1,6 +1,5 @@
 """What is known of each number of clusters: screened by k-means, trained, and compared."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -193,10 +192,7 @@ def screen(
     errors = {}
     for k in candidates:
         try:
-            with warnings.catch_warnings():
-                # Fewer distinct points than clusters: what is found is counted.
-                warnings.simplefilter("ignore")
-                labels = cluster_by_k_means(points, k, _SCREEN_N_INIT, seed)
+            labels = cluster_by_k_means(points, k, _SCREEN_N_INIT, seed)
         except ValueError as error:
             errors[k] = f"ValueError: {error}"
         else:

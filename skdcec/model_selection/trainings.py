@@ -12,6 +12,7 @@ import torch
 
 from skdcec._analysis.spaces import Space, metric_of
 from skdcec._encoders.cache import content_digest, plain_value
+from skdcec._sklearn_compat import unwarned
 
 
 @dataclass
@@ -51,7 +52,9 @@ def run_candidate(estimator: Any, X: Any, k: int, run: int, cache: Cache) -> Run
 
 def _train(key: str, estimator: Any, X: Any, k: int, run: int) -> Run:
     start = time.perf_counter()
-    estimator.fit(X)
+    # The search says once what all trainings lost.
+    with unwarned(r"\d+ of n_clusters=\d+ clusters have members", ""):
+        estimator.fit(X)
     labels = estimator.labels_ if hasattr(estimator, "labels_") else estimator.predict(X)
     own_space = None
     if hasattr(estimator, "encoder_"):

@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.utils import check_random_state
 
+from skdcec._sklearn_compat import unwarned
+
 _RGB_TO_XYZ = np.array(
     [
         [0.4124564, 0.3575761, 0.1804375],
@@ -37,7 +39,8 @@ def colours(pixels: np.ndarray, random_state: Any, n_colours: int = 6) -> dict[s
     keep = rng.permutation(len(rgb))[:8_000]
     rgb, lab_sample = rgb[keep], lab.reshape(-1, 3)[keep]
     n_colours = min(n_colours, len(np.unique(rgb, axis=0)))
-    groups = KMeans(n_colours, n_init=2, random_state=rng).fit_predict(lab_sample)
+    with unwarned():
+        groups = KMeans(n_colours, n_init=2, random_state=rng).fit_predict(lab_sample)
     palette = []
     for group in range(n_colours):
         members = groups == group

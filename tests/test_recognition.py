@@ -1,0 +1,393 @@
+"""What goes in is recognised: each usual slip is one sentence, and the code in it is the fix."""
+
+import io
+import re
+import types
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL
+import pytest
+import torch
+from PIL import Image
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from torch.utils.data import DataLoader, TensorDataset
+
+import skdcec
+from skdcec import (
+    ContrastiveEncoder,
+    ConvAutoencoder,
+    DeepConvEmbeddingClustering,
+    DeepEmbeddingClustering,
+    DenseAutoencoder,
+)
+from skdcec._analysis.images import as_images
+from skdcec._encoders.images import warn_of_other_range
+from skdcec._encoders.recognition import recognized
+from skdcec.datasets import load_images
+from skdcec.features import PretrainedFeatures
+from skdcec.model_selection import NClustersSearch, TransductiveSplit
+from skdcec.novelty import NoveltyDetector
+from skdcec.report import report_from_estimator
+
+conv = ConvAutoencoder(3, filters=(4,), max_epochs=1)
+dense = DenseAutoencoder(3, hidden_layer_sizes=(8,), max_epochs=1)
+OF_IMAGES = [
+    conv,
+    ContrastiveEncoder(3, filters=(4,), max_epochs=1),
+    PretrainedFeatures(torch.nn.AvgPool2d(2), size=8),
+    DeepConvEmbeddingClustering(3, encoder=conv, max_epochs=1),
+    NClustersSearch(DeepConvEmbeddingClustering(3, encoder=conv, max_epochs=1), [2, 3]),
+]
+OF_ROWS = [dense, DeepEmbeddingClustering(3, encoder=dense, max_epochs=1)]
+
+
+def named(estimator):
+    return type(estimator).__name__
+
+
+class Table(list):
+    """What Hugging Face calls a Dataset: rows, and columns by name."""
+
+    column_names = ("image", "label")
+    features = types.MappingProxyType({"image": "Image"})
+
+    def __getitem__(self, key):
+        return [row[key] for row in self] if isinstance(key, str) else super().__getitem__(key)
+
+
+class Column:
+    """A column of such a table, which is read item by item."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+def pictures(images):
+    return [Image.fromarray(pixels) for pixels in images]
+
+
+def encoded(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def in_series(images):
+    values = np.empty(len(images), dtype=object)
+    values[:] = list(images)
+    return values
+
+
+# A slip, and the code that its message gives; an empty one where there is none to give.
+SLIPS = {
+    "path": (lambda images, files: files[0], "load_images('{first}', size=64).images"),
+    "Path": (lambda images, files: Path(files[0]), "load_images('{first}', size=64).images"),
+    "folder": (lambda images, files: Path(files[0]).parent, "load_images('{folder}', size=64)"),
+    "paths": (lambda images, files: files, "load_images(X, size=64).images"),
+    "Paths": (lambda images, files: [*map(Path, files)], "load_images(X, size=64).images"),
+    "array of paths": (lambda images, files: np.array(files), "load_images(list(X), size=64)"),
+    "column of paths": (
+        lambda images, files: np.array(files, dtype=object)[:, None],
+        "load_images(list(X.ravel()), size=64)",
+    ),
+    "Series of paths": (lambda images, files: pd.Series(files), "load_images(list(X), size=64)"),
+    "frame of paths": (
+        lambda images, files: pd.DataFrame({"n": 1, "file": files}),
+        "load_images(list(X['file']), size=64).images",
+    ),
+    "bunch": (lambda images, files: load_images(files, size=8), "X.images"),
+    "dict": (lambda images, files: {"images": images}, "X['images']"),
+    "one picture": (
+        lambda images, files: pictures(images)[0],
+        "np.asarray(X.convert('RGB'))[None]",
+    ),
+    "one image": (lambda images, files: images[0], "X[None]"),
+    "Series of arrays": (lambda images, files: pd.Series(list(images)), "np.stack(X)"),
+    "objects": (lambda images, files: in_series(images), "np.stack(X)"),
+    "Series of pictures": (
+        lambda images, files: pd.Series(pictures(images)),
+        "np.stack([np.asarray(image.convert('RGB').resize((64, 64))) for image in X])",
+    ),
+    "pictures of several sizes": (
+        lambda images, files: [*pictures(images), Image.new("RGB", (9, 9))],
+        "np.stack([np.asarray(image.convert('RGB').resize((64, 64))) for image in X])",
+    ),
+    "pictures with a palette": (
+        lambda images, files: [image.convert("P") for image in pictures(images)],
+        "np.stack([np.asarray(image.convert('RGB').resize((64, 64))) for image in X])",
+    ),
+    "bytes": (lambda images, files: encoded(images[0]), "PIL.Image.open(io.BytesIO(X))"),
+    "list of bytes": (
+        lambda images, files: [encoded(pixels) for pixels in images],
+        "np.stack([np.asarray(PIL.Image.open(io.BytesIO(data)).convert('RGB').resize((64, 64))) "
+        "for data in X])",
+    ),
+    "DataLoader": (
+        lambda images, files: DataLoader(TensorDataset(torch.tensor(images)), batch_size=7),
+        "torch.cat([batch[0] for batch in X]).numpy()",
+    ),
+    "Dataset": (
+        lambda images, files: TensorDataset(torch.tensor(images)),
+        "np.stack([item[0] for item in X])",
+    ),
+    "Hugging Face": (
+        lambda images, files: Table({"image": i, "label": 0} for i in pictures(images)),
+        "np.stack([np.asarray(image.convert('RGB').resize((64, 64))) for image in X['image']])",
+    ),
+    "rows of Hugging Face": (
+        lambda images, files: [{"image": i, "label": 0} for i in pictures(images)],
+        "for image in [item['image'] for item in X]])",
+    ),
+    "generator": (lambda images, files: (image for image in images), "np.stack(list(X))"),
+    "images and labels": (lambda images, files: (images, np.zeros(len(images))), "X[0]"),
+    "half precision": (
+        lambda images, files: torch.tensor(images).to(torch.bfloat16),
+        "X.detach().cpu().to_dense().float().numpy()",
+    ),
+    "masked": (lambda images, files: np.ma.masked_equal(images, 0), "X.filled(0)"),
+    "NaN": (
+        lambda images, files: np.where(images == 0, np.nan, images),
+        "np.nan_to_num(X, posinf=0, neginf=0)",
+    ),
+    "HEIC": (lambda images, files: "photo.heic", ""),
+    "workbook": (lambda images, files: "table.xlsx", ""),
+    "nothing": (lambda images, files: None, ""),
+    "an empty list": (lambda images, files: [], ""),
+    "a number": (lambda images, files: 3, ""),
+    "lists of None": (lambda images, files: [None, None], ""),
+    "objects of no kind": (lambda images, files: [object()] * 3, ""),
+    "dates": (lambda images, files: np.zeros((9, 4), "datetime64[s]"), ""),
+}
+
+
+def message_of(call, X):
+    with pytest.raises((ValueError, TypeError)) as caught:
+        call(X)
+    return str(caught.value)
+
+
+def check_sentence(text):
+    assert "\n" not in text
+    assert len(text) < 500
+    for word in ("Reshape your data", "HistGradientBoosting", "inhomogeneous", "<", "scalar"):
+        assert word not in text
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+@pytest.mark.parametrize("estimator", OF_IMAGES, ids=named)
+def test_a_slip_is_one_sentence_and_its_code_is_the_fix(estimator, slip, images, files):
+    make, code = SLIPS[slip]
+    text = message_of(clone(estimator).fit, make(images, files))
+    check_sentence(text)
+    first = files[0] if len(repr(files[0])) <= 80 else None
+    if first is None and "{" in code:
+        code = "load_images("
+    assert code.format(first=first, folder=Path(files[0]).parent) in text
+
+
+@pytest.mark.parametrize("slip", [name for name, (_, code) in SLIPS.items() if code])
+@pytest.mark.parametrize("rows", [False, True], ids=["images", "rows"])
+def test_the_code_of_a_message_makes_what_is_taken(slip, rows, images, files):
+    if rows and slip in ("one image", "NaN"):
+        pytest.skip("these are arrays, of which the shape is told first")
+    X = SLIPS[slip][0](images, files)
+    estimator = dense if rows else conv
+    text = message_of(clone(estimator).fit, X)
+    expressions = re.findall(
+        r"(?:skdcec\.datasets\.load_images|np\.\w+|torch\.cat|X\b)[.\[(].*?(?=[:.;,]?(?: is | and |"
+        r" says |, or |, at |; |$))",
+        text,
+    )
+    known = {"X": SLIPS[slip][0](images, files), "np": np, "io": io, "torch": torch, "PIL": PIL}
+    known["skdcec"] = skdcec
+    made = None
+    for expression in reversed(expressions):
+        try:
+            made = eval(expression.rstrip("."), known)
+            break
+        except Exception:
+            continue
+    assert made is not None, text
+    if rows and np.ndim(made) > 2:
+        assert "takes rows of features" in message_of(clone(estimator).fit, made)
+        made = made.reshape(len(made), -1)
+    clone(estimator).fit(made)
+
+
+@pytest.mark.parametrize("slip", [name for name in SLIPS if name not in ("one image", "NaN")])
+@pytest.mark.parametrize("estimator", OF_ROWS, ids=named)
+def test_so_it_is_where_rows_are_taken(estimator, slip, images, files):
+    text = message_of(clone(estimator).fit, SLIPS[slip][0](images, files))
+    check_sentence(text)
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_fitted_model_says_the_same(slip, fitted, images, files):
+    X = SLIPS[slip][0]
+    for call in (fitted.predict, fitted.transform, fitted.predict_proba, fitted.score):
+        check_sentence(message_of(call, X(images, files)))
+
+
+@pytest.mark.parametrize("slip", ["path", "paths", "bunch", "DataLoader", "one picture", "NaN"])
+def test_so_does_what_takes_a_fitted_model(slip, fitted, images, files):
+    check_sentence(message_of(NoveltyDetector(fitted).fit, SLIPS[slip][0](images, files)))
+
+
+@pytest.mark.parametrize("slip", ["paths", "bunch", "Series of arrays", "DataLoader", "bytes"])
+def test_so_do_the_figures(slip, images, files):
+    X = SLIPS[slip][0](images, files)
+    check_sentence(message_of(lambda X: as_images(X, None, "channels_last"), X))
+
+
+# --- what is taken ---
+
+TAKEN = {
+    "list of arrays": list,
+    "tuple of arrays": tuple,
+    "nested lists": lambda images: images.tolist(),
+    "tensor": torch.tensor,
+    "tensor that is trained": lambda images: torch.tensor(
+        images, dtype=torch.float32, requires_grad=True
+    ),
+    "list of tensors": lambda images: list(torch.tensor(images)),
+    "pictures": pictures,
+    "column of pictures": lambda images: Column(pictures(images)),
+    "array in an object": lambda images: np.array(Column(pictures(images)), dtype=object),
+}
+
+
+@pytest.mark.parametrize("form", TAKEN)
+def test_what_has_one_meaning_is_taken(form, fitted, images):
+    if form == "array in an object":
+        X = np.empty((), dtype=object)
+        X[()] = Column(pictures(images))
+    else:
+        X = TAKEN[form](images)
+    np.testing.assert_array_equal(fitted.predict(X), fitted.labels_)
+
+
+def test_gray_pictures_stay_gray(images):
+    gray = [image.convert("L") for image in pictures(images)]
+    assert recognized(gray).shape == images.shape[:3]
+
+
+# --- one image ---
+
+
+@pytest.mark.parametrize(
+    ("seen", "later"),
+    [
+        ((9, 8, 6, 3), (8, 6, 3)),
+        ((9, 8, 6, 3), (3, 8, 6)),
+        ((9, 8, 6), (8, 6)),
+        ((9, 8, 6, 1), (8, 6, 1)),
+        ((9, 64), (8, 8)),
+        ((9, 64), (64,)),
+    ],
+)
+def test_one_image_is_told_from_many_by_its_shape(seen, later):
+    model = clone(conv).fit(np.random.default_rng(0).random(seen))
+    text = message_of(model.transform, np.zeros(later))
+    assert "X[None]" in text
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3), (480, 640, 4), (5, 9, 3)])
+def test_in_fit_too_unless_the_shape_is_said(shape):
+    assert "X[None]" in message_of(clone(conv).fit, np.zeros(shape))
+    known = clone(conv).set_params(image_shape=shape[1:])
+    images = known._validate(np.zeros(shape), reset=True)
+    assert images.shape == (*shape, 1)
+
+
+# --- what is not finite ---
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(7, 8, 8, 3), (7, 8, 8), (7, 64)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_that_are_not_finite_are_counted_and_the_first_is_named(bad, shape, dtype):
+    X = np.ones(shape, dtype)
+    X[[2, 5], 3] = bad
+    for estimator in (conv, dense) if len(shape) == 2 else (conv,):
+        text = message_of(clone(estimator).fit, X)
+        check_sentence(text)
+        assert "2 of 7 samples" in text
+        assert "the first is X[2]" in text
+        assert ("NaN" if np.isnan(bad) else "infinity") in text
+
+
+def test_huge_values_are_finite():
+    recognized_rows = clone(dense)._validate(np.full((3, 4), 1e308), reset=True)
+    assert np.isfinite(recognized_rows).all()
+
+
+# --- units ---
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
+@pytest.mark.parametrize("largest", [0, 1, 100, 255])
+@pytest.mark.filterwarnings("error")
+def test_dark_images_are_in_the_same_units(dtype, largest):
+    warn_of_other_range(np.full((2, 4, 4, 1), largest, dtype), 255.0)
+
+
+@pytest.mark.parametrize(
+    ("X", "scale"),
+    [(np.array([0.0, 1.0]), 255.0), (np.array([0, 255], np.uint8), 1.0)]
+    + [(np.array([0, 200], np.uint8), 65535.0)],
+)
+def test_other_units_are_told(X, scale):
+    with pytest.warns(UserWarning, match="give X in the same units"):
+        warn_of_other_range(X, scale)
+
+
+# --- parameters of what is not there ---
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        (DeepConvEmbeddingClustering, "ConvAutoencoder"),
+        (DeepEmbeddingClustering, "DenseAutoencoder"),
+    ],
+)
+@pytest.mark.parametrize("value", [3, 50])
+def test_a_parameter_of_no_encoder_shows_the_encoder_to_set(cls, name, value, images):
+    def call(X):
+        cls().set_params(encoder__max_epochs=value)
+
+    text = message_of(call, None)
+    assert f"encoder={name}(max_epochs={value})" in text
+    model = cls().set_params(encoder=eval(f"skdcec.{name}()"), encoder__max_epochs=value)
+    assert model.encoder.max_epochs == value
+    assert model.set_params(encoder=None).encoder is None
+    search = GridSearchCV(
+        cls(), {"encoder__max_epochs": [value]}, cv=TransductiveSplit(), scoring=lambda *_: 0.0
+    )
+    assert "encoder=" in message_of(lambda X: search.fit(images), None)
+
+
+# --- searches and pipelines where figures take them ---
+
+
+@pytest.mark.parametrize("wrap", ["search", "pipeline", "both"])
+def test_the_page_takes_searches_and_pipelines(wrap, model, images, tmp_path):
+    estimator, grid = model, {"n_clusters": [3]}
+    if wrap != "search":
+        estimator = make_pipeline(FunctionTransformer(), model)
+        grid = {"deepconvembeddingclustering__n_clusters": [3]}
+    if wrap != "pipeline":
+        estimator = GridSearchCV(estimator, grid, cv=TransductiveSplit())
+    report_from_estimator(tmp_path / "page.html", estimator.fit(images), images)
+    assert (tmp_path / "page.html").stat().st_size > 1000
