@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from skdcec._folders import MODEL
 from skdcec._recipes import CONTRASTIVE_MIN_IMAGES, DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
-from skdcec._runs import MODEL
 
 # Options
 

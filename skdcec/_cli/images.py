@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,7 @@ from skdcec._cli.arguments import (
     TrainingOptions,
 )
 from skdcec._cli.console import Clock, printable, say
+from skdcec._folders import OtherFiles, claim, holding
 from skdcec._recipes import (
     ENCODERS,
     Backbone,
@@ -24,14 +26,7 @@ from skdcec._recipes import (
     image_size,
     plan_training,
 )
-from skdcec._runs import (
-    OtherFiles,
-    SavedModel,
-    cache_folder,
-    claim,
-    default_out,
-    without_own_files,
-)
+from skdcec._runs import SavedModel, cache_folder, default_out, without_own_files
 from skdcec._timing import drawing_seconds
 
 if TYPE_CHECKING:
@@ -73,8 +68,9 @@ class Collection:
         return self.settings | (self.backbone.known if self.backbone else {})
 
 
-def collect(options: TrainingOptions, kind: str, *, needed_bytes: float) -> Collection:
-    """Claim OUT, and read the images.
+@contextlib.contextmanager
+def collecting(options: TrainingOptions, kind: str, *, needed_bytes: float) -> Iterator[Collection]:
+    """Claim OUT, which nobody else may write meanwhile, and read the images.
 
     Parameters
     ----------
@@ -84,13 +80,18 @@ def collect(options: TrainingOptions, kind: str, *, needed_bytes: float) -> Coll
     needed_bytes : float
         What may be written there.
     """
-    from skdcec._nn.device import resolve_device
-
     out = Path(options.out) if options.out else default_out(options.folder, kind)
     try:
         claim(out, needed_bytes=needed_bytes, force=options.force)
     except OtherFiles as error:
         raise ValueError(f"{str(error)[:-1]}, or --force to write beside them.") from error
+    with holding(out):
+        yield _read_collection(options, out)
+
+
+def _read_collection(options: TrainingOptions, out: Path) -> Collection:
+    from skdcec._nn.device import resolve_device
+
     # What is wrong with it is said before the images are read rather than after.
     resolve_device(options.device)
     cache = cache_folder(options.cache)
