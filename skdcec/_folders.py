@@ -59,7 +59,11 @@ T = TypeVar("T")
 # One process at a time
 
 
-class InUse(OSError):
+class Refused(OSError):
+    """A folder cannot be written; the message says all there is to say."""
+
+
+class InUse(Refused):
     """Another process, or another thread, is writing a folder."""
 
 
@@ -83,7 +87,7 @@ def holding(out: Path, *, wait: float = 1.0) -> Iterator[None]:
     ------
     InUse
         If another process, which it names, or another thread has the folder.
-    OSError
+    Refused
         If nothing can be written there.
     """
     key = os.path.realpath(out)
@@ -101,7 +105,7 @@ def holding(out: Path, *, wait: float = 1.0) -> Iterator[None]:
 
 def _acquire(path: Path, wait: float) -> Callable[[], None]:
     end = time.monotonic() + wait
-    while (file := _try_lock(path)) is None:
+    while (file := _open_lock(path)) is None:
         if time.monotonic() > end:
             raise InUse(
                 f"{path.parent} is being written by {_holder(path)}: wait for its end, or choose "
@@ -110,10 +114,14 @@ def _acquire(path: Path, wait: float) -> Callable[[], None]:
         time.sleep(0.02)
     now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     text = json.dumps({"pid": os.getpid(), "host": gethostname(), "since": now})
-    # It only helps others to say who is at work.
-    with contextlib.suppress(OSError):
-        os.ftruncate(file, 0)
-        os.write(file, text.encode())
+    try:
+        # It only helps others to say who is at work.
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, 0)
+            os.write(file, text.encode())
+    except BaseException:
+        os.close(file)
+        raise
 
     def release() -> None:
         try:
@@ -130,12 +138,13 @@ def _acquire(path: Path, wait: float) -> Callable[[], None]:
     return release
 
 
-def _try_lock(path: Path) -> int | None:
+def _open_lock(path: Path) -> int | None:
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError:
-        # Left by a killed process of another user of a shared folder.
-        file = os.open(path, os.O_RDONLY)
+        # It may have been left by a killed process of another user of a shared folder.
+        mode = os.O_RDWR if os.access(path, os.W_OK) or not path.exists() else os.O_RDONLY
+        file = os.open(path, mode | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise Refused(_unwritable(path.parent, error)) from None
     try:
         _lock(file)
         if os.fstat(file).st_nlink or os.name == "nt":
@@ -154,6 +163,10 @@ def _try_lock(path: Path) -> int | None:
         raise
     os.close(file)
     return None
+
+
+def _unwritable(out: Path, error: OSError, remedy: str = "choose another folder") -> str:
+    return f"{out} cannot be written to ({error.strerror}): {remedy}."
 
 
 def _lock(file: int) -> None:
@@ -212,18 +225,17 @@ def claim(out: Path, *, needed_bytes: float = 0.0, force: bool = False) -> None:
     _check_others(out, force)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
         with holding(out):
             settle(out)
             _clear(out)
             if not _is_recorded(out):
                 _mark(out)
-            with tempfile.TemporaryFile(dir=out):
-                pass
-    except InUse:
+    except Refused:
         raise
     except OSError as error:
-        problem = f"{out} cannot be written to ({error.strerror}): name another folder by --out."
-        raise OSError(error.errno, problem) from None
+        raise Refused(_unwritable(out, error, "name another folder by --out")) from None
     free = shutil.disk_usage(out).free
     if free < needed_bytes:
         raise OSError(
@@ -314,7 +326,7 @@ def settle(out: Path) -> None:
     try:
         with holding(out, wait=10):
             _move(finished, out)
-    except InUse:
+    except Refused:
         raise
     except OSError as error:
         problem = (
@@ -322,7 +334,7 @@ def settle(out: Path) -> None:
             f"cannot be moved ({error.strerror}): close what has files there open, see that you "
             f"may write there, and run skdcec report {out}."
         )
-        raise OSError(error.errno, problem) from error
+        raise Refused(problem) from error
 
 
 def _move(finished: Path, out: Path) -> None:
@@ -372,17 +384,16 @@ def _seal(staging: Path, out: Path, replaces: Collection[str]) -> None:
 def _explained(error: OSError, out: Path) -> OSError:
     """Return the error of a run that could not be written, with what to do."""
     if error.errno == errno.ENOSPC:
-        return OSError(
+        return Refused(
             f"No space left on the disk of {out}, so nothing there was changed: free some, or "
             "choose another folder. What was pretrained is kept in the cache."
         )
     # The hidden name means nothing to anybody.
-    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if name]
-    if any(_STAGING in name for name in names):
-        return OSError(
-            error.errno,
-            f"{out} cannot be written to ({error.strerror}), so nothing there was changed: choose "
-            "another folder. What was pretrained is kept in the cache.",
+    if _STAGING in str(error):
+        reason = os.strerror(error.errno) if error.errno else "its files cannot be made"
+        return Refused(
+            f"{out} cannot be written to ({reason}), so nothing there was changed: choose another "
+            "folder. What was pretrained is kept in the cache."
         )
     return error
 

@@ -208,6 +208,9 @@ class Run:
         out = files.out
         if not (out / TEXTS).exists() or not (out / ARRAYS).exists():
             raise ValueError(f"{out} holds no finished result of skdcec cluster.")
+        if (out / MODEL).exists():
+            # Not read here, but other commands would show what is here as its.
+            files.check(MODEL)
         try:
             texts = parse_json(files.read(TEXTS), out / TEXTS)
             values = {**texts, **parse_arrays(files.read(ARRAYS), out / ARRAYS)}

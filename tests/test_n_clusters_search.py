@@ -1,6 +1,10 @@
 """The search over the number of clusters: what it finds, promises and survives."""
 
+import os
 import pickle
+import subprocess
+import sys
+import time
 import warnings
 import weakref
 from pathlib import Path
@@ -21,6 +25,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import skdcec
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
 from skdcec.model_selection import NClustersSearch, TransductiveSplit, silhouette_scorer
 
@@ -264,6 +269,46 @@ def test_processes_share_the_processors(images):
     threads = torch.get_num_threads()
     NClustersSearch(ThreadCount(), [2, 3], n_jobs=2).fit(images.reshape(60, -1))
     assert torch.get_num_threads() == threads
+
+
+_SEARCH = """
+import os, time
+import numpy as np
+from sklearn.base import BaseEstimator, ClusterMixin
+from skdcec.model_selection import NClustersSearch
+
+class Slow(ClusterMixin, BaseEstimator):
+    def __init__(self, n_clusters=2, folder=None):
+        self.n_clusters = n_clusters
+        self.folder = folder
+
+    def fit(self, X, y=None):
+        open(os.path.join(self.folder, str(os.getpid())), "w").close()
+        time.sleep(120)
+
+NClustersSearch(Slow(folder={folder!r}), [2, 3], n_jobs=4, screen=None).fit(np.eye(30))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems do not tell the parent's end")
+def test_processes_end_with_their_parent(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(Path(skdcec.__file__).parents[1])}
+    code = _SEARCH.format(folder=str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as parent:
+        while len(workers := [int(path.name) for path in tmp_path.iterdir()]) < 2:
+            assert parent.poll() is None
+            time.sleep(0.1)
+        parent.kill()
+    end = time.monotonic() + 10
+    while any(map(is_alive, workers)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def is_alive(pid):
+    # What ended, but nobody waits for, is in state Z.
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True).stdout
+    return bool(state) and not state.startswith(b"Z")
 
 
 class ThreadCount(ClusterMixin, BaseEstimator):
