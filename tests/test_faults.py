@@ -13,13 +13,16 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import skdcec
 from skdcec._cli import main
 from skdcec._cli.console import describe
-from skdcec._folders import NAMES, RUN_FILES, InUse, Mixed, claim, holding, staged
+from skdcec._folders import MODEL, NAMES, RUN_FILES, InUse, Mixed, claim, holding, staged
+from skdcec._recipes import plan_training
 from skdcec._runs import Run, load_model, load_model_and_run
+from skdcec._timing import Speed, drawing_seconds
 from skdcec.datasets import load_images
 
 PATH = Path(__file__).parent.parent / "benchmarks" / "_faults.py"
@@ -279,3 +282,52 @@ def open_process(*arguments):
 def process(*arguments):
     with open_process(*arguments) as started:
         return SimpleNamespace(stdout=started.communicate()[0], returncode=started.wait())
+
+
+# Damaged files
+
+
+def damaged(content, seed):
+    spec = importlib.util.spec_from_file_location("_mutations", PATH.with_name("_mutations.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.mutated(content, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("name", ["data.json", "data.npz", "names.json", "run.json", MODEL])
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_damaged_runs_are_refused_in_a_sentence(tools, runs, folder, name, is_listed):
+    first, second = runs
+    out = folder()
+    whole = (out / name).read_bytes()
+    if not is_listed:
+        record = json.loads((out / "run.json").read_text())
+        (out / "run.json").write_text(json.dumps({**record, "files": {}}))
+    for seed in range(15):
+        (out / name).write_bytes(damaged(whole, seed))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The names")
+            try:
+                state, names, _ = tools.found_in(out)
+                assert not is_listed or state == first.state
+                assert is_listed or name in (MODEL, "data.json", "data.npz") or state == first.state
+                assert name == "names.json" or names in ({}, first.names)
+            except ValueError as error:
+                assert "\n" not in str(error)  # noqa: PT017 (or it reads what was there)
+    (out / "names.json").unlink()
+    second.write(out)
+    assert found(tools, out)[0] == second.state
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damaged_plans_and_times_are_made_again(seed, images, files, tmp_path, monkeypatch):
+    speed = Speed(0.5, 0.55, 1e-3)
+    monkeypatch.setattr("skdcec._recipes.measure_speed", lambda model, X: speed)
+    monkeypatch.setattr("skdcec._timing._measure_drawing", lambda files: (len(files), 2.0))
+    plan = plan_training(images, minutes=0.1, cache=tmp_path)
+    seconds = drawing_seconds(files, cache=tmp_path)
+    for path in [*tmp_path.rglob("*.json")]:
+        path.write_bytes(damaged(path.read_bytes(), seed))
+    assert plan_training(images, minutes=0.1, cache=tmp_path) == plan
+    assert drawing_seconds(files, cache=tmp_path) == seconds
+    assert plan_training(images, minutes=0.1, cache=tmp_path).is_reused
