@@ -367,7 +367,8 @@ def stored_names(out: Path) -> StoredNames | None:
     if not os.path.lexists(path):
         return None
     try:
-        return StoredNames(read_names(path), read_json(path).get("clustering"))
+        clustering = read_json(path).get("clustering")
+        return StoredNames(read_names(path), clustering)
     except (OSError, ValueError) as error:
         # Not worth losing a training for.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

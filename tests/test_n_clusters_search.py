@@ -408,6 +408,23 @@ class Flaky(ClusterMixin, BaseEstimator):
         return self
 
 
+@pytest.mark.filterwarnings("ignore:.*(damaged|loading results)")
+def test_damaged_trainings_are_done_again(images, tmp_path):
+    search = NClustersSearch(small_model(), [2, 3], screen=None, memory=tmp_path)
+    expected = clone(search).fit(images).labels_of_
+    random = np.random.default_rng(0)
+    for _ in range(4):
+        for path in tmp_path.rglob("output.pkl"):
+            content = bytearray(path.read_bytes())
+            content[random.integers(len(content))] ^= 1 << random.integers(8)
+            path.write_bytes(content)
+        for _ in range(2):
+            found = clone(search).fit(images).labels_of_
+            assert [*found] == [2, 3]
+            for k, labels in found.items():
+                np.testing.assert_array_equal(labels, expected[k])
+
+
 def test_the_pretraining_is_kept_in_memory(images, tmp_path, monkeypatch):
     NClustersSearch(small_model(), [2, 3], memory=str(tmp_path)).fit(images)
 
