@@ -29,7 +29,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from _common import print_table, write_results
+from _common import HERE, print_table, provenance, write_results
 from _faults import Faults, every_fault, found_in, hidden, two_runs
 from _mutations import mutated
 from PIL import Image
@@ -68,6 +68,8 @@ def main():
     parser.add_argument("--n", type=int, default=20, help="kills at random moments")
     parser.add_argument("--pairs", type=int, default=50, help="runs that meet")
     parser.add_argument("--mutations", type=int, default=300, help="damaged files")
+    names = ["meetings", "faults", "runs", "caches", "kills"]
+    parser.add_argument("--only", nargs="+", choices=names, help="some of the campaigns")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="only see whether this runs")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -79,30 +81,38 @@ def main():
         args.n, args.pairs, args.mutations = 3, 3, 30
     random = np.random.default_rng(args.seed)
     warnings.simplefilter("ignore")
-    rows = []
+    rows = {}
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         source = make_images(scratch / "images", random)
         runs = handmade(source, scratch)
-        for campaign in (
-            lambda: meetings(source, scratch / "meetings", args.pairs),
-            lambda: faults(runs, scratch / "faults"),
-            lambda: damaged_runs(runs, scratch / "runs", args.mutations // 2, random),
-            lambda: damaged_caches(source, scratch / "caches", -(-args.mutations // 2), random),
-            lambda: kills(source, scratch / "kills", args.n, random),
-        ):
+        campaigns = {
+            "meetings": lambda folder: meetings(source, folder, args.pairs),
+            "faults": lambda folder: faults(runs, folder),
+            "runs": lambda folder: damaged_runs(runs, folder, args.mutations // 2, random),
+            "caches": lambda folder: damaged_caches(
+                source, folder, -(-args.mutations // 2), random
+            ),
+            "kills": lambda folder: kills(source, folder, args.n, random),
+        }
+        for name in args.only or campaigns:
             start = time.monotonic()
-            name, n, bad, details = campaign()
-            rows.append({"campaign": name, "tried": n, "asked": 0, "bad": bad, **details})
-            rows[-1]["seconds"] = round(time.monotonic() - start, 1)
-            print(json.dumps(rows[-1]), flush=True)
+            title, n, bad, details = campaigns[name](scratch / name)
+            row = {"campaign": title, "tried": n, "asked": 0, "bad": bad, **details}
+            row |= {"seed": args.seed, "seconds": round(time.monotonic() - start, 1)}
+            rows[name] = row | provenance()
+            print(json.dumps(row), flush=True)
     print()
     print_table(
         ["campaign", "tried", "bad, asked", "bad, measured"],
-        [[row["campaign"], row["tried"], row["asked"], row["bad"]] for row in rows],
+        [[row["campaign"], row["tried"], row["asked"], row["bad"]] for row in rows.values()],
     )
-    results = {"seed": args.seed, "campaigns": rows}
-    write_results("reliability_runs", results, quick=args.quick)
+    if args.only and not args.quick:
+        # The others stay as they were measured.
+        path = HERE / "results" / "reliability_runs.json"
+        known = json.loads(path.read_text())["campaigns"] if path.exists() else {}
+        rows = known | rows
+    write_results("reliability_runs", {"campaigns": rows}, quick=args.quick)
 
 
 def make_images(folder, random, n=24):
