@@ -40,7 +40,7 @@ from skdcec._runs import Run
 from skdcec.datasets import load_images
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-TINY = ["--size", "16", "--epochs", "2", "--jobs", "1", "--quiet"]
+TINY = ["--size", "16", "--epochs", "1", "--jobs", "1", "--quiet"]
 
 SEARCH = """
 import sys
@@ -51,8 +51,8 @@ from skdcec.datasets import load_images
 from skdcec.model_selection import NClustersSearch
 source, out, cache = sys.argv[1:]
 images = load_images(source, 16, cache=cache).images
-encoder = ConvAutoencoder(4, filters=(4, 8), max_epochs=2)
-model = DeepConvEmbeddingClustering(3, encoder=encoder, max_epochs=2, n_init=2, random_state=0)
+encoder = ConvAutoencoder(4, filters=(4, 8), max_epochs=1)
+model = DeepConvEmbeddingClustering(3, encoder=encoder, max_epochs=1, n_init=2, random_state=0)
 search = NClustersSearch(model, [2, 3, 4], memory=cache, n_jobs=2, screen=None, random_state=0)
 labels = search.fit(images).labels_of_
 Path(out).mkdir(exist_ok=True)
@@ -126,7 +126,7 @@ def make_images(folder, random, n=24):
 
 def handmade(source, scratch):
     bunch = load_images(source, 16, cache=None)
-    encoder = ConvAutoencoder(4, filters=(4, 8), max_epochs=2)
+    encoder = ConvAutoencoder(4, filters=(4, 8), max_epochs=1)
     model = DeepConvEmbeddingClustering(3, encoder=encoder, max_epochs=1, n_init=2, random_state=0)
     model.fit(bunch.images)
     run = Run.from_model(model, bunch.images, bunch, title="first")
