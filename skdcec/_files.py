@@ -1,6 +1,7 @@
 """What is written is written whole: atomic files, JSON and tables; and by which versions."""
 
 import codecs
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -129,13 +130,50 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     ValueError
         If it holds anything else.
     """
+    return parse_json(Path(path).read_bytes(), path)
+
+
+def parse_json(content: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the one object that the content of a JSON file holds.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything else; the file is named by its `path`.
+    """
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        value = json.loads(content.decode("utf-8-sig"))
     except RecursionError as error:
-        raise ValueError(f"{path} is nested too deep.") from error
+        raise ValueError(f"{os.fspath(path)} is nested too deep.") from error
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)} is not valid JSON: {error}.") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} is not of the form that skdcec writes.")
+        raise ValueError(f"{os.fspath(path)} is not of the form that skdcec writes.")
     return value
+
+
+def write_sealed(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
+    """Write a JSON file of which :func:`read_sealed` sees that nothing in it was changed."""
+    write_json(path, {**values, "seal": _seal(values)})
+
+
+def read_sealed(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read back what :func:`write_sealed` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file holds anything else.
+    """
+    values = read_json(path)
+    if values.pop("seal", None) != _seal(values):
+        raise ValueError(f"{os.fspath(path)} is not as it was written.")
+    return values
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 # Tables

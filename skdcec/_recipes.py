@@ -15,12 +15,13 @@ import contextlib
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from skdcec._encoders.named import NAMES, encoder_by_name, resolve_name
-from skdcec._files import read_json, write_json
+from skdcec._files import read_sealed, write_sealed
 from skdcec._timing import Speed, measure_speed
 
 if TYPE_CHECKING:
@@ -353,8 +354,8 @@ def plan_training(
         key = [digest, minutes, epochs, device, torch.get_num_threads(), encoder, size]
         name = hashlib.blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()
         path = Path(cache) / "plans" / f"{name}.json"
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            return _read_plan(path)
+        with contextlib.suppress(OSError, ValueError):
+            return _read_plan(path, encoder, digest)
     model = _new_model(encoder, min(DEFAULT_CLUSTERS, len(X)), 1, 1).set_params(device=device)
     speed = measure_speed(model, X)
     pretraining, joint, seconds = choose_epochs(
@@ -364,7 +365,7 @@ def plan_training(
     if path is not None:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, asdict(plan))
+            write_sealed(path, asdict(plan))
     return plan
 
 
@@ -424,13 +425,38 @@ def choose_epochs(
     return chosen, joint(chosen), seconds(chosen)
 
 
-def _read_plan(path: Path) -> Plan:
-    values = read_json(path)
-    speed = Speed(**values.pop("speed"))
-    plan = replace(Plan(**values, speed=speed), is_reused=True)
-    if not all(isinstance(number, int) and number > 0 for number in (plan.pretraining, plan.joint)):
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value < 10**7
+
+
+def _is_time(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
+
+
+_PLAN_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "encoder": lambda value: isinstance(value, str),
+    "pretraining": _is_count,
+    "joint": _is_count,
+    "training_seconds": _is_time,
+    "speed": lambda value: (
+        isinstance(value, dict)
+        and {*value} == {field.name for field in fields(Speed)}
+        and all(_is_time(seconds) for seconds in value.values())
+    ),
+    "digest": lambda value: isinstance(value, str),
+    "is_reused": lambda value: value is False,
+}
+
+
+def _read_plan(path: Path, encoder: str, digest: str) -> Plan:
+    values = read_sealed(path)
+    if {*values} != {*_PLAN_FIELDS} or not all(
+        is_right(values[name]) for name, is_right in _PLAN_FIELDS.items()
+    ):
         raise ValueError(f"{path} holds no plan.")
-    return plan
+    if (values["encoder"], values["digest"]) != (encoder, digest):
+        raise ValueError(f"{path} holds the plan of something else.")
+    return Plan(**{**values, "speed": Speed(**values["speed"]), "is_reused": True})
 
 
 # The model

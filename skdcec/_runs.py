@@ -11,20 +11,38 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import warnings
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from skdcec._files import as_table, read_json, told_of, versions, write_json, write_table
+from skdcec._files import as_table, parse_json, read_json, versions, write_json, write_table
+from skdcec._folders import (
+    ARRAYS,
+    CLUSTERS,
+    DUPLICATES,
+    MODEL,
+    NAMES,
+    OWN_FILES,
+    PAGE,
+    RECORD,
+    RUN_FILES,
+    SKIPPED,
+    SUMMARY,
+    TEXTS,
+    Mixed,
+    OtherFiles,
+    Snapshot,
+    claim,
+    file_digest,
+    read_together,
+    staged,
+)
+from skdcec._run_contents import check_values, parse_arrays
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,24 +55,30 @@ if TYPE_CHECKING:
     Names = dict[int, dict[str, str]]
     Progress = Callable[[str, int, int], None]
 
-MODEL = "model.safetensors"
-ARRAYS = "data.npz"
-TEXTS = "data.json"
-NAMES = "names.json"
-RECORD = "run.json"
-PAGE = "report.html"
-CLUSTERS = "clusters.csv"
-SUMMARY = "cluster_summary.csv"
-SKIPPED = "skipped.csv"
-DUPLICATES = "duplicates.csv"
-CHOICE_PAGE = "choose_k.html"
-CHOICE_TABLE = "choose_k.csv"
-CHOICE_PICTURE = "choose_k.png"
-RUN_FILES = (PAGE, CLUSTERS, SUMMARY, SKIPPED, DUPLICATES, RECORD, MODEL, ARRAYS, TEXTS, NAMES)
-CHOICE_FILES = (CHOICE_PAGE, CHOICE_TABLE, CHOICE_PICTURE)
-OWN_FILES = (*RUN_FILES, *CHOICE_FILES)
-
-_STAGING = ".skdcec-unfinished"
+__all__ = [
+    "MODEL",
+    "NAMES",
+    "OWN_FILES",
+    "PAGE",
+    "RUN_FILES",
+    "OtherFiles",
+    "Run",
+    "SavedModel",
+    "StoredNames",
+    "cache_folder",
+    "claim",
+    "default_out",
+    "file_digest",
+    "load_model",
+    "load_model_and_run",
+    "n_copies",
+    "previous_run",
+    "save_model",
+    "staged",
+    "stored_names",
+    "without_own_files",
+    "write_record",
+]
 
 # What is kept with a model: a companion and a note.
 _DETECTOR = "novelty"
@@ -176,24 +200,29 @@ class Run:
         ValueError
             If the folder holds no finished run, or a damaged one.
         """
-        import numpy as np
+        return read_together(Path(out), cls.from_snapshot)
 
-        out = Path(out)
+    @classmethod
+    def from_snapshot(cls, files: Snapshot) -> Self:
+        """Read what :meth:`save` wrote, with what else is of the same run."""
+        out = files.out
         if not (out / TEXTS).exists() or not (out / ARRAYS).exists():
             raise ValueError(f"{out} holds no finished result of skdcec cluster.")
+        if (out / MODEL).exists():
+            # Not read here, but other commands would show what is here as its.
+            files.check(MODEL)
         try:
-            texts = read_json(out / TEXTS)
-            with np.load(out / ARRAYS, allow_pickle=False) as arrays:
-                run = cls(**texts, **arrays)
-            per_image = ("labels", "embedding", "probabilities", "map", "paths", "filenames")
-            if len({len(getattr(run, name)) for name in per_image}) != 1:
-                raise ValueError("its parts differ in length")
-        except (TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            texts = parse_json(files.read(TEXTS), out / TEXTS)
+            values = {**texts, **parse_arrays(files.read(ARRAYS), out / ARRAYS)}
+            check_values(values)
+            return cls(**values)
+        except Mixed:
+            raise
+        except ValueError as error:
             raise ValueError(
                 f"{out} is damaged, or from another version of skdcec ({error}): run skdcec "
                 "cluster again."
             ) from error
-        return run
 
     def save(self, folder: Path) -> None:
         """Write arrays and texts into a folder."""
@@ -228,18 +257,12 @@ class Run:
         UserWarning
             If they were given to others, or are damaged.
         """
-        from skdcec.report import read_names
-
+        stored = stored_names(out)
+        if stored is None or not stored.names:
+            return {}
+        if stored.clustering == self.digest() and max(stored.names) < self.probabilities.shape[1]:
+            return stored.names
         path = out / NAMES
-        if not path.exists():
-            return {}
-        try:
-            if read_json(path).get("clustering") == self.digest():
-                return read_names(path)
-        except ValueError as error:
-            # Not worth losing a training for.
-            warnings.warn(f"The names are not used: {error}", UserWarning, stacklevel=2)
-            return {}
         warnings.warn(
             f"The names in {path} belong to other clusters and are not used; skdcec report OUT "
             f"--names {path} uses them all the same.",
@@ -256,6 +279,7 @@ class Run:
         max_bytes: int = 25_000_000,
         n_jobs: int = -1,
         progress: Progress | None = None,
+        write_names: bool = True,
     ) -> Report:
         """Write the page, the tables and the names into a folder.
 
@@ -270,6 +294,9 @@ class Run:
             Threads that read files.
         progress : callable, default=None
             As of :func:`skdcec.report.write_report`.
+        write_names : bool, default=True
+            Whether the names are new. Those that came from a file in the folder of the run stay
+            there as they are, since the user may be editing it.
 
         Returns
         -------
@@ -303,7 +330,7 @@ class Run:
             (group, self.paths[i]) for group, rows in enumerate(self.duplicates) for i in rows
         ]
         write_table(folder / DUPLICATES, as_table(("group", "file"), copies))
-        if names:
+        if names and write_names:
             rows = [{"cluster": cluster, **entry} for cluster, entry in sorted(names.items())]
             write_json(
                 folder / NAMES,
@@ -317,6 +344,37 @@ def previous_run(out: Path) -> Run | None:
     with contextlib.suppress(ValueError, OSError):
         return Run.load(out)
     return None
+
+
+class StoredNames(NamedTuple):
+    """Names of clusters, and the digest of the run that they were given to."""
+
+    names: Names
+    clustering: str | None
+
+
+def stored_names(out: Path) -> StoredNames | None:
+    """Return the names in a folder, whatever run they are of, or None if there are none to use.
+
+    Warns
+    -----
+    UserWarning
+        If they are damaged.
+    """
+    from skdcec.report import read_names
+
+    path = out / NAMES
+    if not os.path.lexists(path):
+        return None
+    try:
+        clustering = read_json(path).get("clustering")
+        return StoredNames(read_names(path), clustering)
+    except (OSError, ValueError) as error:
+        # Not worth losing a training for.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        text = reason if str(path) in reason else f"{path}: {reason}"
+        warnings.warn(f"The names are not used: {text}", UserWarning, stacklevel=3)
+        return None
 
 
 def n_copies(groups: Iterable[Sequence[int]]) -> int:
@@ -394,16 +452,31 @@ def load_model(source: str | os.PathLike) -> SavedModel:
     ValueError
         If there is none.
     """
+    path = Path(source)
+    if path.is_dir():
+        return read_together(path, _model_of)
+    return _read_model(path, None)
+
+
+def load_model_and_run(source: str | os.PathLike) -> tuple[SavedModel, Run | None]:
+    """Read a model, and what was found by it where it is part of a run: both of the same run."""
+    path = Path(source)
+    if path.is_dir():
+        return read_together(path, lambda files: (_model_of(files), Run.from_snapshot(files)))
+    return _read_model(path, None), None
+
+
+def _model_of(files: Snapshot) -> SavedModel:
+    if not (files.out / MODEL).exists():
+        raise ValueError(f"{files.out} holds no {MODEL}; skdcec cluster writes one.")
+    return _read_model(files.check(MODEL), files.out)
+
+
+def _read_model(path: Path, out: Path | None) -> SavedModel:
     from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
     from skdcec._persistence import load_bundle
     from skdcec.novelty import NoveltyDetector
 
-    path = Path(source)
-    out = path if path.is_dir() else None
-    if out is not None:
-        path = out / MODEL
-        if not path.exists():
-            raise ValueError(f"{source} holds no {MODEL}; skdcec cluster writes one.")
     bundle = load_bundle((DeepConvEmbeddingClustering, DeepEmbeddingClustering), path)
     reading, detector = bundle.notes.get(_READING), bundle.companions.get(_DETECTOR)
     return SavedModel(
@@ -415,10 +488,6 @@ def load_model(source: str | os.PathLike) -> SavedModel:
 
 
 # The folder
-
-
-class OtherFiles(ValueError):
-    """A folder that skdcec did not write holds files."""
 
 
 def default_out(source: str, kind: str = "clusters") -> Path:
@@ -437,88 +506,6 @@ def default_out(source: str, kind: str = "clusters") -> Path:
     if not path.name:
         raise ValueError(f"{source} has no folder beside it to write into: name one by --out.")
     return path.with_name(f"{path.stem if path.is_file() else path.name}-{kind}")
-
-
-def claim(out: Path, *, needed_bytes: float = 0.0, force: bool = False) -> None:
-    """Make the folder ours, or say now, and not after the training, why it cannot be.
-
-    Parameters
-    ----------
-    out : Path
-        Is made if it does not exist.
-    needed_bytes : float, default=0.0
-        What may be written.
-    force : bool, default=False
-        Whether a folder with other files will do. None of them is ever replaced.
-
-    Raises
-    ------
-    OtherFiles
-        If the folder holds other files, and not `force`.
-    ValueError
-        If it is a file, or holds files under names that are needed.
-    OSError
-        If it cannot be written to, or its disk is nearly full.
-    """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; a folder is needed.")
-    found = {path.name for path in out.iterdir()} if out.exists() else set()
-    if not _is_ours(out):
-        taken = sorted(found.intersection(OWN_FILES))
-        if taken:
-            raise ValueError(
-                f"{out} holds {', '.join(taken)}, not written by skdcec: move it away, or "
-                "choose another folder."
-            )
-        if any(not name.startswith(".") for name in found) and not force:
-            raise OtherFiles(f"{out} exists and holds other files: choose another folder.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        if not _is_ours(out):
-            write_json(out / RECORD, {"program": "skdcec", "state": "unfinished"})
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        problem = f"{out} cannot be written to ({error.strerror}): name another folder by --out."
-        raise OSError(error.errno, problem) from None
-    free = shutil.disk_usage(out).free
-    if free < needed_bytes:
-        raise OSError(
-            f"{out} is on a disk with {free / 1e6:.0f} MB left; {needed_bytes / 1e6:.0f} MB may "
-            "be needed."
-        )
-
-
-def _is_ours(out: Path) -> bool:
-    with contextlib.suppress(OSError, ValueError):
-        return read_json(out / RECORD).get("program") == "skdcec"
-    return False
-
-
-@contextlib.contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """Yield a folder whose files move to `out` together once all are written.
-
-    So `out` never holds one half of this run and one of the last.
-    """
-    staging = out / _STAGING
-    # What a killed run left there must not be taken for ours.
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        yield staging
-        for name in OWN_FILES:
-            if (staging / name).exists():
-                os.replace(staging / name, out / name)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise told_of(out, error, staging) from error
-        raise OSError(
-            f"No space left on the disk of {out}, so nothing there was changed: free some, or "
-            "choose another folder. What was pretrained is kept in the cache."
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def without_own_files(
@@ -545,12 +532,6 @@ def write_record(folder: Path, arguments: Mapping[str, Any], **facts: Any) -> di
     }
     write_json(folder / RECORD, record)
     return record
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # The cache

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdcec._files import read_json, write_json
+from skdcec._files import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -196,11 +196,18 @@ def _drawings_file(cache: str | Path) -> Path:
 def _read_drawings(cache: str | Path | None) -> list[tuple[int, float]]:
     if cache is None:
         return []
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        pairs = [(int(n), float(s)) for n, s in read_json(_drawings_file(cache))["runs"]]
-        if all(n > 0 and 0 < seconds < math.inf for n, seconds in pairs):
-            return pairs
+    with contextlib.suppress(OSError, ValueError):
+        runs = read_sealed(_drawings_file(cache)).get("runs")
+        if isinstance(runs, list) and runs and all(_is_drawing(run) for run in runs):
+            return [(n, seconds) for n, seconds in runs]
     return []
+
+
+def _is_drawing(run: Any) -> bool:
+    if not isinstance(run, list) or [type(value) for value in run] != [int, float]:
+        return False
+    n, seconds = run
+    return 0 < n < 10**12 and 0 < seconds < math.inf
 
 
 def _write_drawings(cache: str | Path | None, known: Sequence[tuple[int, float]]) -> None:
@@ -209,4 +216,4 @@ def _write_drawings(cache: str | Path | None, known: Sequence[tuple[int, float]]
     path = _drawings_file(cache)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"runs": [*known][-_DRAWINGS_KEPT:]})
+        write_sealed(path, {"runs": [*known][-_DRAWINGS_KEPT:]})

@@ -106,6 +106,21 @@ def test_the_network_given_is_left_alone(images):
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
 
 
+@pytest.mark.filterwarnings("ignore:.*(damaged|loading results)")
+def test_damaged_features_are_found_again(images, network, tmp_path):
+    features = PretrainedFeatures(network, size=8, memory=str(tmp_path)).fit(images)
+    expected = features.transform(images)
+    (path,) = tmp_path.rglob("output.pkl")
+    whole = path.read_bytes()
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        content = bytearray(whole)
+        content[random.integers(len(content))] ^= 1 << random.integers(8)
+        path.write_bytes(content)
+        for _ in range(2):
+            np.testing.assert_array_equal(features.transform(images), expected)
+
+
 def test_a_pickle_gives_the_same_features(images, network):
     features = PretrainedFeatures(network, size=8).fit(images)
     copy = pickle.loads(pickle.dumps(features))

@@ -1,6 +1,10 @@
 """The search over the number of clusters: what it finds, promises and survives."""
 
+import os
 import pickle
+import subprocess
+import sys
+import time
 import warnings
 import weakref
 from pathlib import Path
@@ -21,6 +25,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import skdcec
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
 from skdcec.model_selection import NClustersSearch, TransductiveSplit, silhouette_scorer
 
@@ -266,6 +271,46 @@ def test_processes_share_the_processors(images):
     assert torch.get_num_threads() == threads
 
 
+_SEARCH = """
+import os, time
+import numpy as np
+from sklearn.base import BaseEstimator, ClusterMixin
+from skdcec.model_selection import NClustersSearch
+
+class Slow(ClusterMixin, BaseEstimator):
+    def __init__(self, n_clusters=2, folder=None):
+        self.n_clusters = n_clusters
+        self.folder = folder
+
+    def fit(self, X, y=None):
+        open(os.path.join(self.folder, str(os.getpid())), "w").close()
+        time.sleep(120)
+
+NClustersSearch(Slow(folder={folder!r}), [2, 3], n_jobs=4, screen=None).fit(np.eye(30))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems do not tell the parent's end")
+def test_processes_end_with_their_parent(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(Path(skdcec.__file__).parents[1])}
+    code = _SEARCH.format(folder=str(tmp_path))
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as parent:
+        while len(workers := [int(path.name) for path in tmp_path.iterdir()]) < 2:
+            assert parent.poll() is None
+            time.sleep(0.1)
+        parent.kill()
+    end = time.monotonic() + 10
+    while any(map(is_alive, workers)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def is_alive(pid):
+    # What ended, but nobody waits for, is in state Z.
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True).stdout
+    return bool(state) and not state.startswith(b"Z")
+
+
 class ThreadCount(ClusterMixin, BaseEstimator):
     """Fails where its process takes more than its share of the processors."""
 
@@ -361,6 +406,23 @@ class Flaky(ClusterMixin, BaseEstimator):
             raise OSError("busy")
         self.labels_ = KMeans(self.n_clusters, n_init=1, random_state=0).fit_predict(X)
         return self
+
+
+@pytest.mark.filterwarnings("ignore:.*(damaged|loading results)")
+def test_damaged_trainings_are_done_again(images, tmp_path):
+    search = NClustersSearch(small_model(), [2, 3], screen=None, memory=tmp_path)
+    expected = clone(search).fit(images).labels_of_
+    random = np.random.default_rng(0)
+    for _ in range(4):
+        for path in tmp_path.rglob("output.pkl"):
+            content = bytearray(path.read_bytes())
+            content[random.integers(len(content))] ^= 1 << random.integers(8)
+            path.write_bytes(content)
+        for _ in range(2):
+            found = clone(search).fit(images).labels_of_
+            assert [*found] == [2, 3]
+            for k, labels in found.items():
+                np.testing.assert_array_equal(labels, expected[k])
 
 
 def test_the_pretraining_is_kept_in_memory(images, tmp_path, monkeypatch):

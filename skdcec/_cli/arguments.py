@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from skdcec._encoders.named import CONTRASTIVE_MIN_IMAGES
+from skdcec._folders import MODEL
 from skdcec._recipes import DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
-from skdcec._runs import MODEL
 
 # Options
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import AssignOptions
 from skdcec._cli.console import note, result_file, say, write_results
 from skdcec._cli.images import load_bunch, model_inputs, reading_of, source_options, tell_skipped
 from skdcec._files import Table
-from skdcec._runs import NAMES, Run, SavedModel, cache_folder, load_model
+from skdcec._folders import NAMES
+from skdcec._runs import SavedModel, cache_folder, load_model, load_model_and_run
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from skdcec._runs import Names
 
 
 def run(options: AssignOptions) -> None:
@@ -20,7 +24,7 @@ def run(options: AssignOptions) -> None:
     from skdcec.report import image_table
 
     target = result_file(options.out, (".csv",), force=options.force)
-    saved = load_model(options.model)
+    saved, names = _load(options.model)
     cache = cache_folder(options.cache)
     settings, backbone = reading_of(saved, options, cache)
     bunch = load_bunch(options, options.folder, settings, cache=cache, **source_options(options))
@@ -35,7 +39,7 @@ def run(options: AssignOptions) -> None:
     )
     for column in ("x", "y", "flag"):
         del table[column]
-    table["name"] = _names(saved, table["cluster"])
+    table["name"] = [names.get(cluster, {}).get("name", "") for cluster in table["cluster"]]
     table |= _novelty(saved, inputs)
     write_results(table, target, as_json=options.json)
     n_unlike = table["flag"].count("unlike")
@@ -44,13 +48,14 @@ def run(options: AssignOptions) -> None:
         note(text, quiet=options.quiet)
 
 
-def _names(saved: SavedModel, clusters: list[int]) -> list[str]:
-    """Return the name given to the cluster of each image, empty where there is none."""
-    out = saved.out
-    names = {}
-    if out is not None and (out / NAMES).exists():
-        names = Run.load(out).kept_names(out)
-    return [names.get(cluster, {}).get("name", "") for cluster in clusters]
+def _load(source: str) -> tuple[SavedModel, Names]:
+    """Return the model, and the names that were given to its clusters."""
+    out = Path(source)
+    # Most runs have no names, and those of earlier versions may lack what else is compared.
+    if not out.is_dir() or not (out / NAMES).exists():
+        return load_model(source), {}
+    saved, result = load_model_and_run(source)
+    return saved, result.kept_names(out) if result else {}
 
 
 def _novelty(saved: SavedModel, inputs: np.ndarray) -> Table:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import ChooseKOptions
 from skdcec._cli.console import Clock, note, print_json, printable, say
-from skdcec._cli.images import Collection, collect, kept, prepare, recorded_arguments, title_of
+from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._files import Table, as_rows, write_table
+from skdcec._folders import CHOICE_FILES, CHOICE_PAGE, CHOICE_PICTURE, CHOICE_TABLE, staged
 from skdcec._recipes import Plan, make_model
-from skdcec._runs import CHOICE_PAGE, CHOICE_PICTURE, CHOICE_TABLE, staged, write_record
+from skdcec._runs import write_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,13 @@ _NEEDED_BYTES = 75e6
 def run(options: ChooseKOptions) -> None:
     """Run the command."""
     clock = Clock()
-    found = collect(options, "choose-k", needed_bytes=_NEEDED_BYTES)
+    with collecting(options, "choose-k", needed_bytes=_NEEDED_BYTES) as found:
+        search = _compare(options, found, clock)
+    _tell_result(options, found.out, search)
+
+
+def _compare(options: ChooseKOptions, found: Collection, clock: Clock) -> NClustersSearch:
+    """Search, and write what was found."""
     n_images = len(found.bunch.images)
     numbers = [k for k in options.k if k < n_images]
     if not numbers:
@@ -39,7 +46,7 @@ def run(options: ChooseKOptions) -> None:
     note(f"{n_images} images, {len(numbers)} numbers of clusters to compare.", quiet=options.quiet)
     search = _search(options, found, inputs, numbers, plan)
     clock.lap("search")
-    with staged(found.out) as folder:
+    with staged(found.out, replaces=CHOICE_FILES) as folder:
         _draw(options, found, search, inputs, folder)
         write_record(
             folder,
@@ -51,7 +58,7 @@ def run(options: ChooseKOptions) -> None:
             seconds=clock.rounded,
             hashes={"images": plan.digest},
         )
-    _tell_result(options, found.out, search)
+    return search
 
 
 def _search(

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from skdcec._cli.arguments import ClusterOptions
 from skdcec._cli.console import Clock, duration, note, print_json, printable, say
-from skdcec._cli.images import Collection, collect, kept, prepare, recorded_arguments, title_of
+from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._cli.report import draw
 from skdcec._files import as_rows
+from skdcec._folders import DUPLICATES, MODEL, PAGE, file_digest, staged
 from skdcec._recipes import (
     Plan,
     choose_n_clusters,
@@ -18,15 +19,11 @@ from skdcec._recipes import (
     number_by_size,
 )
 from skdcec._runs import (
-    DUPLICATES,
-    MODEL,
-    PAGE,
     Run,
-    file_digest,
     n_copies,
     previous_run,
     save_model,
-    staged,
+    stored_names,
     write_record,
 )
 from skdcec._timing import note_drawing
@@ -41,10 +38,20 @@ if TYPE_CHECKING:
 
 def run(options: ClusterOptions) -> None:
     """Run the command."""
+    clock = Clock()
+    with collecting(options, "clusters", needed_bytes=3e6 * options.max_mb) as found:
+        result, report, record = _cluster(options, found, clock)
+    _tell_result(options, found.out, result, report, record)
+
+
+def _cluster(
+    options: ClusterOptions, found: Collection, clock: Clock
+) -> tuple[Run, Report, dict[str, Any]]:
+    """Train, and write what was found."""
     from skdcec.novelty import NoveltyDetector
 
-    clock = Clock()
-    found = collect(options, "clusters", needed_bytes=3e6 * options.max_mb)
+    # What is wrong with files in OUT is said before the training.
+    previous, has_names = previous_run(found.out), stored_names(found.out) is not None
     n_images = len(found.bunch.images)
     _tell_duplicates(found.bunch, quiet=options.quiet)
     n_clusters = _n_clusters(options, n_images)
@@ -54,7 +61,7 @@ def run(options: ClusterOptions) -> None:
     clock.lap("training")
     note(f"Map and page follow, about {duration(drawing)}.", quiet=options.quiet)
 
-    previous, title = previous_run(found.out), title_of(options.folder)
+    title = title_of(options.folder)
     result = Run.from_model(
         model, inputs, found.bunch, title=title, skipped=found.skipped, previous=previous
     )
@@ -65,13 +72,14 @@ def run(options: ClusterOptions) -> None:
     with staged(found.out) as folder:
         save_model(model, folder / MODEL, reading=found.reading, detector=detector)
         result.save(folder)
-        report = draw(result, folder, options, names=result.kept_names(found.out))
+        names = result.kept_names(found.out) if has_names else {}
+        report = draw(result, folder, options, names=names)
         clock.lap("page")
         record = _write_record(options, found, plan, clock, result, folder)
     if previous is None or result.map is not previous.map:
         seconds = sum(clock.laps[name] for name in ("map", "novelty", "page"))
         note_drawing(n_images, seconds, cache=found.cache)
-    _tell_result(options, found.out, result, report, record)
+    return result, report, record
 
 
 def _train(

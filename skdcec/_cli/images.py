@@ -20,6 +20,7 @@ from skdcec._cli.arguments import (
 )
 from skdcec._cli.console import Clock, printable, say
 from skdcec._files import read_json
+from skdcec._folders import RECORD, OtherFiles, claim, holding
 from skdcec._recipes import (
     ENCODERS,
     Backbone,
@@ -28,15 +29,7 @@ from skdcec._recipes import (
     image_size,
     plan_training,
 )
-from skdcec._runs import (
-    RECORD,
-    OtherFiles,
-    SavedModel,
-    cache_folder,
-    claim,
-    default_out,
-    without_own_files,
-)
+from skdcec._runs import SavedModel, cache_folder, default_out, without_own_files
 from skdcec._timing import drawing_seconds
 
 if TYPE_CHECKING:
@@ -109,8 +102,9 @@ class Collection:
         return self.settings | (self.backbone.known if self.backbone else {})
 
 
-def collect(options: TrainingOptions, kind: str, *, needed_bytes: float) -> Collection:
-    """Claim OUT, and read the images.
+@contextlib.contextmanager
+def collecting(options: TrainingOptions, kind: str, *, needed_bytes: float) -> Iterator[Collection]:
+    """Claim OUT, which nobody else may write meanwhile, and read the images.
 
     Parameters
     ----------
@@ -120,13 +114,18 @@ def collect(options: TrainingOptions, kind: str, *, needed_bytes: float) -> Coll
     needed_bytes : float
         What may be written there.
     """
-    from skdcec._nn.device import resolve_device
-
     out = Path(options.out) if options.out else default_out(options.folder, kind)
     try:
         claim(out, needed_bytes=needed_bytes, force=options.force)
     except OtherFiles as error:
         raise ValueError(f"{str(error)[:-1]}, or --force to write beside them.") from error
+    with holding(out):
+        yield _read_collection(options, out)
+
+
+def _read_collection(options: TrainingOptions, out: Path) -> Collection:
+    from skdcec._nn.device import resolve_device
+
     # What is wrong with it is said before the images are read rather than after.
     resolve_device(options.device)
     cache = cache_folder(options.cache)

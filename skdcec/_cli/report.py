@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from skdcec._cli.arguments import ClusterOptions, ReportOptions
 from skdcec._cli.console import bars, print_json, printable, say
 from skdcec._files import as_rows
-from skdcec._runs import PAGE, Run, staged
+from skdcec._folders import PAGE, holding, staged
+from skdcec._runs import Run
 
 if TYPE_CHECKING:
     from skdcec.report import Report
@@ -17,9 +18,21 @@ if TYPE_CHECKING:
 
 def run(options: ReportOptions) -> None:
     """Run the command."""
+    out = Path(options.out)
+    if not out.is_dir():
+        raise ValueError(f"{out} holds no finished result of skdcec cluster.")
+    with holding(out):
+        report = _draw_again(options, out)
+    if options.json:
+        rows = as_rows(report.summary)
+        print_json({"out": str(out), "page": str(out / PAGE), "clusters": rows})
+    else:
+        print(f"Page ({report.n_bytes / 1e6:.1f} MB): {out / PAGE}")
+
+
+def _draw_again(options: ReportOptions, out: Path) -> Report:
     from skdcec.report import read_names
 
-    out = Path(options.out)
     result = Run.load(out)
     if options.title:
         result.title = options.title
@@ -30,14 +43,10 @@ def run(options: ReportOptions) -> None:
     if options.names:
         names |= read_names(options.names)
     with staged(out) as folder:
-        report = draw(result, folder, options, names=names)
+        report = draw(result, folder, options, names=names, write_names=bool(options.names))
         if options.title or options.images:
             result.save(folder)
-    if options.json:
-        rows = as_rows(report.summary)
-        print_json({"out": str(out), "page": str(out / PAGE), "clusters": rows})
-    else:
-        print(f"Page ({report.n_bytes / 1e6:.1f} MB): {out / PAGE}")
+    return report
 
 
 def draw(
@@ -46,8 +55,9 @@ def draw(
     options: ClusterOptions | ReportOptions,
     *,
     names: dict[int, dict[str, str]],
+    write_names: bool = False,
 ) -> Report:
-    """Write page, tables and names into a folder, with bars, and say which images are gone."""
+    """Write page, tables and new names into a folder, and say which images are gone."""
     missing = result.missing
     if missing:
         say(
@@ -61,4 +71,5 @@ def draw(
             max_bytes=int(options.max_mb * 1e6),
             n_jobs=options.jobs,
             progress=progress,
+            write_names=write_names,
         )

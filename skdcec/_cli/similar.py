@@ -10,7 +10,7 @@ from skdcec._cli.arguments import SimilarOptions
 from skdcec._cli.console import note, printable, result_file, say, write_results
 from skdcec._cli.images import load_bunch, model_inputs, reading_of, tell_skipped
 from skdcec._files import as_table, identity, replacing
-from skdcec._runs import Run, SavedModel, cache_folder, load_model
+from skdcec._runs import Run, SavedModel, cache_folder, load_model, load_model_and_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,10 @@ def run(options: SimilarOptions) -> None:
     target = result_file(options.out, (".csv",), force=options.force)
     sheet = options.sheet or (target.with_suffix(".jpg") if target else None)
     sheet = result_file(sheet, _PICTURES, force=options.force)
-    saved = load_model(options.model)
+    if options.folder:
+        saved, result = load_model(options.model), None
+    else:
+        saved, result = load_model_and_run(options.model)
     cache = cache_folder(options.cache)
     settings, backbone = reading_of(saved, options, cache)
     queries = load_bunch(options, list(dict.fromkeys(options.images)), settings, cache=None)
@@ -45,7 +48,7 @@ def run(options: SimilarOptions) -> None:
     near = _nearest(
         queries.filenames.tolist(),
         pretrained_embedding(saved.model, inputs),
-        _searched(options, saved, settings, backbone, cache),
+        _searched(options, saved, result, settings, backbone, cache),
         metric_of(saved.model.encoder_),
         options.top,
     )
@@ -65,6 +68,7 @@ def run(options: SimilarOptions) -> None:
 def _searched(
     options: SimilarOptions,
     saved: SavedModel,
+    result: Run | None,
     settings: dict[str, Any],
     backbone: Backbone | None,
     cache: Path | None,
@@ -77,12 +81,11 @@ def _searched(
         inputs = model_inputs(backbone, bunch.images, quiet=options.quiet)
         embedding = pretrained_embedding(saved.model, inputs)
         return _Searched(bunch.paths.tolist(), bunch.filenames.tolist(), embedding)
-    if saved.out is None:
+    if result is None:
         raise ValueError(
             f"{options.model} is a model without the images it was trained on: say by --in FOLDER "
             "where to look, or name the folder that skdcec cluster wrote."
         )
-    result = Run.load(saved.out)
     return _Searched(result.paths, result.filenames, result.embedding)
 
 

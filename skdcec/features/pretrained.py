@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 from torch import Tensor, nn
 
 from skdcec._encoders.base import unchanged_on_failure
+from skdcec._encoders.cache import content_digest
 from skdcec._encoders.images import ImageInput
 from skdcec._nn.batches import Batches, map_batches
 from skdcec._nn.device import cpu_state, resolve_device
@@ -181,7 +182,12 @@ class PretrainedFeatures(
         state = {name: value.cpu().numpy() for name, value in self.module_.state_dict().items()}
         key = digest([images, repr(self.module_), state, self.size, self.scale_, str(device)])
         cached = memory.cache(_features, ignore=["transformer", "batches"])
-        return cached(key, self, batches)
+        features, written = cached(key, self, batches)
+        if content_digest(features) != written:
+            warnings.warn("Features in the cache are damaged and are found again.", stacklevel=2)
+            cached.call_and_shelve(key, self, batches).clear()
+            features, _ = cached(key, self, batches)
+        return features
 
     def _count_features(self, batches: Batches) -> int:
         """Return how many there are, or say what is wrong before the work has begun."""
@@ -275,8 +281,11 @@ class PretrainedFeatures(
         return cpu_state(super().__getstate__())
 
 
-def _features(key: str, transformer: PretrainedFeatures, batches: Batches) -> np.ndarray:
-    return transformer._extract(batches)
+def _features(
+    key: str, transformer: PretrainedFeatures, batches: Batches
+) -> tuple[np.ndarray, str]:
+    features = transformer._extract(batches)
+    return features, content_digest(features)
 
 
 def load_state(path: Any) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, check_memory
 from skdcec._analysis.silhouette import sample_rows
 from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
 from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
+from skdcec._workers import EndsWithParent
 from skdcec.model_selection.progress import JOINT, PRETRAINING, progress
 from skdcec.model_selection.table import MAX_TRAINED, Table, choose, screen
 from skdcec.model_selection.trainings import Cache, cache_of, run_candidate
@@ -216,7 +217,9 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             chosen = choose(table, self.screen)
             cache = cache_of(clusterer, reached, memory, space)
             bar.joint(self.n_runs * len(chosen))
-            parallel = joblib.Parallel(n_jobs=self.n_jobs, return_as=_return_as())
+            # No more processes than trainings: one without work would share processors in vain.
+            n_jobs = min(joblib.effective_n_jobs(self.n_jobs), self.n_runs * len(chosen))
+            parallel = joblib.Parallel(n_jobs=n_jobs, return_as=_return_as())
             found = {}
             for run in parallel(self._jobs(clusterer, reached, chosen, run_seeds, cache)):
                 bar.done(JOINT)
@@ -269,7 +272,9 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
                 candidate = clone(clusterer).set_params(n_clusters=int(k))
                 if seed is not None and "random_state" in candidate.get_params(deep=False):
                     candidate.set_params(random_state=seed)
-                yield joblib.delayed(run_candidate)(candidate, X, int(k), run, cache)
+                yield joblib.delayed(EndsWithParent(run_candidate))(
+                    candidate, X, int(k), run, cache
+                )
 
     def _finish(self, table: Table, head: Any, seed: int) -> None:
         """Store what was found."""

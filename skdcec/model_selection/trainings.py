@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import time
 import warnings
 from dataclasses import dataclass
@@ -40,17 +41,41 @@ def run_candidate(estimator: Any, X: Any, k: int, run: int, cache: Cache) -> Run
     """Train one candidate, or take it from the cache; a failure is never kept there."""
     try:
         if not cache.prefix:
-            return _train("", estimator, X, k, run)
+            return _train(estimator, X, k, run)
         # Threads change the order of sums, and so the labels.
         seed = estimator.get_params().get("random_state")
         key = f"{cache.prefix} {k} {seed} {torch.get_num_threads()}"
-        cached = cache.memory.cache(_train, ignore=["estimator", "X", "k", "run"])
-        return cached(key, estimator, X, k, run)
+        return _recall(cache.memory, key, estimator, X, k, run)
     except Exception as error:  # whatever it is, the other candidates go on
         return Run(k, run, error=f"{type(error).__name__}: {error}")
 
 
-def _train(key: str, estimator: Any, X: Any, k: int, run: int) -> Run:
+def _recall(memory: Any, key: str, *arguments: Any) -> Run:
+    """Take a training from the cache, if it is as it was written, or train."""
+    cached = memory.cache(_train_packed, ignore=["arguments"])
+    content, digest = cached(key, arguments)
+    if digest is not None and _digest_of(content) != digest:
+        warnings.warn("A training in the cache is damaged and is done again.", stacklevel=2)
+        cached.call_and_shelve(key, arguments).clear()
+        content, digest = cached(key, arguments)
+    return content if digest is None else pickle.loads(content)
+
+
+def _train_packed(key: str, arguments: tuple[Any, ...]) -> tuple[Any, str | None]:
+    run = _train(*arguments)
+    try:
+        content = pickle.dumps(run)
+    except Exception:
+        # What joblib, whatever the reason is, cannot keep either, and says so.
+        return run, None
+    return content, _digest_of(content)
+
+
+def _digest_of(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=20).hexdigest()
+
+
+def _train(estimator: Any, X: Any, k: int, run: int) -> Run:
     start = time.perf_counter()
     # The search says once what all trainings lost.
     with unwarned(r"\d+ of n_clusters=\d+ clusters have members", ""):
