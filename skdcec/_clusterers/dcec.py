@@ -158,10 +158,14 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         **BaseEmbeddingClustering._parameter_constraints,
         **ImageInput._parameter_constraints,
     }
-    _fitted_attributes = (
-        *BaseEmbeddingClustering._fitted_attributes,
-        *ImageInput._fitted_attributes,
-    )
+    _kept_parameters = {
+        **BaseEmbeddingClustering._kept_parameters,
+        **ImageInput._kept_parameters,
+    }
+    _fitted_attributes = {
+        **BaseEmbeddingClustering._fitted_attributes,
+        **ImageInput._fitted_attributes,
+    }
 
     def __init__(
         self,
