@@ -24,7 +24,7 @@ from skdcec._persistence.registry import (
     required_of,
 )
 from skdcec._persistence.tensors import Refused, TensorFile
-from skdcec._persistence.values import decode
+from skdcec._persistence.values import MAX_TEXT, decode
 from skdcec._sklearn_compat import OUTPUT_CONFIG, validate_params_of
 
 # Files of before hold the device that was asked for, which is for the session to choose.
@@ -42,9 +42,6 @@ _IMAGE_VALUES_PER_BYTE = 8
 _TENSORS_PER_LAYER = 3
 # Weights between the layers of a network that is yet to be trained, where a file has fewer bytes.
 _NEW_WEIGHTS = 2**22
-
-# How much of a value an error repeats.
-_MAX_TEXT = 80
 
 
 class Reader:
@@ -201,7 +198,7 @@ class Reader:
         found = decode(value, self.other)
         if not kind.accepts(found):
             text = repr(found)
-            text = text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
+            text = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
             raise Refused(f"{name}={text} of a {cls.__name__} is not {kind.text}")
         return found
 

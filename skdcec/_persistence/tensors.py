@@ -21,7 +21,8 @@ import torch
 MAX_HEADER = 2**22
 _MAX_BRACKETS = 40_000
 _MAX_DEPTH = 64
-_MAX_COMMAS = 400_000
+_MAX_COMMAS = 200_000
+_MAX_QUOTES = 300_000
 _MAX_AXES = 8
 
 # Files with so many bytes that were never written, and more of these than others, are refused.
@@ -73,6 +74,8 @@ def count_json(text: str) -> None:
         raise Refused(f"its header has {len(content)} bytes, more than {MAX_HEADER}")
     # Without what may stand before a quote within a text, all quotes are those around texts.
     content = content.replace(rb"\\", b"").replace(rb"\"", b"")
+    if content.count(b'"') > _MAX_QUOTES:
+        raise Refused("its header holds more texts than that of any model")
     structure = _TEXT.sub(b"", content).translate(None, _NO_STRUCTURE)
     n_commas = structure.count(b",")
     brackets = structure.replace(b",", b"")

@@ -8,6 +8,9 @@ import torch
 
 from skdcec._persistence.tensors import Refused
 
+# How much of a value an error repeats.
+MAX_TEXT = 80
+
 
 def encode(value: Any, name: str, other: Callable[[Any, str], Any]) -> Any:
     """Return `value` as JSON can hold it; `other` does so with what is no plain value."""

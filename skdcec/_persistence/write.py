@@ -15,7 +15,7 @@ from skdcec._persistence.registry import (
     is_registered,
     parameters_of,
 )
-from skdcec._persistence.values import encode
+from skdcec._persistence.values import MAX_TEXT, encode
 
 
 class _CannotRebuild(Exception):
@@ -49,8 +49,10 @@ class Writer:
         for name, value in fitted.items():
             kind = kinds[name]
             if kind is not None and not kind.accepts(value):
+                text = " ".join(repr(value).split())
+                text = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
                 raise ValueError(
-                    f"{prefix}{name}={value!r} of {type(estimator).__name__} cannot be saved: it "
+                    f"{prefix}{name}={text} of {type(estimator).__name__} cannot be saved: it "
                     f"must be {kind.text}."
                 )
         node = {
