@@ -15,7 +15,7 @@ from safetensors.torch import save as serialize
 from sklearn.base import BaseEstimator
 
 from skdcec._files import write_bytes
-from skdcec._persistence.read import Reader
+from skdcec._persistence.read import Reader, check_images
 from skdcec._persistence.registry import is_registered, registered
 from skdcec._persistence.tensors import Refused, TensorFile, count_json, open_regular, parse_json
 from skdcec._persistence.values import decode, encode, not_a_note
@@ -72,7 +72,7 @@ def save(
     TypeError
         If a class is not registered, or `notes` holds anything else.
     ValueError
-        If the name of a companion is no identifier.
+        If the name of a companion is no identifier, or loading would refuse the file.
     OSError
         If the file cannot be written; then there is the old one, or none.
 
@@ -123,9 +123,11 @@ def as_bytes(
         # Once more in quotes, as it stands in the header of the file.
         count_json(json.dumps(text))
         count_json(text)
+        content = serialize(writer.tensors, metadata={_METADATA: text})
+        check_images(getattr(estimator, "encoder_", estimator), len(content))
     except Refused as error:
         raise ValueError(f"{full_name(estimator)} cannot be saved: {error}.") from error
-    return serialize(writer.tensors, metadata={_METADATA: text}), writer.left_out
+    return content, writer.left_out
 
 
 def load(

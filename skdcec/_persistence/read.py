@@ -23,7 +23,7 @@ from skdcec._persistence.registry import (
     registered,
     required_of,
 )
-from skdcec._persistence.tensors import Refused, TensorFile
+from skdcec._persistence.tensors import Refused, TensorFile, is_moderate
 from skdcec._persistence.values import MAX_TEXT, decode
 from skdcec._sklearn_compat import OUTPUT_CONFIG, validate_params_of
 
@@ -80,7 +80,7 @@ class Reader:
             if ENCODER in kinds:
                 blank = copy.deepcopy(self.encoder_.module_)
             else:
-                self.check_images(estimator)
+                check_images(estimator, self.n_bytes)
                 blank = estimator._new_module(None)
             estimator.module_ = self.module(blank, f"{prefix}{NETWORK}.")
         self.encoder_ = outer
@@ -123,23 +123,6 @@ class Reader:
             )
             delattr(estimator, OUTPUT_CONFIG)
 
-    def check_images(self, encoder: Any) -> None:
-        """Compare the images that a network is for with what there is in the file."""
-        shape = getattr(encoder, "image_shape_", None)
-        if shape is None:
-            return
-        allowed = max(_IMAGE_VALUES, _IMAGE_VALUES_PER_BYTE * self.n_bytes)
-        height, width, _ = shape
-        largest = math.prod(shape)
-        for n_maps in encoder._layer_widths():
-            height, width = math.ceil(height / 2), math.ceil(width / 2)
-            largest = max(largest, n_maps * height * width)
-        if largest > allowed:
-            raise Refused(
-                f"it has {self.n_bytes} bytes and claims images of shape {shape}, of more than "
-                f"{allowed} values, itself or in a layer"
-            )
-
     def module(self, module: nn.Module, prefix: str) -> nn.Module:
         """Give a network the weights of the file."""
         blank = module.state_dict()
@@ -155,7 +138,7 @@ class Reader:
                     f"{tuple(expected.shape)} and {expected.dtype}"
                 )
             tensor = self.tensors.take(prefix + name)
-            if tensor.is_floating_point() and not _is_moderate(tensor):
+            if tensor.is_floating_point() and not is_moderate(tensor):
                 raise Refused(f"its tensor {prefix + name} holds NaN, or above {MAX_WEIGHT:g}")
             # Weights of convolutions lie as images do, which decides in what order sums are taken.
             state[name] = (
@@ -260,9 +243,25 @@ def _check_loaded(estimator: Any) -> None:
         raise Refused(str(error).rstrip(".")) from error
 
 
-def _is_moderate(tensor: torch.Tensor) -> bool:
-    if not tensor.numel():
-        return True
-    least, greatest = tensor.aminmax()
-    # NaN is within no bounds.
-    return bool(least >= -MAX_WEIGHT and greatest <= MAX_WEIGHT)
+def check_images(encoder: Any, n_bytes: int) -> None:
+    """Compare the images that a network is for with the size of its file.
+
+    Raises
+    ------
+    Refused
+        If they are larger than a network of so few weights is for.
+    """
+    shape = getattr(encoder, "image_shape_", None)
+    if shape is None or not hasattr(encoder, "_layer_widths"):
+        return
+    allowed = max(_IMAGE_VALUES, _IMAGE_VALUES_PER_BYTE * n_bytes)
+    height, width, _ = shape
+    largest = math.prod(shape)
+    for n_maps in encoder._layer_widths():
+        height, width = math.ceil(height / 2), math.ceil(width / 2)
+        largest = max(largest, n_maps * height * width)
+    if largest > allowed:
+        raise Refused(
+            f"it has {n_bytes} bytes and claims images of shape {shape}, of more than {allowed} "
+            "values, itself or in a layer"
+        )

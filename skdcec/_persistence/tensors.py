@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from skdcec._persistence.declared import MAX_WEIGHT
+
 # A model of a hundred tensors has a header of some kilobytes.
 MAX_HEADER = 2**22
 _MAX_BRACKETS = 40_000
@@ -241,3 +243,12 @@ def _check_regular(found: os.stat_result, path: Any) -> None:
         raise IsADirectoryError(f"{os.fspath(path)!r} is a folder; a file is expected.")
     if not stat.S_ISREG(found.st_mode):
         raise OSError(f"{os.fspath(path)!r} is no regular file.")
+
+
+def is_moderate(tensor: torch.Tensor) -> bool:
+    """Whether no weight is NaN, or so large that what is computed from it may be infinite."""
+    if not tensor.numel():
+        return True
+    least, greatest = tensor.aminmax()
+    # NaN is within no bounds.
+    return bool(least >= -MAX_WEIGHT and greatest <= MAX_WEIGHT)

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
+from skdcec._persistence.declared import MAX_WEIGHT
 from skdcec._persistence.registry import (
     ENCODER,
     NETWORK,
@@ -15,6 +16,7 @@ from skdcec._persistence.registry import (
     is_registered,
     parameters_of,
 )
+from skdcec._persistence.tensors import is_moderate
 from skdcec._persistence.values import MAX_TEXT, encode
 
 
@@ -78,6 +80,11 @@ class Writer:
     def module(self, module: nn.Module, prefix: str) -> None:
         """Keep the tensors of a network."""
         for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point() and not is_moderate(tensor):
+                raise ValueError(
+                    f"{prefix}{name} cannot be saved: it holds NaN, or weights above "
+                    f"{MAX_WEIGHT:g}."
+                )
             self.tensors[prefix + name] = tensor.detach().cpu().contiguous()
 
     def params(self, estimator: Any, prefix: str) -> dict[str, Any]:
