@@ -1,17 +1,18 @@
 """Random changes of a batch of images, which an embedding should not depend on."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from skdcec._persistence import register
+from skdcec._persistence import declared, register
+from skdcec._persistence.declared import Kind
 
 __all__ = [
     "ColorJitter",
@@ -36,6 +37,10 @@ _TO_YIQ = (
 
 _PADDINGS = ("background", "border", "zeros", "reflection")
 
+# What a file may say of shares, and of the sides of what is cut out.
+_SHARE = declared.number(0, 1)
+_SIDE = declared.whole(1, 2**11)
+
 
 @dataclass(repr=False)
 class Augmentation(BaseEstimator):
@@ -44,6 +49,9 @@ class Augmentation(BaseEstimator):
     As with estimators, parameters can be read, set and searched over, so an encoder with an
     augmentation can be cloned, cached and saved.
     """
+
+    _role = "augmentation"
+    _kept_parameters: ClassVar[Mapping[str, Kind]] = {}
 
     def __call__(self, batch: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return a changed copy of `batch`.
@@ -102,6 +110,8 @@ class Compose(Augmentation):
 
     augmentations: Sequence[Any]
 
+    _kept_parameters = {"augmentations": declared.items(declared.part("augmentation"), 0, 100)}
+
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         for augmentation in self.augmentations:
             if not callable(augmentation):
@@ -149,6 +159,13 @@ class RandomAffine(Augmentation):
     zoom: float = 0.0
     padding: str = "background"
 
+    _kept_parameters = {
+        "shift": _SHARE,
+        "rotation": declared.number(0, 180),
+        "zoom": declared.number(0, 1e3),
+        "padding": declared.choice(*_PADDINGS),
+    }
+
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         _check_range(self, "shift", 0, 1)
         _check_range(self, "rotation", 0, 180)
@@ -195,6 +212,8 @@ class RandomFlip(Augmentation):
     horizontal: float = 0.5
     vertical: float = 0.0
 
+    _kept_parameters = {"horizontal": _SHARE, "vertical": _SHARE}
+
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         for axis, name in ((3, "horizontal"), (2, "vertical")):
             _check_range(self, name, 0, 1)
@@ -234,6 +253,12 @@ class RandomResizedCrop(Augmentation):
     size: int | tuple[int, int] | None = None
     scale: tuple[float, float] = (0.3, 1.0)
     ratio: tuple[float, float] = (0.75, 1.33)
+
+    _kept_parameters = {
+        "size": declared.either(_SIDE, declared.items(_SIDE, 2, 2), declared.nothing),
+        "scale": declared.items(declared.number(1e-6, 1), 2, 2),
+        "ratio": declared.items(declared.number(1e-3, 1e3), 2, 2),
+    }
 
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         least, greatest = _check_pair(self, "scale", 1.0)
@@ -298,6 +323,13 @@ class ColorJitter(Augmentation):
     saturation: float = 0.2
     hue: float = 0.02
 
+    _kept_parameters = {
+        "brightness": _SHARE,
+        "contrast": _SHARE,
+        "saturation": _SHARE,
+        "hue": declared.number(0, 0.5),
+    }
+
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         for name in ("brightness", "contrast", "saturation"):
             _check_range(self, name, 0, 1)
@@ -337,6 +369,8 @@ class RandomGrayscale(Augmentation):
     """
 
     probability: float = 0.2
+
+    _kept_parameters = {"probability": _SHARE}
 
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         _check_range(self, "probability", 0, 1)

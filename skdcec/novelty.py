@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, NamedTuple, Self
 
@@ -14,6 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from skdcec import _persistence
 from skdcec._analysis.images import as_images
 from skdcec._analysis.spaces import as_rows, embed
+from skdcec._persistence import declared
+from skdcec._persistence.declared import Kind
 
 __all__ = ["NoveltyDetector"]
 
@@ -30,6 +32,9 @@ _N_DIRECTIONS = 400
 
 # Of distances, which usually are above 5: images that are all the same are not told apart.
 _ROUNDING = 0.01
+
+# What is counted, in its units: a file that claims more is not believed.
+_MOST = 1e50
 
 # Larger images are reduced by a whole factor before anything is counted in them.
 _MAX_SIDE = 96
@@ -94,7 +99,16 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
     array([-1, -1, -1])
     """
 
-    _fitted_attributes = ("offset_", "_usual")
+    _kept_parameters: Mapping[str, Kind] = {
+        "estimator": declared.part("clusterer", "encoder"),
+        "contamination": declared.number(1e-9, 0.5 - 1e-9),
+    }
+    _fitted_attributes: Mapping[str, Kind | None] = {
+        "n_features_in_": declared.n_features,
+        "offset_": declared.number(-math.inf, 0),
+        "_usual": Kind("what is usual of embeddings and of numbers", lambda v: _is_usual(v)),
+    }
+    _role = "detector"
     _parameter_constraints: dict[str, Any] = {
         "estimator": [HasMethods(["fit", "transform"])],
         "contamination": [Interval(Real, 0, 0.5, closed="neither")],
@@ -271,6 +285,15 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
             columns.append(_log(errors, _STEP**2)[:, None])
         return np.concatenate(columns, axis=1), embedding
 
+    def _check_loaded(self) -> None:
+        check_is_fitted(self.estimator)
+        shape = getattr(self.estimator, "image_shape_", (self.estimator.n_features_in_,))
+        if self.n_features_in_ != math.prod(shape):
+            raise ValueError(f"n_features_in_={self.n_features_in_} is not that of its estimator.")
+        tried = np.random.default_rng(0).random((1, self.n_features_in_)) * self.estimator.scale_
+        if not np.isfinite(self.score_samples(tried)).all():
+            raise ValueError("The scores are no numbers.")
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "offset_")
 
@@ -321,6 +344,36 @@ class _Normal(NamedTuple):
             distances = along @ self.precisions[:-1] + left * self.precisions[-1]
             nearest = np.minimum(nearest, distances)
         return nearest
+
+
+def _is_usual(value: Any) -> bool:
+    """Whether a value may be what `_fit_usual` returns; plain tuples where it is from a file."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"clusters", "numbers"}
+        and all(_is_normal(part) for part in value.values())
+    )
+
+
+def _is_normal(value: Any) -> bool:
+    rows = declared.array(2, "f", -_MOST, _MOST)
+    kinds = (
+        rows,
+        declared.array(1, "f", 1e-15, _MOST),
+        rows,
+        declared.array(1, "f", 0, 2 / _RIDGE),
+    )
+    if not (isinstance(value, tuple) and len(value) == len(kinds)):
+        return False
+    if not all(kind.accepts(part) for kind, part in zip(kinds, value, strict=True)):
+        return False
+    centers, unit, directions, precisions = value
+    n_numbers, n_directions = len(unit), len(directions)
+    return (
+        centers.shape[1] == n_numbers
+        and directions.shape == (n_directions, n_numbers)
+        and len(precisions) == n_directions + 1
+    )
 
 
 def _fit_usual(

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from sklearn.base import BaseEstimator, clone
 
 from skdcec import ContrastiveEncoder, ConvAutoencoder, DeepConvEmbeddingClustering
-from skdcec._persistence import Bundle, load_bundle, register, save
+from skdcec._persistence import Bundle, declared, load_bundle, register, save
 from skdcec.augmentation import RandomFlip
 
 
@@ -22,7 +22,15 @@ from skdcec.augmentation import RandomFlip
 class Distances(BaseEstimator):
     """Distances to the mean embedding, as an example of what may accompany a model."""
 
-    _fitted_attributes = ("mean_", "spread_", "parts_")
+    _kept_parameters = {
+        "estimator": declared.part("clusterer", "encoder"),
+        "factor": declared.number(0, 10),
+    }
+    _fitted_attributes = {
+        "mean_": declared.array(1, "f", -1e9, 1e9),
+        "spread_": declared.number(0, 1e9),
+        "parts_": declared.items(declared.array(2, "f", -1e9, 1e9), 2, 2),
+    }
 
     def __init__(self, estimator, *, factor=2.0, verbose=None):
         self.estimator = estimator
@@ -156,7 +164,7 @@ def test_attributes_that_the_class_does_not_declare_are_left_out_and_named(saved
 
 def test_registration_refuses_what_would_hide_a_method_or_another_class():
     with pytest.raises(TypeError, match="would hide.*predict"):
-        register(type("Sly", (), {"_fitted_attributes": ("predict",), "predict": print}))
+        register(type("Sly", (), {"_fitted_attributes": {"predict": None}, "predict": print}))
     with pytest.raises(TypeError, match="registered under the name 'RandomFlip' already"):
         register(type("RandomFlip", (), {}))
 

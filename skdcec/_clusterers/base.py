@@ -1,8 +1,9 @@
 """What an embedded clustering is: an encoder and cluster centers, trained together."""
 
 import copy
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ from skdcec._analysis.scores import score_labels
 from skdcec._analysis.spaces import space_of
 from skdcec._clusterers.starts import Start, find_start
 from skdcec._encoders.autoencoder import ConvAutoencoder, DenseAutoencoder
-from skdcec._encoders.base import unchanged_on_failure
+from skdcec._encoders.base import check_network, unchanged_on_failure
 from skdcec._encoders.cache import fit_encoder
 from skdcec._encoders.images import warn_of_other_range
 from skdcec._encoders.recognition import recognized
@@ -36,6 +37,8 @@ from skdcec._nn.device import cpu_state, make_generator, resolve_device, resolve
 from skdcec._nn.modules import ClusteringModule, normalize_embedding
 from skdcec._nn.nets import ClusteringNet, check_finite, epoch_history, train
 from skdcec._nn.schedule import Schedule
+from skdcec._persistence import declared
+from skdcec._persistence.declared import MAX_CODE, Kind
 from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
 
 # Labels never count as settled before this many steps of joint training.
@@ -94,17 +97,45 @@ class BaseEmbeddingClustering(
         "random_state": ["random_state"],
         "verbose": ["verbose", None],
     }
-    _fitted_attributes: tuple[str, ...] = (
-        "encoder_",
-        "module_",
-        "labels_",
-        "cluster_centers_",
-        "scale_",
-        "history_",
-        "n_iter_",
-        "converged_",
-        "device_",
-    )
+    _kept_parameters: Mapping[str, Kind] = {
+        "n_clusters": declared.whole(1, 10**5),
+        "encoder": declared.either(declared.part("encoder"), declared.nothing),
+        "gamma": declared.number(0, 1e6),
+        "reconstruction_weight": declared.number(0, 1e6),
+        "alpha": declared.number(1e-6, 1e6),
+        "init": declared.either(
+            declared.choice("gaussian-mixture", "k-means"),
+            declared.array(2, "fiu", -MAX_CODE, MAX_CODE),
+            declared.items(
+                declared.items(declared.number(-MAX_CODE, MAX_CODE), 1, declared.MAX_WIDTH),
+                1,
+                10**5,
+            ),
+        ),
+        "n_init": declared.whole(1, 10**4),
+        "max_epochs": declared.either(declared.epochs, declared.whole(0, 0)),
+        "update_interval": declared.either(declared.choice("epoch"), declared.whole(1, 10**9)),
+        "tol": declared.number(0, 1e6),
+        "lr": declared.learning_rate,
+        "lr_schedule": declared.choice("onecycle", "cosine", "constant"),
+        "batch_size": declared.either(
+            declared.batch_size, declared.choice("auto"), declared.nothing
+        ),
+        "random_state": declared.seed,
+    }
+    _fitted_attributes: Mapping[str, Kind | None] = {
+        "encoder_": None,
+        "module_": None,
+        "labels_": declared.array(1, "<i8", 0, 10**5),
+        "cluster_centers_": declared.array(2, "<f4", -MAX_CODE, MAX_CODE),
+        "scale_": declared.scale,
+        "history_": declared.histories,
+        "n_iter_": declared.whole(0, 10**9),
+        "converged_": declared.flag,
+        "device_": declared.choice("cpu"),
+        "n_features_in_": declared.n_features,
+    }
+    _role = "clusterer"
 
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: None = None) -> Self:
@@ -528,6 +559,23 @@ class BaseEmbeddingClustering(
     @property
     def _n_features_out(self) -> int:
         return self.cluster_centers_.shape[1]
+
+    def _check_loaded(self) -> None:
+        n_clusters, n_components = self.cluster_centers_.shape
+        if self.labels_.max() >= n_clusters:
+            raise ValueError(f"labels_ go up to {self.labels_.max()}, of {n_clusters} clusters.")
+        self._check_encoder(self.encoder_)
+        shape = getattr(self.encoder_, "image_shape_", (self.n_features_in_,))
+        own_shape = getattr(self, "image_shape_", shape)
+        differ = own_shape != shape and len(own_shape) == len(shape)
+        if differ or {math.prod(own_shape), math.prod(shape)} != {self.n_features_in_}:
+            raise ValueError(
+                f"It takes {self.n_features_in_} values of images of shape {own_shape}, and its "
+                f"encoder those of {shape}."
+            )
+        if self.scale_ != getattr(self.encoder_, "scale_", self.scale_):
+            raise ValueError(f"scale_={self.scale_} is not that of its encoder.")
+        check_network(self.module_, shape, n_components)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "labels_")

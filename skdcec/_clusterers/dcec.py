@@ -14,7 +14,7 @@ from skdcec._encoders.autoencoder import ConvAutoencoder
 from skdcec._encoders.base import decode_embedding
 from skdcec._encoders.images import ImageInput, restore_layout
 from skdcec._encoders.named import NAMES, encoder_by_name
-from skdcec._persistence import register
+from skdcec._persistence import declared, register
 from skdcec._sklearn_compat import HasMethods, StrOptions
 
 
@@ -167,10 +167,17 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         **ImageInput._parameter_constraints,
         "encoder": [HasMethods(["fit", "transform"]), StrOptions(set(NAMES)), None],
     }
-    _fitted_attributes = (
-        *BaseEmbeddingClustering._fitted_attributes,
-        *ImageInput._fitted_attributes,
-    )
+    _kept_parameters = {
+        **BaseEmbeddingClustering._kept_parameters,
+        **ImageInput._kept_parameters,
+        "encoder": declared.either(
+            declared.part("encoder"), declared.choice(*NAMES), declared.nothing
+        ),
+    }
+    _fitted_attributes = {
+        **BaseEmbeddingClustering._fitted_attributes,
+        **ImageInput._fitted_attributes,
+    }
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """What an embedding is: autoencoders as scikit-learn transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ from skdcec._nn.modules import (
     DenseAutoencoderModule,
 )
 from skdcec._nn.nets import ReconstructionNet, check_finite
-from skdcec._persistence import register
+from skdcec._persistence import declared, register
+from skdcec._persistence.declared import Kind
 from skdcec._sklearn_compat import StrOptions
 
 
@@ -35,6 +36,11 @@ class BaseAutoencoder(BaseEncoder):
         **BaseEncoder._parameter_constraints,
         "activation": [StrOptions(set(ACTIVATIONS))],
         "precision": [StrOptions({"float32", "bfloat16"}), None],
+    }
+    _kept_parameters: Mapping[str, Kind] = {
+        **BaseEncoder._kept_parameters,
+        "activation": declared.choice(*ACTIVATIONS),
+        "precision": declared.either(declared.choice("float32", "bfloat16"), declared.nothing),
     }
     _net_class = ReconstructionNet
     _metric = "euclidean"
@@ -171,7 +177,15 @@ class ConvAutoencoder(ImageInput, BaseAutoencoder):
         **ImageInput._parameter_constraints,
         "filters": ["array-like"],
     }
-    _fitted_attributes = (*BaseAutoencoder._fitted_attributes, *ImageInput._fitted_attributes)
+    _kept_parameters = {
+        **BaseAutoencoder._kept_parameters,
+        **ImageInput._kept_parameters,
+        "filters": declared.widths,
+    }
+    _fitted_attributes = {
+        **BaseAutoencoder._fitted_attributes,
+        **ImageInput._fitted_attributes,
+    }
 
     def __init__(
         self,
@@ -314,6 +328,10 @@ class DenseAutoencoder(BaseAutoencoder):
     _parameter_constraints: dict[str, Any] = {
         **BaseAutoencoder._parameter_constraints,
         "hidden_layer_sizes": ["array-like"],
+    }
+    _kept_parameters = {
+        **BaseAutoencoder._kept_parameters,
+        "hidden_layer_sizes": declared.widths,
     }
 
     def __init__(

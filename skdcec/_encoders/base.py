@@ -1,7 +1,8 @@
 """What encoders share, and what an encoder is to a clusterer."""
 
 import contextlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -18,7 +19,13 @@ from skdcec._nn.device import cpu_state, make_generator, resolve_device
 from skdcec._nn.modules import normalize_embedding
 from skdcec._nn.nets import epoch_history, train
 from skdcec._nn.schedule import Schedule
+from skdcec._persistence import declared
+from skdcec._persistence.declared import MAX_CODE, Kind
 from skdcec._sklearn_compat import Interval, StrOptions, fit_context
+
+# So many made-up images show whether a network returns numbers; of large ones, fewer.
+_N_TRIED = 8
+_VALUES_TRIED = 2**20
 
 
 class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -41,15 +48,26 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "random_state": ["random_state"],
         "verbose": ["verbose", None],
     }
-    _fitted_attributes: tuple[str, ...] = (
-        "module_",
-        "scale_",
-        "history_",
-        "n_iter_",
-        "device_",
-        "metric_",
-        "_n_features_out",
-    )
+    _kept_parameters: Mapping[str, Kind] = {
+        "n_components": declared.whole(1, declared.MAX_WIDTH),
+        "augmentation": declared.either(declared.part("augmentation"), declared.nothing),
+        "max_epochs": declared.epochs,
+        "lr": declared.learning_rate,
+        "lr_schedule": declared.choice("onecycle", "cosine", "constant"),
+        "batch_size": declared.either(declared.batch_size, declared.choice("auto")),
+        "random_state": declared.seed,
+    }
+    _fitted_attributes: Mapping[str, Kind | None] = {
+        "module_": None,
+        "scale_": declared.scale,
+        "history_": declared.histories,
+        "n_iter_": declared.whole(0, 10**9),
+        "device_": declared.choice("cpu"),
+        "n_features_in_": declared.n_features,
+        "metric_": declared.choice("euclidean", "cosine"),
+        "_n_features_out": declared.whole(1, declared.MAX_WIDTH),
+    }
+    _role = "encoder"
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> Self:
@@ -185,6 +203,17 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             warn_of_other_range(array, self.scale_)
         return Batches(array, self.scale_, next(self.module_.parameters()).device)
 
+    def _check_loaded(self) -> None:
+        if self.metric_ != self._metric:
+            raise ValueError(f"metric_={self.metric_!r} is not that of a {type(self).__name__}.")
+        shape = getattr(self, "image_shape_", (self.n_features_in_,))
+        if math.prod(shape) != self.n_features_in_:
+            raise ValueError(
+                f"n_features_in_={self.n_features_in_} is not the number of values of images of "
+                f"shape {shape}."
+            )
+        check_network(self.module_, shape, self._n_features_out)
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
 
@@ -195,6 +224,35 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def __getstate__(self) -> dict[str, Any]:
         return cpu_state(super().__getstate__())
+
+
+def check_network(module: Any, shape: tuple[int, ...], n_components: int) -> None:
+    """Let a network embed a few made-up images or rows, and decode them if it can.
+
+    Parameters
+    ----------
+    module : nn.Module
+        On the CPU.
+    shape : tuple (height, width, channels) or (n_features,)
+    n_components : int
+
+    Raises
+    ------
+    ValueError
+        If that gives anything but numbers, or embeddings of another size.
+    """
+    n_rows = max(1, min(_N_TRIED, _VALUES_TRIED // math.prod(shape)))
+    generator = make_generator(0)
+    tried = torch.rand((n_rows, *shape), generator=generator, dtype=torch.float32, device="cpu")
+    # Of one sign and of both, as pixels are and as centered values are.
+    tried[::2] = 2 * tried[::2] - 1
+    with torch.inference_mode():
+        code = module.encode(tried.permute(0, 3, 1, 2) if tried.ndim == 4 else tried)
+        results = [code] + ([module.decode(code)] if hasattr(module, "decode") else [])
+    if code.shape != (n_rows, n_components):
+        raise ValueError(f"Embeddings are of size {code.shape[-1]}, not {n_components}.")
+    if not all(bool(result.abs().max() <= MAX_CODE) for result in results):
+        raise ValueError("The network makes NaN, infinite or very large values.")
 
 
 def check_widths(name: str, widths: Any) -> tuple[int, ...]:

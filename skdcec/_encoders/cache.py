@@ -16,10 +16,14 @@ from sklearn.utils.validation import check_memory
 
 from skdcec import _persistence
 from skdcec._encoders.weights import weights_file
-from skdcec._files import read_json, write_bytes, write_json
+from skdcec._files import write_bytes, write_json
+from skdcec._persistence.tensors import open_regular
 
 # Raised whenever an equal fit would return another encoder than it did.
-_FORMAT = 3
+_FORMAT = 4
+
+# Of a description, beside the key in it.
+_MAX_DESCRIPTION = 1_000
 
 # What a fitted encoder does not depend on, or what the key holds in another form.
 _NOT_IN_KEY = {"verbose", "callbacks", "device"}
@@ -103,22 +107,40 @@ class _Entry:
             If the entry is damaged.
         """
         try:
-            described = read_json(self.description)
-            content = self.model.read_bytes()
+            with open_regular(self.description) as file:
+                # Quotes and letters that are not ASCII take more bytes in JSON than in the key.
+                text = file.read(6 * len(self.key) + _MAX_DESCRIPTION).decode()
+            with open_regular(self.model) as file:
+                described = json.loads(text)
+                if not isinstance(described, dict) or described.get("key") != self.key:
+                    raise ValueError(f"{self.description} is not what was written.")
+                if described.get("size") != os.fstat(file.fileno()).st_size:
+                    raise ValueError(f"{self.model} is not of the size that was written.")
+                content = file.read(described["size"])
         except FileNotFoundError:
             return None
-        if described != {"key": self.key, "digest": _digest(content)}:
+        except RecursionError as error:
+            raise ValueError(f"{self.description} is nested too deep.") from error
+        if described != self.describe(content):
             raise ValueError(f"{self.model} is not what was written.")
-        fitted = _persistence.load(type(encoder), self.model)
+        # What was compared is what is used, whatever happens to the file meanwhile.
+        fitted = _persistence.load(type(encoder), self.model, content=content)
         # Equal under the key, but some may be in the file in another form or not at all.
         return fitted.set_params(**encoder.get_params(deep=False))
 
     def write(self, encoder: BaseEstimator) -> None:
-        content, _ = _persistence.as_bytes(encoder)
+        try:
+            content, _ = _persistence.as_bytes(encoder)
+        except ValueError as error:
+            raise OSError(str(error)) from error
         # In this order a reader finds no description of a model that is not there.
         self.description.unlink(missing_ok=True)
         write_bytes(self.model, [content])
-        write_json(self.description, {"key": self.key, "digest": _digest(content)})
+        write_json(self.description, self.describe(content))
+
+    def describe(self, content: bytes) -> dict[str, Any]:
+        """Return what is written beside a model."""
+        return {"key": self.key, "size": len(content), "digest": _digest(content)}
 
     def __str__(self) -> str:
         return f"The cache memory={str(self.folder)!r}"

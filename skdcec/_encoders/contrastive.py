@@ -17,7 +17,7 @@ from skdcec._nn.batches import Batches, map_batches
 from skdcec._nn.functional import whitening
 from skdcec._nn.modules import ContrastiveModule
 from skdcec._nn.nets import ContrastiveNet, check_finite, view_loss
-from skdcec._persistence import load, register
+from skdcec._persistence import declared, load, register
 from skdcec._sklearn_compat import Interval, StrOptions
 from skdcec.augmentation import painting_augmentation
 
@@ -141,11 +141,18 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
         # A view can only be told from those of other images.
         "batch_size": [Interval(Integral, 2, None, closed="left"), StrOptions({"auto"})],
     }
-    _fitted_attributes = (
-        *BaseEncoder._fitted_attributes,
-        *ImageInput._fitted_attributes,
-        "n_channels_",
-    )
+    _kept_parameters = {
+        **BaseEncoder._kept_parameters,
+        **ImageInput._kept_parameters,
+        "filters": declared.widths,
+        "temperature": declared.number(1e-6, 1e6),
+        "max_epochs": declared.either(declared.epochs, declared.whole(0, 0)),
+    }
+    _fitted_attributes = {
+        **BaseEncoder._fitted_attributes,
+        **ImageInput._fitted_attributes,
+        "n_channels_": declared.whole(1, declared.MAX_WIDTH),
+    }
     _net_class = ContrastiveNet
     _metric = "cosine"
 

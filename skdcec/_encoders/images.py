@@ -2,13 +2,16 @@
 
 import math
 import warnings
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
 from skdcec._encoders.recognition import check_finite_values, recognized
+from skdcec._persistence import declared
+from skdcec._persistence.declared import Kind
 from skdcec._sklearn_compat import StrOptions, check_feature_names
 
 ImageShape = tuple[int, int, int]
@@ -33,7 +36,14 @@ class ImageInput:
         "image_shape": ["array-like", None],
         "data_format": [StrOptions({"channels_last", "channels_first"})],
     }
-    _fitted_attributes: tuple[str, ...] = ("image_shape_", "_layout")
+    _kept_parameters: Mapping[str, Kind] = {
+        "image_shape": declared.either(declared.shape, declared.nothing),
+        "data_format": declared.choice("channels_last", "channels_first"),
+    }
+    _fitted_attributes: Mapping[str, Kind | None] = {
+        "image_shape_": declared.full_shape,
+        "_layout": declared.choice(*get_args(Layout)),
+    }
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
         """Return images as (n, height, width, channels), and take note of their form in `fit`."""
