@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+from sklearn import utils
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
@@ -14,15 +16,29 @@ __all__ = [
     "Interval",
     "Options",
     "StrOptions",
+    "check_array",
     "check_feature_names",
     "fit_context",
     "num_samples",
     "safe_indexing",
+    "validate_data",
     "validate_params_of",
 ]
 
 # The attribute in which `set_output` keeps what it was asked for.
 OUTPUT_CONFIG = "_sklearn_output_config"
+
+
+def check_array(array: Any, **options: Any) -> Any:
+    """Check an array as scikit-learn does, which adds up values that may cancel or overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return utils.check_array(array, **options)
+
+
+def validate_data(estimator: Any, X: Any, **options: Any) -> Any:
+    """Check what an estimator is given, likewise."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return utils.validation.validate_data(estimator, X, **options)
 
 
 def validate_params_of(estimator: Any) -> None:
