@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
+import numpy as np
+from sklearn import utils
 from sklearn.base import _fit_context as fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing as safe_indexing
@@ -20,11 +22,13 @@ __all__ = [
     "Interval",
     "Options",
     "StrOptions",
+    "check_array",
     "check_feature_names",
     "fit_context",
     "num_samples",
     "safe_indexing",
     "unwarned",
+    "validate_data",
     "validate_params_of",
 ]
 
@@ -56,6 +60,18 @@ def unwarned(message: str = "", module: str = r"sklearn\.") -> Iterator[None]:
     finally:
         with suppress(ValueError):
             filters.remove(entry)
+
+
+def check_array(array: Any, **options: Any) -> Any:
+    """Check an array as scikit-learn does, which adds up values that may cancel or overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return utils.check_array(array, **options)
+
+
+def validate_data(estimator: Any, X: Any, **options: Any) -> Any:
+    """Check what an estimator is given, likewise."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return utils.validation.validate_data(estimator, X, **options)
 
 
 def validate_params_of(estimator: Any) -> None:

@@ -71,14 +71,22 @@ class Augmentation(BaseEstimator):
         Raises
         ------
         ValueError
-            If `batch` has not four axes, or a parameter is out of its range.
+            If `batch` has not four axes or values that are not finite, or a parameter is out
+            of its range.
         """
         if batch.ndim != 4:
             raise ValueError(
                 f"{type(self).__name__} takes images, a batch of shape (n_samples, channels, "
                 f"height, width); got shape {tuple(batch.shape)}."
             )
-        return self._apply(batch, generator)
+        with torch.device("cpu"):
+            result = self._apply(batch, generator)
+        if not result.isfinite().all():
+            raise ValueError(
+                f"{type(self).__name__} makes NaN or infinity of this batch: it takes finite "
+                "values, by convention between 0 and 1 or between -1 and 1."
+            )
+        return result
 
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         raise NotImplementedError
@@ -428,7 +436,7 @@ def painting_augmentation(size: int | tuple[int, int] | None = None) -> Compose:
 def _uniform(n_draws: int, batch: Tensor, generator: torch.Generator) -> Tensor:
     """Draw `n_draws` numbers in [0, 1) for each image, and bring them to its device."""
     shape = (n_draws, len(batch))
-    draws = torch.rand(shape, generator=generator, device=generator.device)
+    draws = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
     return draws.to(batch.device, batch.dtype)
 
 

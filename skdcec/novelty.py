@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdcec import _persistence
 from skdcec._analysis.images import as_images
 from skdcec._analysis.spaces import as_rows, embed
+from skdcec._nn.batches import divide, fits_float32
 from skdcec._persistence import declared
 from skdcec._persistence.declared import Kind
 
@@ -272,7 +273,9 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         encoder = getattr(model, "encoder_", model)
         shape = getattr(model, "image_shape_", None)
         if shape is None:
-            return as_rows(X), embed(encoder, X)
+            rows, scale = as_rows(X), getattr(model, "scale_", 1.0)
+            # Squares of extreme values would not be finite.
+            return rows if fits_float32(scale) else rows / scale, embed(encoder, X)
         data_format = getattr(model, "data_format", "channels_last")
         embedding = embed(encoder, X, data_format)
         images = as_images(X, shape, data_format)
@@ -280,8 +283,8 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         if hasattr(encoder, "inverse_transform"):
             decoded = encoder.inverse_transform(embedding)
             order = getattr(encoder, "data_format", "channels_last")
-            errors = as_images(decoded, shape, order) - images
-            errors = np.square(errors / model.scale_).mean(axis=(1, 2, 3))
+            errors = divide(as_images(decoded, shape, order), model.scale_)
+            errors = np.square(errors - divide(images, model.scale_)).mean(axis=(1, 2, 3))
             columns.append(_log(errors, _STEP**2)[:, None])
         return np.concatenate(columns, axis=1), embedding
 
@@ -445,7 +448,7 @@ def pixel_statistics(images: np.ndarray, scale: float) -> np.ndarray:
     pad = [(0, 0), (0, max(0, 4 - height)), (0, max(0, 4 - width)), (0, 0)]
     parts = []
     for start in range(0, len(images), _CHUNK):
-        units = images[start : start + _CHUNK].astype(np.float32) / np.float32(scale)
+        units = divide(images[start : start + _CHUNK], scale)
         if factor > 1 and min(height, width) >= factor:
             units = _reduced(units, factor)
         units = np.pad(units, pad, mode="edge")

@@ -26,7 +26,7 @@ from skdcec import (
     DenseAutoencoder,
 )
 from skdcec._analysis.images import as_images
-from skdcec._encoders.images import warn_of_other_range
+from skdcec._encoders.images import check_units
 from skdcec._encoders.recognition import recognized
 from skdcec.datasets import load_images
 from skdcec.features import PretrainedFeatures
@@ -339,7 +339,7 @@ def test_huge_values_are_finite():
 @pytest.mark.parametrize("largest", [0, 1, 100, 255])
 @pytest.mark.filterwarnings("error")
 def test_dark_images_are_in_the_same_units(dtype, largest):
-    warn_of_other_range(np.full((2, 4, 4, 1), largest, dtype), 255.0)
+    check_units(np.full((2, 4, 4, 1), largest, dtype), 255.0)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_dark_images_are_in_the_same_units(dtype, largest):
 )
 def test_other_units_are_told(X, scale):
     with pytest.warns(UserWarning, match="give X in the same units"):
-        warn_of_other_range(X, scale)
+        check_units(X, scale)
 
 
 # --- parameters of what is not there ---

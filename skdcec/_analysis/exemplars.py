@@ -63,7 +63,10 @@ def membership(
     if probabilities is None:
         if distances is None:
             raise ValueError("probabilities and distances are both None; pass one of them.")
-        similarity = 1 / (1 + np.square(distances))
+        # Through logarithms, since squares of finite distances need not be finite.
+        logs = np.log(np.maximum(distances, np.finfo(np.float64).tiny))
+        logs = -np.logaddexp(0, 2 * logs)
+        similarity = np.exp(logs - logs.max(axis=1, keepdims=True))
         probabilities = similarity / similarity.sum(axis=1, keepdims=True)
     if distances is None:
         distances = -np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_consistent_length
 from skdcec._analysis.spaces import best_of
 from skdcec._encoders.images import natural_scale, resolve_image_shape
 from skdcec._encoders.recognition import recognized
+from skdcec._nn.batches import fits_float32
 
 
 def images_of(
@@ -112,6 +113,10 @@ def value_range(images: np.ndarray) -> tuple[float, float]:
 
 def to_pixels(image: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return one image as uint8 of shape (height, width, 3 or 4)."""
+    if not fits_float32(high - low):
+        # Halves, since the span of finite numbers need not be finite.
+        image = (np.asarray(image, dtype=np.float64) / 2 - low / 2) / (high / 2 - low / 2)
+        low, high = 0.0, 1.0
     values = np.asarray(image, dtype=np.float32)
     if values.shape[2] not in (3, 4):
         values = values.mean(axis=2, keepdims=True).repeat(3, axis=2)

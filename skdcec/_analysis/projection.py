@@ -6,11 +6,15 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
+
+from skdcec._analysis.spaces import within_range
+from skdcec._sklearn_compat import check_array
 
 _LANDMARKS = 6_000
 
 
+@np.errstate(under="ignore")
 def map_projection(
     embedding: Any, *, random_state: Any = 0, n_jobs: int | None = None
 ) -> np.ndarray:
@@ -40,11 +44,7 @@ def map_projection(
         If the embedding has values that are not finite.
     """
     embedding = check_array(embedding, dtype=[np.float64, np.float32], input_name="embedding")
-    largest = float(np.abs(embedding).max())
-    if largest > 0 and not 1e-9 < largest < 1e9:
-        # Squares in single precision must neither overflow nor vanish.
-        embedding = embedding / largest
-    embedding = embedding.astype(np.float32, copy=False)
+    embedding = within_range(embedding, np.float32).astype(np.float32, copy=False)
     n = len(embedding)
     rng = check_random_state(random_state)
     chosen = np.sort(rng.permutation(n)[:_LANDMARKS])

@@ -9,7 +9,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import silhouette_score
 
 from skdcec._analysis.silhouette import sample_rows
-from skdcec._analysis.spaces import Space
+from skdcec._analysis.spaces import Space, within_range
 from skdcec._sklearn_compat import num_samples, safe_indexing
 
 
@@ -62,4 +62,4 @@ def score_labels(
     # A silhouette depends on distances alone; the other indices take Euclidean means, which for
     # unit-length embeddings rank as the cosine does.
     options = {"metric": space.metric} if index is silhouette_score else {}
-    return float(index(space.points, labels, **options))
+    return float(index(within_range(space.points), labels, **options))

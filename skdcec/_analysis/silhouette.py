@@ -7,6 +7,8 @@ import numpy as np
 from sklearn.metrics.pairwise import pairwise_distances
 from sklearn.utils import check_random_state
 
+from skdcec._analysis.spaces import within_range
+
 
 def sample_rows(n_samples: int, size: int | None, random_state: Any) -> np.ndarray:
     """Return the numbers of the rows that are judged or drawn, in order.
@@ -68,6 +70,8 @@ def _silhouettes(distances: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def distance_matrix(points: np.ndarray, metric: str) -> np.ndarray:
     """Return all distances between points, in double precision and 0 on the diagonal.
 
+    Between points of extreme values, up to a factor that is the same for all.
+
     Parameters
     ----------
     points : ndarray of shape (n_samples, n_components)
@@ -78,7 +82,7 @@ def distance_matrix(points: np.ndarray, metric: str) -> np.ndarray:
     -------
     distances : ndarray of shape (n_samples, n_samples), dtype float64
     """
-    points = np.asarray(points, dtype=np.float64)
+    points = within_range(np.asarray(points, dtype=np.float64))
     distances = pairwise_distances(points, metric=metric)
     if distances is points:
         # Of metric="precomputed": what the user gave is never changed.

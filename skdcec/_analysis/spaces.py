@@ -138,8 +138,8 @@ def embed(encoder: Any, X: Any, data_format: str = "channels_last") -> np.ndarra
     # Rows are (H, W, C) for every encoder, whatever order it expects of 4-D arrays.
     takes_images = hasattr(encoder, "image_shape_")
     if takes_images and getattr(encoder, "data_format", "channels_last") == "channels_last":
-        return encoder.transform(X)
-    return encoder.transform(as_rows(X))
+        return np.asarray(encoder.transform(X))
+    return np.asarray(encoder.transform(as_rows(X)))
 
 
 def metric_of(encoder: Any) -> str:
@@ -174,16 +174,48 @@ def center_distances(estimator: Any, X: Any) -> np.ndarray:
         If the estimator does not say where its centers are.
     """
     if hasattr(estimator, "cluster_centers_") and hasattr(estimator, "transform"):
-        embedded = estimator.transform(X)
+        embedded = np.asarray(estimator.transform(X))
         if hasattr(estimator, "encoder_"):
             return euclidean_distances(embedded, estimator.cluster_centers_)
         # The transform of scikit-learn's relatives of k-means is the distances.
         if embedded.shape[1] == len(estimator.cluster_centers_):
-            return np.asarray(embedded)
+            return embedded
     raise TypeError(
         f"{type(estimator).__name__} does not say how far images are from the centers of the "
         "clusters: it has no cluster_centers_ in the space of its transform."
     )
+
+
+def within_range(points: Any, dtype: Any = None) -> np.ndarray:
+    """Return points whose squares neither overflow nor vanish: usually as they are.
+
+    Others are divided by a power of two, which changes neither the order of distances nor any
+    ratio of them.
+
+    Parameters
+    ----------
+    points : array-like of numbers
+    dtype : dtype, default=None
+        What they will be squared in; None is their own.
+
+    Returns
+    -------
+    points : ndarray
+    """
+    points = np.asarray(points)
+    exponent = _excess(points, dtype or points.dtype)
+    return np.ldexp(points, -exponent) if exponent else points
+
+
+def _excess(points: np.ndarray, dtype: Any) -> int:
+    """Return the power of two that points have to be divided by before they are squared."""
+    if points.dtype.kind != "f":
+        return 0
+    # 0 of what is not finite, which is for others to refuse.
+    _, exponent = math.frexp(max(float(points.max()), -float(points.min())))
+    # Squares are added up.
+    limit = 300 if np.dtype(dtype) == np.float64 else 30
+    return 0 if abs(exponent) <= limit else exponent
 
 
 def distances_to_means(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -202,6 +234,8 @@ def distances_to_means(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     if labels.max() < 0:
         return np.zeros((len(labels), 1))
+    exponent = _excess(points, np.float64)
+    points = np.ldexp(points, -exponent) if exponent else points
     distances = np.full((len(labels), labels.max() + 1), np.inf)
     # Points may be images: differences of all at once would need several times their memory.
     n_blocks = math.ceil(points.size / _BLOCK)
@@ -210,4 +244,9 @@ def distances_to_means(points: np.ndarray, labels: np.ndarray) -> np.ndarray:
         mean = points[labels == cluster].mean(axis=0, dtype=np.float64)
         for rows in blocks:
             distances[rows, cluster] = np.linalg.norm(points[rows] - mean, axis=1)
+    if exponent:
+        # Those between the largest numbers there are need not be numbers.
+        with np.errstate(over="ignore"):
+            found = np.minimum(np.ldexp(distances, exponent), np.finfo(np.float64).max)
+        distances = np.where(np.isfinite(distances), found, np.inf)
     return distances

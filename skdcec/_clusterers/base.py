@@ -29,11 +29,17 @@ from skdcec._clusterers.starts import Start, find_start
 from skdcec._encoders.autoencoder import ConvAutoencoder, DenseAutoencoder
 from skdcec._encoders.base import check_network, unchanged_on_failure
 from skdcec._encoders.cache import fit_encoder
-from skdcec._encoders.images import warn_of_other_range
+from skdcec._encoders.images import check_units
 from skdcec._encoders.recognition import recognized
-from skdcec._nn.batches import Batches, loader_for, map_batches, plan_batches
+from skdcec._nn.batches import Batches, check_output, loader_for, map_batches, plan_batches
 from skdcec._nn.callbacks import TargetRefresh
-from skdcec._nn.device import cpu_state, make_generator, resolve_device, resolve_precision
+from skdcec._nn.device import (
+    cpu_state,
+    make_generator,
+    resolve_device,
+    resolve_precision,
+    usual_settings,
+)
 from skdcec._nn.modules import ClusteringModule, normalize_embedding
 from skdcec._nn.nets import ClusteringNet, check_finite, epoch_history, train
 from skdcec._nn.schedule import Schedule
@@ -175,7 +181,7 @@ class BaseEmbeddingClustering(
             batches = Batches(self._as_encoder_takes(array), self.scale_, device)
             module = copy.deepcopy(self.encoder_.module_).to(device).eval()
             start = find_start(
-                map_batches(self._embedder(module), batches).numpy(),
+                check_output(map_batches(self._embedder(module), batches), batches).numpy(),
                 self.n_clusters,
                 init=self.init,
                 n_init=self.n_init,
@@ -221,7 +227,8 @@ class BaseEmbeddingClustering(
         -------
         labels : ndarray of shape (n_samples,), dtype int64
         """
-        return self._assign(self._batches(X)).argmax(dim=1).numpy()
+        batches = self._batches(X)
+        return check_output(self._assign(batches), batches).argmax(dim=1).numpy()
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the soft assignment of each row of `X` to each cluster.
@@ -238,7 +245,8 @@ class BaseEmbeddingClustering(
             by a Student's t kernel; where it is the cosine, the softmax of ten times the
             cosines with the centers.
         """
-        return self._assign(self._batches(X)).numpy()
+        batches = self._batches(X)
+        return check_output(self._assign(batches), batches).numpy()
 
     def transform(self, X: Any) -> np.ndarray:
         """Embed `X` as refined together with the clusters.
@@ -253,7 +261,7 @@ class BaseEmbeddingClustering(
         embedding : ndarray of shape (n_samples, n_components), dtype float32
         """
         batches = self._batches(X)
-        return map_batches(self._embedder(self.module_), batches).numpy()
+        return check_output(map_batches(self._embedder(self.module_), batches), batches).numpy()
 
     def score(self, X: Any, y: None = None) -> float:
         """Return the silhouette of the predicted labels in the pretrained embedding.
@@ -338,7 +346,8 @@ class BaseEmbeddingClustering(
             ``encoder=FrozenEstimator(encoder)`` makes further fits start from it.
         """
         model = clone(self)
-        return model._pretrain(model._validate(X, reset=True), model._draw_seeds()[0])
+        with usual_settings():
+            return model._pretrain(model._validate(X, reset=True), model._draw_seeds()[0])
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters, those of the encoder as ``encoder__name``.
@@ -359,7 +368,7 @@ class BaseEmbeddingClustering(
         """
         nested = sorted(name for name in params if name.startswith("encoder__"))
         if nested and params.get("encoder", self.encoder) is None:
-            default = type(clone(self).set_params(encoder=None)._encoder_or_default()).__name__
+            default = type(clone(self).set_params(encoder=None)._given_encoder(1)).__name__
             given = ", ".join(f"{name[9:]}={params[name]!r}" for name in nested)
             raise ValueError(
                 f"{nested[0]} cannot be set while encoder=None, since there is no encoder yet to "
@@ -419,6 +428,11 @@ class BaseEmbeddingClustering(
                 f"encoder={self.encoder!r} has no module_ with an encode method after fit, so it "
                 "cannot be trained together with the clusters: use ConvAutoencoder, "
                 "DenseAutoencoder or an estimator that follows their protocol."
+            )
+        if not all(parameter.isfinite().all() for parameter in module.parameters()):
+            raise ValueError(
+                f"encoder={self.encoder!r} has weights of NaN or infinity after fit: lower its "
+                "learning rate, or look for extreme values in X."
             )
         metric = getattr(encoder, "metric_", "euclidean")
         if metric not in ("euclidean", "cosine"):
@@ -547,8 +561,8 @@ class BaseEmbeddingClustering(
     def _batches(self, X: Any) -> Batches:
         check_is_fitted(self)
         array = self._as_encoder_takes(self._validate(X, reset=False))
-        if array.ndim == 4 and hasattr(self.encoder_, "scale_"):
-            warn_of_other_range(array, self.scale_)
+        if hasattr(self.encoder_, "scale_"):
+            check_units(array, self.scale_)
         return Batches(array, self.scale_, next(self.module_.parameters()).device)
 
     def _as_encoder_takes(self, array: np.ndarray) -> np.ndarray:

@@ -9,9 +9,9 @@ from sklearn.base import clone
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
-from skdcec._sklearn_compat import unwarned
+from skdcec._sklearn_compat import check_array, unwarned
 
 # The least variance of a cluster in any direction, as a share of the embedding's. Without it
 # clusters of few points would shrink onto them.

@@ -14,7 +14,7 @@ from skdcec._encoders.images import (
     root_mean_square,
     validate_rows,
 )
-from skdcec._nn.batches import Batches, map_batches
+from skdcec._nn.batches import Batches, check_output, map_batches
 from skdcec._nn.device import resolve_precision
 from skdcec._nn.functional import reconstruction_loss
 from skdcec._nn.modules import (
@@ -78,7 +78,8 @@ class BaseAutoencoder(BaseEncoder):
             # One loss per batch, weighted by its rows: mean over all values of X.
             return reconstruction_loss(reconstruction, batch).expand(len(batch))
 
-        return -float(map_batches(error, self._batches(X)).double().mean())
+        batches = self._batches(X)
+        return -float(check_output(map_batches(error, batches), batches).double().mean())
 
     def _decode(self, Z: Any) -> np.ndarray:
         """Decode embeddings into values in the units of X, channels last."""

@@ -10,18 +10,25 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from skdcec import _persistence
-from skdcec._encoders.images import warn_of_other_range
-from skdcec._nn.batches import Batches, loader_for, map_batches, plan_batches
-from skdcec._nn.device import cpu_state, make_generator, resolve_device
+from skdcec._encoders.images import check_units
+from skdcec._nn.batches import (
+    Batches,
+    check_output,
+    fits_float32,
+    loader_for,
+    map_batches,
+    plan_batches,
+)
+from skdcec._nn.device import cpu_state, make_generator, resolve_device, usual_settings
 from skdcec._nn.modules import normalize_embedding
 from skdcec._nn.nets import epoch_history, train
 from skdcec._nn.schedule import Schedule
 from skdcec._persistence import declared
 from skdcec._persistence.declared import MAX_CODE, Kind
-from skdcec._sklearn_compat import Interval, StrOptions, fit_context
+from skdcec._sklearn_compat import Interval, StrOptions, check_array, fit_context
 
 # So many made-up images show whether a network returns numbers; of large ones, fewer.
 _N_TRIED = 8
@@ -152,7 +159,8 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         def embed(batch: torch.Tensor) -> torch.Tensor:
             return normalize_embedding(self.module_.encode(batch), self.metric_)
 
-        return map_batches(embed, self._batches(X)).numpy()
+        batches = self._batches(X)
+        return check_output(map_batches(embed, batches), batches).numpy()
 
     def save(self, path: Any) -> None:
         """Write the fitted estimator to a file that holds no code.
@@ -199,8 +207,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _batches(self, X: Any) -> Batches:
         array = self._validate(X, reset=False)
-        if array.ndim == 4:
-            warn_of_other_range(array, self.scale_)
+        check_units(array, self.scale_)
         return Batches(array, self.scale_, next(self.module_.parameters()).device)
 
     def _check_loaded(self) -> None:
@@ -272,6 +279,8 @@ def check_widths(name: str, widths: Any) -> tuple[int, ...]:
 def decode_embedding(module: Any, Z: Any, n_components: int, scale: float) -> np.ndarray:
     """Decode embeddings with `module` into values in the units of X, channels last.
 
+    They are float32, and float64 where those of X were beyond its range.
+
     Raises
     ------
     ValueError
@@ -281,16 +290,24 @@ def decode_embedding(module: Any, Z: Any, n_components: int, scale: float) -> np
     if Z.shape[1] != n_components:
         raise ValueError(f"Z has {Z.shape[1]} columns, but the embedding has {n_components}.")
     device = next(module.parameters()).device
-    decoded = map_batches(module.decode, Batches(Z, 1.0, device)).numpy() * np.float32(scale)
+    batches = Batches(Z, 1.0, device)
+    decoded = check_output(map_batches(module.decode, batches), batches).numpy()
+    if fits_float32(scale):
+        decoded = decoded * np.float32(scale)
+    else:
+        # The network may miss the largest numbers there are by a little.
+        most = np.finfo(np.float64).max / scale if scale > 1 else np.inf
+        decoded = np.clip(decoded, -most, most, dtype=np.float64) * scale
     return np.ascontiguousarray(decoded.transpose(0, 2, 3, 1)) if decoded.ndim == 4 else decoded
 
 
 @contextlib.contextmanager
 def unchanged_on_failure(estimator: Any) -> Iterator[None]:
-    """Leave an estimator as it was when its fit fails or is interrupted."""
+    """Fit under the usual settings, and leave an estimator as it was if that does not succeed."""
     before = dict(vars(estimator))
     try:
-        yield
+        with usual_settings():
+            yield
     except BaseException:
         vars(estimator).clear()
         vars(estimator).update(before)

@@ -7,16 +7,18 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_array, validate_data
 
 from skdcec._encoders.recognition import check_finite_values, recognized
 from skdcec._persistence import declared
 from skdcec._persistence.declared import Kind
-from skdcec._sklearn_compat import StrOptions, check_feature_names
+from skdcec._sklearn_compat import StrOptions, check_array, check_feature_names, validate_data
 
 ImageShape = tuple[int, int, int]
 # What pixel values usually reach: fractions, 8 bits, 16 bits.
 _PIXEL_RANGES = (1.0, 255.0, 65535.0)
+
+# Values of so many times the scale are too far from any center for float32 to tell which is near.
+_MOST = 1e6
 
 Layout = Literal["rows", "gray", "channels_last", "channels_first"]
 
@@ -204,16 +206,33 @@ def natural_scale(array: np.ndarray) -> float:
     largest value fills more than half of them; then the same images as uint8, as fractions
     and as floats up to 255 come out equal. Any other range is divided by its largest value.
     """
-    largest = max(float(array.max()), -float(array.min()))
+    largest = _largest(array)
     for full in _PIXEL_RANGES:
         if full / 2 < largest <= full:
             return full
     return largest or 1.0
 
 
-def warn_of_other_range(array: np.ndarray, scale: float) -> None:
-    """Warn where a model fitted on images in 0..1 is given images in 0..255, or the other way."""
-    if scale not in _PIXEL_RANGES:
+def check_units(array: np.ndarray, scale: float) -> None:
+    """Compare the units of what a fitted model is given with those that it was fitted on.
+
+    Raises
+    ------
+    ValueError
+        If values are so large that float32 could not tell how far they are from any center.
+
+    Warns
+    -----
+    UserWarning
+        If a model fitted on images in 0..1 is given images in 0..255, or the other way.
+    """
+    largest = _largest(array)
+    if largest / _MOST > scale:
+        raise ValueError(
+            f"X has values up to {largest:.3g}, more than {_MOST:.0e} times what was seen in fit, "
+            f"where X was divided by {scale:.3g}: give X in the same units."
+        )
+    if array.ndim < 4 or scale not in _PIXEL_RANGES:
         return
     if array.dtype.kind in "iu" and np.iinfo(array.dtype).max >= scale >= array.max():
         # Dark images, in units of the same range.
@@ -231,7 +250,7 @@ def warn_of_other_range(array: np.ndarray, scale: float) -> None:
 def root_mean_square(array: np.ndarray) -> float:
     """Return the number that brings the mean squared value of vectors to 1."""
     # Divided by the largest value first: squares leave the range of floats long before values.
-    largest = max(float(array.max()), -float(array.min()))
+    largest = _largest(array)
     if largest == 0:
         return 1.0
     squares = sum(
@@ -239,6 +258,10 @@ def root_mean_square(array: np.ndarray) -> float:
         for block in np.array_split(array, max(1, array.size // 2**20))
     )
     return largest * math.sqrt(squares / array.size)
+
+
+def _largest(array: np.ndarray) -> float:
+    return max(float(array.max()), -float(array.min()))
 
 
 def _refuse_one_image(X: Any, wanted: ImageShape | None) -> None:

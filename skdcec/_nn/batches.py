@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skdcec._nn.device import usual_settings
+
 # Values of one inference batch: its size depends on the images' size alone, never on n, and
 # memory does not grow with n.
 _INFERENCE_VALUES = 2**22
@@ -53,13 +55,24 @@ class Batches:
             # A copy before the division in place: a slice is a view of the images themselves.
             batch = self._resident[rows].to(torch.float32, copy=True).div_(self.scale)
         else:
-            values = np.ascontiguousarray(self.array[index])
-            # What float32 cannot hold is divided before it is rounded, so that images in
-            # float64 and the same in uint8 come out equal.
-            exact = np.can_cast(values.dtype, np.float32)
-            scaled = np.divide(values, self.scale, dtype=np.float32 if exact else np.float64)
-            batch = torch.from_numpy(scaled.astype(np.float32, copy=False)).to(self.device)
+            scaled = divide(np.ascontiguousarray(self.array[index]), self.scale)
+            batch = torch.from_numpy(scaled).to(self.device)
         return batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch
+
+
+def divide(values: np.ndarray, scale: float) -> np.ndarray:
+    """Return ``values / scale`` as float32."""
+    # What float32 cannot hold is divided before it is rounded, so that images in float64 and the
+    # same in uint8 come out equal.
+    exact = np.can_cast(values.dtype, np.float32) and fits_float32(scale)
+    scaled = np.divide(values, scale, dtype=np.float32 if exact else np.float64)
+    return scaled.astype(np.float32, copy=False)
+
+
+def fits_float32(number: float) -> bool:
+    """Whether a number is within the normal range of float32."""
+    limits = np.finfo(np.float32)
+    return float(limits.tiny) <= abs(number) <= float(limits.max)
 
 
 class ShuffledLoader:
@@ -145,12 +158,31 @@ def map_batches(
     """
     if batch_size is None:
         batch_size = max(1, min(1024, _INFERENCE_VALUES // math.prod(batches.array.shape[1:])))
-    with torch.inference_mode():
+    with usual_settings(), torch.inference_mode():
         parts = [
             function(batches[start : start + batch_size]).cpu()
             for start in range(0, len(batches), batch_size)
         ]
     return torch.cat(parts)
+
+
+def check_output(result: Tensor, batches: Batches) -> Tensor:
+    """Return what a network made of batches, if it is finite.
+
+    Raises
+    ------
+    ValueError
+        If there is NaN or infinity in it.
+    """
+    wrong = ~result.reshape(len(result), -1).isfinite().all(dim=1)
+    if wrong.any():
+        raise ValueError(
+            f"The encoder's network makes NaN or infinity of {int(wrong.sum())} of {len(result)} "
+            f"rows, the first of which is row {int(wrong.nonzero()[0])}: its weights are not "
+            "finite, or their values are extreme. Fit it again, with a smaller lr, on X without "
+            f"values far from the others; here X is divided by {batches.scale:g}."
+        )
+    return result
 
 
 def loader_for(

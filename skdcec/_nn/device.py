@@ -1,10 +1,18 @@
 """Where the computation runs, and the one stream of random numbers it uses."""
 
+import contextlib
 import copy
+import os
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
+
+# Whose threads there are.
+_PROCESS = os.getpid()
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
@@ -47,9 +55,34 @@ def resolve_precision(precision: str | None, device: torch.device) -> torch.dtyp
     return torch.bfloat16 if native else torch.float32
 
 
+def _threads_that_exist() -> contextlib.AbstractContextManager[Any]:
+    """Limit a forked process to one thread: it would wait for others that were not forked."""
+    if os.getpid() == _PROCESS:
+        return contextlib.nullcontext()
+    return threadpool_limits(1)
+
+
+@contextlib.contextmanager
+def usual_settings() -> Iterator[None]:
+    """Compute as PyTorch and NumPy do by default, whatever the caller has set.
+
+    Only what holds for one thread is changed: the device of new tensors, whether gradients are
+    taken, and whether numerical oddities are errors. What holds for all, such as the default
+    dtype, is stated wherever it matters. A forked process computes in one thread.
+    """
+    with (
+        _threads_that_exist(),
+        np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.device("cpu"),
+    ):
+        yield
+
+
 def make_generator(seed: int) -> torch.Generator:
     """Return a CPU generator, the source of all randomness of one training."""
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator("cpu").manual_seed(seed)
 
 
 def on_cpu(module: nn.Module) -> nn.Module:

@@ -38,6 +38,9 @@ _ALIGNMENT = 8
 
 _TINY_VARIANCE = 1e-6
 
+# Layers come without values, and in single precision whatever PyTorch's default is.
+_EMPTY: dict[str, Any] = {"device": "meta", "dtype": torch.float32}
+
 
 class AutoencoderModule(nn.Module):
     """An encoder and its mirror image: ``encode`` to the embedding, ``decode`` back."""
@@ -96,17 +99,17 @@ class ConvAutoencoderModule(AutoencoderModule):
         mirrors: list[tuple[nn.Module, nn.Module]] = []
         for i, (n_in, n_out) in enumerate(itertools.pairwise([channels, *filters])):
             geometry = _halving(size, kernel=3 if i == len(filters) - 1 else 5)
-            convolutions += [nn.Conv2d(n_in, n_out, **geometry, device="meta"), act()]
+            convolutions += [nn.Conv2d(n_in, n_out, **geometry, **_EMPTY), act()]
             mirror = Upsampling(n_out, n_in, size, geometry)
             mirrors.append((act(), mirror))
             size = (math.ceil(size[0] / 2), math.ceil(size[1] / 2))
         code_shape = (filters[-1], *size)
         n_code = math.prod(code_shape)
         self.encoder = nn.Sequential(
-            *convolutions, nn.Flatten(), nn.Linear(n_code, n_components, device="meta")
+            *convolutions, nn.Flatten(), nn.Linear(n_code, n_components, **_EMPTY)
         )
         self.decoder = nn.Sequential(
-            nn.Linear(n_components, n_code, device="meta"),
+            nn.Linear(n_components, n_code, **_EMPTY),
             nn.Unflatten(1, code_shape),
             *itertools.chain.from_iterable(reversed(mirrors)),
         )
@@ -185,8 +188,8 @@ class ContrastiveModule(nn.Module):
         self.n_channels = n_channels
         self.layers = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, bias=False, device="meta"),
-                _GroupNorm(_n_groups(n_out), n_out, device="meta"),
+                nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, bias=False, **_EMPTY),
+                _GroupNorm(_n_groups(n_out), n_out, **_EMPTY),
                 nn.ReLU(),
             )
             for n_in, n_out in itertools.pairwise([n_channels, *filters])
@@ -199,11 +202,11 @@ class ContrastiveModule(nn.Module):
         self.n_padding = -n_statistics % _ALIGNMENT
         width = filters[-1]
         self.head = nn.Sequential(
-            nn.Linear(width, width, device="meta"),
+            nn.Linear(width, width, **_EMPTY),
             nn.ReLU(),
-            nn.Linear(width, min(width, _VIEW_COMPONENTS), device="meta"),
+            nn.Linear(width, min(width, _VIEW_COMPONENTS), **_EMPTY),
         )
-        self.whitening = nn.Linear(n_statistics + self.n_padding, n_components, device="meta")
+        self.whitening = nn.Linear(n_statistics + self.n_padding, n_components, **_EMPTY)
         if generator is not None:
             initialize_weights(self, generator)
             use_channels_last(self)
@@ -322,7 +325,7 @@ def _halving(size: tuple[int, int], kernel: int) -> dict[str, Any]:
 def _dense_stack(widths: Sequence[int], activation: str) -> nn.Sequential:
     layers: list[nn.Module] = []
     for n_in, n_out in itertools.pairwise(widths):
-        layers += [nn.Linear(n_in, n_out, device="meta"), ACTIVATIONS[activation]()]
+        layers += [nn.Linear(n_in, n_out, **_EMPTY), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers[:-1])
 
 

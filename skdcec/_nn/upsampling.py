@@ -36,7 +36,8 @@ class Upsampling(nn.ConvTranspose2d):
             for stride, length in zip(geometry["stride"], size, strict=True)
         )
         output_padding = (of_rows, of_columns)
-        super().__init__(n_in, n_out, **geometry, output_padding=output_padding, device="meta")
+        empty: dict[str, Any] = {"device": "meta", "dtype": torch.float32}
+        super().__init__(n_in, n_out, **geometry, output_padding=output_padding, **empty)
         self.size = size
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:

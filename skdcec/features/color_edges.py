@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.base import unchanged_on_failure
-from skdcec._encoders.images import ImageInput, warn_of_other_range
+from skdcec._encoders.images import ImageInput, check_units
 from skdcec._persistence import declared, register
 from skdcec._sklearn_compat import Interval, fit_context
 
@@ -171,7 +171,7 @@ class ColorEdgeFeatures(
         """
         check_is_fitted(self)
         images = self._validate(X, reset=False)
-        warn_of_other_range(images, self.scale_)
+        check_units(images, self.scale_)
         return np.concatenate(
             [
                 np.concatenate(

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from skdcec._encoders.base import unchanged_on_failure
 from skdcec._encoders.cache import content_digest
-from skdcec._encoders.images import ImageInput
-from skdcec._nn.batches import Batches, map_batches
+from skdcec._encoders.images import ImageInput, check_units
+from skdcec._nn.batches import Batches, check_output, map_batches
 from skdcec._nn.device import cpu_state, resolve_device
 from skdcec._sklearn_compat import Interval, fit_context
 
@@ -174,6 +174,7 @@ class PretrainedFeatures(
         """
         check_is_fitted(self)
         images = self._validate(X, reset=False)
+        check_units(images, self.scale_)
         device = next((p.device for p in self.module_.parameters()), resolve_device(self.device))
         memory = check_memory(str(self.memory) if isinstance(self.memory, Path) else self.memory)
         batches = Batches(images, self.scale_, device)
@@ -211,7 +212,8 @@ class PretrainedFeatures(
                 raise ValueError(f"it returns values of shape {tuple(features.shape)}")
             return features
 
-        return map_batches(embed, batches, batch_size=int(self.batch_size)).float().numpy()
+        features = map_batches(embed, batches, batch_size=int(self.batch_size)).float()
+        return check_output(features, batches).numpy()
 
     def _prepare(self, batch: Tensor) -> Tensor:
         if self.size is not None:
@@ -219,7 +221,7 @@ class PretrainedFeatures(
                 batch, (self.size, self.size), mode="bilinear", antialias=True
             )
         mean, deviation = (
-            torch.tensor(values, device=batch.device)[:, None, None]
+            torch.tensor(values, device=batch.device, dtype=batch.dtype)[:, None, None]
             for values in (_MEAN, _DEVIATION)
         )
         return (batch - mean) / deviation
@@ -254,7 +256,7 @@ class PretrainedFeatures(
             ) from error
         if not by_torchvision and self.weights is not None:
             self._load_weights(model)
-        return without_classifier(model)
+        return without_classifier(model.float())
 
     def _load_weights(self, model: Any) -> None:
         try:

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils.validation import check_array, check_consistent_length
+from sklearn.utils.validation import check_consistent_length
 
 from skdcec._analysis.images import as_images, images_of, to_pixels
 from skdcec._analysis.spaces import Space, space_of
+from skdcec._sklearn_compat import check_array
 from skdcec.inspection.labels import as_labels, is_none, sizes_of
 from skdcec.inspection.layouts import check_method, project
 from skdcec.inspection.loading import after_loading
@@ -315,7 +316,7 @@ class EmbeddingDisplay:
         ax: "Axes | None",
         plot_options: dict[str, Any],
     ) -> Self:
-        rows = check_array(mapped.points, dtype=np.float32, input_name="embedding")
+        rows = check_array(mapped.points, dtype=[np.float64, np.float32], input_name="embedding")
         labels = as_labels(labels)
         check_consistent_length(rows, labels, images)
         coordinates, axis_names = project(mapped._replace(points=rows), method, random_state)

@@ -284,6 +284,11 @@ class ClusterGalleryDisplay:
         check_consistent_length(shown, labels, distances)
         if distances is None:
             codes = codes_of(labels)
+            if not np.isfinite([shown.min(), shown.max()]).all():
+                raise ValueError(
+                    "distances=None takes those between pixels, but images hold NaN or infinity: "
+                    "pass distances."
+                )
             distances = distances_to_means(as_rows(shown), codes)
         else:
             codes, distances = labels, np.asarray(distances, dtype=float)

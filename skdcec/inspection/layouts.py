@@ -8,7 +8,7 @@ from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
 
 from skdcec._analysis.projection import map_projection
-from skdcec._analysis.spaces import Space
+from skdcec._analysis.spaces import Space, within_range
 
 
 def check_method(method: Any) -> None:
@@ -34,7 +34,8 @@ def _umap() -> Any:
 
 def project(mapped: Space, method: Any, random_state: Any) -> tuple[np.ndarray, tuple[str, str]]:
     """Return coordinates in two dimensions, and the names of the axes."""
-    rows = normalize(mapped.points) if mapped.metric == "cosine" else mapped.points
+    rows = within_range(mapped.points)
+    rows = normalize(rows) if mapped.metric == "cosine" else rows
     if isinstance(method, str) and method == "pca":
         return _principal_plane(rows, random_state)
     if isinstance(method, str) and method == "tsne":

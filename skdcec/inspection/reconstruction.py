@@ -83,8 +83,9 @@ class ReconstructionDisplay:
         """
         plt = import_pyplot("ReconstructionDisplay.plot")
         low, high = drawn_range(self.images, value_range)
-        difference = (self.images.astype(float) - self.reconstructions) / (high - low)
-        self.errors_ = np.square(difference).mean(axis=(1, 2, 3))
+        # Halves, since the span of finite numbers need not be finite.
+        difference = self.images.astype(float) / 2 - self.reconstructions / 2
+        self.errors_ = np.square(difference / (high / 2 - low / 2)).mean(axis=(1, 2, 3))
         n_images = len(self.images)
         height = self.images.shape[1] / self.images.shape[2]
         if ax is None:

@@ -1,5 +1,6 @@
 """Which of several models without a common space? Pooled scores and adaptive evaluation (ACE)."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 from sklearn.cluster import HDBSCAN
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
@@ -79,6 +81,11 @@ def compare_models(
     -------
     comparison : ModelComparison
 
+    Warns
+    -----
+    UndefinedMetricWarning
+        If a model put all rows into one cluster, so that it has no score.
+
     Raises
     ------
     ValueError
@@ -127,6 +134,14 @@ def compare_models(
         scores[:, space] = silhouettes(distance_matrix(points, metric), labellings).mean(axis=1)
         n_found = len(np.unique(labellings[space]))
         p_values[space] = gap_p_value(points, n_found, n_splits=GAP_SPLITS, seed=seed)
+    undefined = int(np.isnan(scores).all(axis=1).sum())
+    if undefined:
+        warnings.warn(
+            f"{undefined} of {len(models)} models put the rows that are scored into one cluster, "
+            "or each into its own, which has no score: NaN.",
+            UndefinedMetricWarning,
+            stacklevel=2,
+        )
     weights = space_weights(scores, p_values)
     filled = np.nan_to_num(scores, nan=np.nanmin(scores) if np.isfinite(scores).any() else np.nan)
     return ModelComparison(scores, p_values, pooled(scores), filled @ weights, weights)

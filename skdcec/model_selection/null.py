@@ -8,6 +8,7 @@ from sklearn.isotonic import isotonic_regression
 from sklearn.preprocessing import normalize
 
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
+from skdcec._analysis.spaces import within_range
 from skdcec._sklearn_compat import unwarned
 
 # Quantiles of sqrt(n) * dip of n uniform values, from 200 000 samples each, at these upper tails.
@@ -231,7 +232,7 @@ def gap_p_value(points: np.ndarray, n_clusters: int, *, n_splits: int, seed: int
         The least of each half's p-values times their number; twice the median over the
         splits, which is valid however they depend on each other. 1 for too few points.
     """
-    points = np.asarray(points, dtype=np.float64)
+    points = within_range(np.asarray(points, dtype=np.float64))
     if n_clusters < 2 or len(points) < 4 * n_clusters:
         return 1.0
     rng = np.random.default_rng(seed)

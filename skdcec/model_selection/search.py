@@ -14,11 +14,11 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array, check_is_fitted, check_memory
+from sklearn.utils.validation import check_is_fitted, check_memory
 
 from skdcec._analysis.silhouette import sample_rows
 from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
-from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
+from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, check_array, fit_context
 from skdcec._workers import EndsWithParent
 from skdcec.model_selection.progress import JOINT, PRETRAINING, progress
 from skdcec.model_selection.table import MAX_TRAINED, Table, choose, screen

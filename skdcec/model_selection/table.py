@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
-from skdcec._analysis.spaces import Space
+from skdcec._analysis.spaces import Space, within_range
 from skdcec.model_selection.null import (
     GAP_SPLITS,
     cluster_by_k_means,
@@ -187,7 +187,7 @@ def screen(
     bar: Bar,
 ) -> Table:
     """Cluster the shared space by k-means, and points without clusters as well."""
-    points = np.asarray(space.points, dtype=np.float64)
+    points = within_range(np.asarray(space.points, dtype=np.float64))
     screened: dict[int, np.ndarray] = {}
     errors = {}
     for k in candidates:

@@ -83,7 +83,7 @@ def _train(estimator: Any, X: Any, k: int, run: int) -> Run:
     labels = estimator.labels_ if hasattr(estimator, "labels_") else estimator.predict(X)
     own_space = None
     if hasattr(estimator, "encoder_"):
-        own_space = Space(estimator.transform(X), metric_of(estimator.encoder_))
+        own_space = Space(np.asarray(estimator.transform(X)), metric_of(estimator.encoder_))
     seconds = time.perf_counter() - start
     return Run(k, run, estimator, np.asarray(labels), own_space, seconds=seconds)
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array
+
+from skdcec._sklearn_compat import check_array
 
 MAX_CLUSTERS = 10_000
 
@@ -41,6 +42,9 @@ def check_matrix(name: str, values: Any, labels: np.ndarray) -> np.ndarray | Non
     check_length(name, array, len(labels))
     if np.isnan(array).any():
         raise ValueError(f"{name} contains NaN.")
+    if np.isinf(array).all(axis=1).any():
+        row = int(np.isinf(array).all(axis=1).argmax())
+        raise ValueError(f"{name} of row {row} are infinite for all clusters; one must be finite.")
     if not labels.max() < array.shape[1] <= MAX_CLUSTERS:
         raise ValueError(
             f"{name} has {array.shape[1]} columns, but labels has cluster {labels.max()}; one "

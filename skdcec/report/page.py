@@ -109,6 +109,7 @@ def safe_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+@np.errstate(under="ignore")
 def packed(values: Any, dtype: str) -> str:
     """Return little-endian numbers as base64."""
     return base64.b64encode(np.ascontiguousarray(values, dtype=f"<{dtype}").tobytes()).decode()

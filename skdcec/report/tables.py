@@ -191,7 +191,7 @@ def rows_of_clusters(
             "size": size,
             "share": round(size / len(labels), 4),
             "confidence": round(float(confidence[members].mean()), 4),
-            "distance": round(float(distance[members].mean()), 4),
+            "distance": round(float((distance[members] / size).sum()), 4),
         }
         if pixels is not None:
             row |= colours(pixels[members], random_state)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.preprocessing import normalize
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
 from skdcec._analysis.exemplars import membership
 from skdcec._analysis.images import images_of
@@ -21,8 +21,10 @@ from skdcec._analysis.spaces import (
     distances_to_means,
     last_step,
     space_of,
+    within_range,
 )
 from skdcec._files import Table, check_target, write_bytes
+from skdcec._sklearn_compat import check_array
 from skdcec.datasets.decode import MAX_PIXELS
 from skdcec.report.checks import are_paths, check_labels, check_length, check_matrix, image_names
 from skdcec.report.metadata import agreement_of, metadata_columns, standouts
@@ -320,12 +322,14 @@ def _pixel_embedding(cells: np.ndarray, seed: int) -> np.ndarray:
     if np.ptp(flat, axis=0).max() == 0:
         # One image, or copies of one, have no direction in which they differ.
         return np.zeros((n, 1), dtype=np.float32)
-    return PCA(min(32, *flat.shape), random_state=seed).fit_transform(flat)
+    return np.asarray(PCA(min(32, *flat.shape), random_state=seed).fit_transform(flat))
 
 
+@np.errstate(under="ignore")
 def _compact_embedding(embedding: Any, metric: str, seed: int) -> np.ndarray:
     """Bring an embedding to at most 64 dimensions and to the range of float16."""
-    array = check_array(embedding, dtype=np.float32, input_name="embedding")
+    array = check_array(embedding, dtype=[np.float64, np.float32], input_name="embedding")
+    array = within_range(array, np.float32).astype(np.float32, copy=False)
     if metric == "cosine":
         array = normalize(array)
     elif len(array) > 1:
@@ -333,5 +337,7 @@ def _compact_embedding(embedding: Any, metric: str, seed: int) -> np.ndarray:
     if array.shape[1] > MAX_DIMENSIONS:
         # Without centring, which would change the angles.
         kept = min(MAX_DIMENSIONS, len(array))
-        array = TruncatedSVD(kept, random_state=seed).fit_transform(array)
+        # It divides by the variance, for shares that nobody asks for.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            array = np.asarray(TruncatedSVD(kept, random_state=seed).fit_transform(array))
     return array / (np.abs(array).max() or 1.0)
