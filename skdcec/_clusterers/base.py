@@ -26,7 +26,7 @@ from skdcec import _persistence
 from skdcec._analysis.scores import score_labels
 from skdcec._analysis.spaces import space_of
 from skdcec._clusterers.starts import Start, find_start
-from skdcec._encoders.autoencoder import ConvAutoencoder, DenseAutoencoder
+from skdcec._encoders.autoencoder import precision_of
 from skdcec._encoders.base import check_network, unchanged_on_failure
 from skdcec._encoders.cache import fit_encoder
 from skdcec._encoders.images import check_units
@@ -37,7 +37,6 @@ from skdcec._nn.device import (
     cpu_state,
     make_generator,
     resolve_device,
-    resolve_precision,
     usual_settings,
 )
 from skdcec._nn.modules import ClusteringModule, normalize_embedding
@@ -63,12 +62,6 @@ def can_decode(model: Any) -> bool:
         and not hasattr(encoder, "joint_loss")
         and getattr(encoder, "metric_", "euclidean") == "euclidean"
     )
-
-
-def _precision_of(encoder: Any, device: torch.device) -> torch.dtype:
-    """Return the dtype that the encoder's network trains in; float32 if it is not one of ours."""
-    own = isinstance(encoder, (ConvAutoencoder, DenseAutoencoder))
-    return resolve_precision(encoder.precision if own else "float32", device)
 
 
 class BaseEmbeddingClustering(
@@ -397,7 +390,7 @@ class BaseEmbeddingClustering(
                 self._as_encoder_is_given(array, params),
                 memory=self.memory,
                 # Either may be left to the machine.
-                device=f"{device} {_precision_of(encoder, device)}",
+                device=f"{device} {precision_of(encoder, device)}",
                 seeded=own_seed is not None or self.random_state is not None,
             )
         self._check_encoder(encoder)
@@ -480,7 +473,7 @@ class BaseEmbeddingClustering(
             max_epochs=self.max_epochs,
             lr=self.lr,
             device=batches.device,
-            precision=_precision_of(self.encoder_, batches.device),
+            precision=precision_of(self.encoder_, batches.device),
         )
         train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
         trained = net.module_.eval()

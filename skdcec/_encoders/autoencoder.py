@@ -398,3 +398,9 @@ class DenseAutoencoder(BaseAutoencoder):
             self.activation,
             generator,
         )
+
+
+def precision_of(encoder: Any, device: torch.device) -> torch.dtype:
+    """Return the dtype that an encoder's network trains in; float32 if it is not one of these."""
+    own = isinstance(encoder, BaseAutoencoder)
+    return resolve_precision(encoder.precision if own else "float32", device)
