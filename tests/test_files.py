@@ -134,7 +134,7 @@ def test_another_folder_is_proposed_where_nothing_can_be_written(tmp_path, monke
     else:
         monkeypatch.setattr(os, failing, refuse)
     out = tmp_path / "pictures-clusters"
-    with pytest.raises(PermissionError, match="Permission denied.*--out") as caught:
+    with pytest.raises(OSError, match="Permission denied.*--out") as caught:
         claim(out)
     text = describe(caught.value)
     assert str(out) in text
@@ -147,11 +147,6 @@ def replace_by_hand(target):
         partial.write_text("x")
 
 
-def stage(target):
-    with staged(target.parent) as folder:
-        (folder / target.name).write_text("{}")
-
-
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EIO, errno.ENAMETOOLONG])
 @pytest.mark.parametrize(
     "write",
@@ -160,7 +155,6 @@ def stage(target):
         lambda target: _files.write_json(target, {}),
         lambda target: _files.write_table(target, {"a": [1]}),
         replace_by_hand,
-        stage,
     ],
 )
 def test_hidden_names_are_in_no_message(tmp_path, monkeypatch, code, write):
@@ -175,6 +169,22 @@ def test_hidden_names_are_in_no_message(tmp_path, monkeypatch, code, write):
     assert "partial" not in str(caught.value)
     assert "unfinished" not in str(caught.value)
     assert str(target) in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EIO, errno.ENAMETOOLONG])
+def test_the_folder_that_a_run_is_written_in_is_in_no_message(tmp_path, monkeypatch, code):
+    def fail(source, target):
+        raise OSError(code, os.strerror(code), os.fspath(source), None, os.fspath(target))
+
+    monkeypatch.setattr(os, "replace", fail)
+    with (
+        pytest.raises(OSError, match=f"{os.strerror(code)}.*choose another folder") as caught,
+        staged(tmp_path) as folder,
+    ):
+        (folder / "run.json").write_text("{}")
+    assert "unfinished" not in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 from safetensors.torch import save as serialize
 from sklearn.base import BaseEstimator
 
-from skdcec._files import write_bytes
+from skdcec._files import check_source, write_bytes
 from skdcec._persistence.read import Reader, check_images
 from skdcec._persistence.registry import is_registered, registered
 from skdcec._persistence.tensors import Refused, TensorFile, count_json, open_regular, parse_json
@@ -142,7 +142,7 @@ def load(
     Companions and notes in the same file are left alone. `content` stands for what the file
     holds, where that was read already.
     """
-    with open_regular(path) if content is None else io.BytesIO(content) as file:
+    with _opened(path) if content is None else io.BytesIO(content) as file:
         return _load(cls, path, file, encoder, with_companions=False).estimator
 
 
@@ -168,8 +168,13 @@ def load_bundle(
     ValueError
         If the file is damaged, of another kind, or from a newer version.
     """
-    with open_regular(path) as file:
+    with _opened(path) as file:
         return _load(cls, path, file, encoder, with_companions=True)
+
+
+def _opened(path: Any) -> BinaryIO:
+    check_source(path, "a file that save wrote")
+    return open_regular(path)
 
 
 def _load(
