@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from skdcec._encoders.named import NAMES, encoder_by_name, resolve_name
 from skdcec._files import read_sealed, write_sealed
+from skdcec._named import NAMES, encoder_by_name, resolve_name
 from skdcec._timing import Speed, measure_speed
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from skdcec import ContrastiveEncoder, ConvAutoencoder, DeepConvEmbeddingClustering
-from skdcec._encoders.named import encoder_by_name
 from skdcec._encoders.weights import weights_file
+from skdcec._named import encoder_by_name
 
 
 @pytest.mark.parametrize(

@@ -349,7 +349,7 @@ def test_dark_images_are_in_the_same_units(dtype, largest):
 )
 def test_other_units_are_told(X, scale):
     with pytest.warns(UserWarning, match="give X in the same units"):
-        check_units(X, scale)
+        check_units(X.reshape(-1, 1, 1, 1), scale)
 
 
 # --- parameters of what is not there ---

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from skdcec._encoders.named import CONTRASTIVE_MIN_IMAGES
 from skdcec._folders import MODEL
+from skdcec._named import CONTRASTIVE_MIN_IMAGES
 from skdcec._recipes import DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
 
 # Options

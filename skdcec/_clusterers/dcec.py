@@ -13,7 +13,7 @@ from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
 from skdcec._encoders.autoencoder import ConvAutoencoder
 from skdcec._encoders.base import decode_embedding
 from skdcec._encoders.images import ImageInput, restore_layout
-from skdcec._encoders.named import NAMES, encoder_by_name
+from skdcec._named import NAMES, encoder_by_name
 from skdcec._persistence import declared, register
 from skdcec._sklearn_compat import HasMethods, StrOptions
 

@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.base import unchanged_on_failure
 from skdcec._encoders.images import ImageInput, check_units
-from skdcec._persistence import declared, register
 from skdcec._sklearn_compat import Interval, fit_context
 
 # Images that are described together.
@@ -23,7 +22,6 @@ _LUMA = (0.299, 0.587, 0.114)
 _MAX_SHARE = 0.2
 
 
-@register
 class ColorEdgeFeatures(
     ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
@@ -92,20 +90,6 @@ class ColorEdgeFeatures(
         "n_levels": [Interval(Integral, 2, 32, closed="both")],
         "n_directions": [Interval(Integral, 1, None, closed="left")],
         "n_cells": [Interval(Integral, 1, None, closed="left")],
-    }
-    _kept_parameters = {
-        **ImageInput._kept_parameters,
-        "n_levels": declared.whole(2, 32),
-        "n_directions": declared.whole(1, 10**4),
-        "n_cells": declared.whole(1, 10**4),
-    }
-    _fitted_attributes = {
-        **ImageInput._fitted_attributes,
-        "scale_": declared.scale,
-        "n_features_in_": declared.n_features,
-        "color_deviation_": declared.number(1e-12, 1e12),
-        "edge_deviation_": declared.number(1e-12, 1e12),
-        "_n_features_out": declared.whole(1, 10**9),
     }
 
     def __init__(

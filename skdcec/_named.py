@@ -56,7 +56,7 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> BaseEncoder:
 
     Examples
     --------
-    >>> from skdcec._encoders.named import encoder_by_name
+    >>> from skdcec._named import encoder_by_name
     >>> encoder_by_name("auto", n_images=500, n_channels=1)
     ConvAutoencoder()
     >>> encoder_by_name("auto", n_images=5000, n_channels=3)
