@@ -796,7 +796,7 @@ def test_an_encoder_without_a_module_is_a_type_error_that_says_so(make, X, encod
     assert not hasattr(model, "encoder_")
 
 
-@pytest.mark.parametrize("encoder", [KMeans(), "autoencoder", DBSCAN()], ids=str)
+@pytest.mark.parametrize("encoder", [KMeans(), "an autoencoder", DBSCAN()], ids=str)
 def test_what_cannot_fit_and_transform_is_no_encoder(make, X, encoder):
     if isinstance(encoder, KMeans):
         with pytest.raises(TypeError, match="module_"):

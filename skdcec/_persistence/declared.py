@@ -160,7 +160,7 @@ full_shape = Kind(
     lambda value: isinstance(value, tuple) and items(whole(1, math.inf), 3, 3).accepts(value),
 )
 n_features = whole(1, 2**31)
-scale = number(1e-20, 1e20)
+scale = number(math.ulp(0.0), np.finfo(np.float64).max)
 
 
 def part(*roles: str) -> Kind:
