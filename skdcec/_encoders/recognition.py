@@ -44,11 +44,11 @@ def recognized(X: Any, *, rows: bool = False, name: str = "X") -> Any:
     if isinstance(X, np.ndarray) and X.ndim == 0 and X.dtype == object:
         # What NumPy makes of things that it does not know.
         X = X.item()
+    if sparse.issparse(X):
+        return X
     _refuse_things(X, rows, name)
     if isinstance(X, torch.Tensor):
         return _from_tensor(X, name)
-    if sparse.issparse(X):
-        return X
     if hasattr(X, "__array__") or hasattr(X, "__array_interface__"):
         return _from_array(X, rows, name)
     if not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
