@@ -357,7 +357,8 @@ def kills(source, folder, n, random):
         shutil.rmtree(place)
     return (
         "kill -9 at a random moment",
-        n,
+        # One that ended before was not killed.
+        n - ended,
         len(bad) + orphans,
         {
             "other labels or an error": len(bad) - leftover,

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from skdcec.datasets.decode import UnusableImage, read_picture
 
@@ -222,3 +223,18 @@ def test_damage_is_not_told_on_stderr(tmp_path, seed, capfd):
     with suppress(UnusableImage):
         read_picture(path, side=8)
     assert capfd.readouterr() == ("", "")
+
+
+def test_samples_that_nobody_has_are_refused_without_a_word(tmp_path, caplog):
+    path = tmp_path / "many.tif"
+    Image.new("RGB", (4, 4)).save(path)
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (n_entries,) = struct.unpack_from("<H", content, start)
+    for entry in range(start + 2, start + 2 + 12 * n_entries, 12):
+        if struct.unpack_from("<H", content, entry) == (277,):
+            struct.pack_into("<H", content, entry + 8, 32515)
+    path.write_bytes(content)
+    with pytest.raises(UnusableImage, match="32515 samples per pixel"):
+        read_picture(path, side=4)
+    assert caplog.text == ""

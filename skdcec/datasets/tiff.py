@@ -71,6 +71,9 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             if len(data) > _MAX_NUMBERS and tags.tagtype[tag] not in _BYTES:
                 raise UnusableImage(f"TIFF with {len(data)} bytes of numbers in tag {tag}")
         samples = tags.get(_SAMPLES, 1)
+        if samples > TiffImagePlugin.MAX_SAMPLESPERPIXEL:
+            # Pillow writes a line about it, and raises.
+            raise UnusableImage(f"TIFF with {samples} samples per pixel")
         bits = max(_all(tags.get(_BITS, 1)), default=1)
         planes = samples if tags.get(_PLANAR, 1) == 2 else 1
         raw = tags.get(_COMPRESSION, 1) == 1
