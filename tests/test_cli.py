@@ -608,7 +608,7 @@ def test_a_network_that_cannot_be_had_is_said_at_once(folder, tmp_path, run, net
     monkeypatch.setattr("skdcec._cli.images.load_bunch", None)
     cluster = ["cluster", folder, "--out", tmp_path / "out", "--quiet", "--encoder"]
     for arguments, said in (
-        (["contrastve"], "none of auto, autoencoder and contrastive.*no classifier"),
+        (["contrastve"], "none of auto, autoencoder, contrastive, paintings, and.*no classifier"),
         (["small"], "no route to host.*path of a file"),
         (["small", "--weights", tmp_path / "none"], "no file with a state dict"),
         (["small", "--size", "1", *network], "size that it was trained on"),

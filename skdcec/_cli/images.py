@@ -185,7 +185,7 @@ def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
         )
     except (ImportError, ValueError) as error:
         raise ValueError(
-            f"--encoder {name} is none of auto, {' and '.join(ENCODERS)}, and cannot be had from "
+            f"--encoder {name} is none of auto, {', '.join(ENCODERS)}, and cannot be had from "
             f"torchvision: {error}"
         ) from error
 
