@@ -158,7 +158,8 @@ def child(paths):
             reason = str(error)
             if "No image found" not in reason:
                 raise
-            reason = reason[reason.index("(") + 1 : -2]
+            # After the name, which is made of no odd characters here.
+            reason = reason.partition(f"{os.path.basename(path)!r} (")[2].removesuffix(").")
         clock = time.perf_counter() - start
         # A tenth more, for what is not the decoder.
         line = spent(before) | {"reason": reason or None, "clock": clock}

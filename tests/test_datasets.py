@@ -58,11 +58,11 @@ def decoded(monkeypatch):
     """Names of the files decoded, in order."""
     names = []
 
-    def spy(path, original=steps.read_picture, **options):
+    def spy(path, original=steps.opened_picture, **options):
         names.append(os.path.basename(path))
         return original(path, **options)
 
-    monkeypatch.setattr(steps, "read_picture", spy)
+    monkeypatch.setattr(steps, "opened_picture", spy)
     return names
 
 
@@ -776,14 +776,14 @@ KILLED = """
 import os, sys
 from skdcec.datasets import load_images, steps
 steps.STEP_FILES = 4
-original, count = steps.read_picture, 0
+original, count = steps.opened_picture, 0
 def dying(path, **options):
     global count
     count += 1
     if count == 11:
         os._exit(9)
     return original(path, **options)
-steps.read_picture = dying
+steps.opened_picture = dying
 load_images(sys.argv[1], size=8, cache=sys.argv[2])
 """
 
@@ -817,17 +817,17 @@ def test_interrupted_update_is_resumed_though_files_changed(tmp_path, decoded, m
     monkeypatch.setattr(steps, "STEP_FILES", 2)
     for index in range(10, 16):
         paint(pictures / f"{index}.png", (index, 0, 0))
-    spied = steps.read_picture
+    spied = steps.opened_picture
 
     def interrupted(path, **options):
         if path.endswith("14.png"):
             raise KeyboardInterrupt
         return spied(path, **options)
 
-    monkeypatch.setattr(steps, "read_picture", interrupted)
+    monkeypatch.setattr(steps, "opened_picture", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load_images(pictures, size=8, cache=cache)
-    monkeypatch.setattr(steps, "read_picture", spied)
+    monkeypatch.setattr(steps, "opened_picture", spied)
     decoded.clear()
     paint(pictures / "9.png", (9, 0, 0))
     bunch = load_images(pictures, size=8, cache=cache)
@@ -924,17 +924,17 @@ def test_complete_cache_is_read_where_nothing_can_be_written(
 
 
 def test_file_that_became_readable_is_read(folder, tmp_path, monkeypatch):
-    spied = steps.read_picture
+    spied = steps.opened_picture
 
     def refused(path, **options):
         if path.endswith("10.png"):
             raise UnusableImage("cannot be read: Permission denied")
         return spied(path, **options)
 
-    monkeypatch.setattr(steps, "read_picture", refused)
+    monkeypatch.setattr(steps, "opened_picture", refused)
     with pytest.warns(UserWarning, match="Permission denied"):
         load_images(folder, size=8, cache=tmp_path / "cache")
-    monkeypatch.setattr(steps, "read_picture", spied)
+    monkeypatch.setattr(steps, "opened_picture", spied)
     assert len(load_images(folder, size=8, cache=tmp_path / "cache").images) == 3
 
 
