@@ -19,6 +19,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from skdcec._files import write_json, write_table
 from skdcec.datasets import ImageLoader, load_images, steps, store
 from skdcec.datasets.decode import UnusableImage
 
@@ -160,6 +161,31 @@ def test_table_of_a_spreadsheet(folder, delimiter):
         "artist": ["Cézanne"],
         "artist_2": ["P."],
     }
+
+
+def test_table_of_a_run_finds_the_collection(folder, tmp_path):
+    """Its names are paths within the collection, wherever the table itself is."""
+    bunch = load_images(folder, size=8)
+    out = tmp_path / "out"
+    out.mkdir()
+    write_table(out / "clusters.csv", {"file": bunch.paths.tolist(), "cluster": [0, 1, 0]})
+    with pytest.raises(ValueError, match="Names in a table count from its folder, '.*out'"):
+        load_images(out / "clusters.csv", size=8)
+    texts = {"paths": bunch.paths.tolist(), "filenames": bunch.filenames.tolist()}
+    write_json(out / "data.json", texts)
+    again = load_images(out / "clusters.csv", size=8)
+    assert again.paths.tolist() == bunch.paths.tolist()
+    assert again.filenames.tolist() == bunch.filenames.tolist()
+    assert again.metadata["cluster"].tolist() == ["0", "1", "0"]
+    np.testing.assert_array_equal(again.images, bunch.images)
+    # What lies where the table says comes first.
+    first = bunch.paths[0]
+    paint(out / first, (1, 2, 3))
+    assert load_images(out / "clusters.csv", size=8).filenames[0] == str(out / first)
+    for damaged in ("", "[]", '{"paths": 3, "filenames": [1]}', '{"paths": [1], "filenames": []}'):
+        (out / "data.json").write_text(damaged)
+        with pytest.warns(UserWarning, match="2 file"):
+            assert len(load_images(out / "clusters.csv", size=8).images) == 1
 
 
 def test_table_that_is_not_utf8(folder):

@@ -77,7 +77,8 @@ def load_images(
           `Thumbs.db`, ...) are passed over;
         - a pattern with `*`, `?`, `[...]` or `**`, as for :func:`glob.glob`;
         - a `.csv`, `.tsv` or `.txt` table with a column of file names, relative to the table, as
-          spreadsheets write it; see :ref:`tables`;
+          spreadsheets write it, or one that `skdcec cluster` wrote, where it lies; see
+          :ref:`tables`;
         - an iterable of paths, or the path of one image.
 
         Folders and patterns give files in natural order (`2.jpg` before `10.jpg`), tables and
@@ -225,6 +226,7 @@ def load_images(
         raise ValueError(
             f"No image found in source={source!r}: looked for {', '.join(FORMATS)} files"
             + (f"; {_summary(skipped)}" if skipped else ", and there are no files at all.")
+            + (f" Names in a table count from its folder, {listing.root!r}." * bool(listing.table))
         )
     if skipped and on_error == "raise":
         raise ValueError(f'{_summary(skipped)} Use on_error="skip" to leave such files out.')
