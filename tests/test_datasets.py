@@ -163,6 +163,16 @@ def test_table_of_a_spreadsheet(folder, delimiter):
     }
 
 
+@pytest.mark.parametrize(
+    ("source", "told"), [(np.zeros((2, 4, 4, 3)), "ndarray of shape .2, 4, 4, 3."), (3, "int")]
+)
+def test_what_is_no_source(source, told):
+    with pytest.raises(TypeError, match=f"source is a {told}.*array of images needs no loading"):
+        load_images(source)
+    with pytest.raises(ValueError, match="must be a sequence of paths.*load_images.'a b', size"):
+        ImageLoader(8).fit("a b")
+
+
 def test_table_of_a_run_finds_the_collection(folder, tmp_path):
     """Its names are paths within the collection, wherever the table itself is."""
     bunch = load_images(folder, size=8)

@@ -6,6 +6,7 @@ made, and only what they declare is set, of the kind that they declare.
 
 import io
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import save as serialize
 from sklearn.base import BaseEstimator
 
 from skdcec._files import check_source, write_bytes
+from skdcec._folders import MODEL
 from skdcec._persistence.read import Reader, check_images
 from skdcec._persistence.registry import is_registered, registered
 from skdcec._persistence.tensors import Refused, TensorFile, count_json, open_regular, parse_json
@@ -173,6 +175,10 @@ def load_bundle(
 
 
 def _opened(path: Any) -> BinaryIO:
+    if Path(path).is_dir() and (Path(path) / MODEL).is_file():
+        raise IsADirectoryError(
+            f"{os.fspath(path)!r} is a folder; its model is {os.fspath(Path(path) / MODEL)!r}."
+        )
     check_source(path, "a file that save wrote")
     return open_regular(path)
 

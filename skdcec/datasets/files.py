@@ -52,7 +52,7 @@ class Listing(NamedTuple):
 def list_files(source: Any, file_column: str | None, exclude: Any) -> Listing:
     """Find the files that a source means; the folder `exclude` is not searched."""
     if not isinstance(source, str | bytes | os.PathLike):
-        return _list_paths([os.fsdecode(path) for path in source])
+        return _list_paths(_paths(source))
     path = os.path.abspath(os.fsdecode(source))
     if os.path.isdir(path):
         return _list_folder(path, exclude)
@@ -65,6 +65,17 @@ def list_files(source: Any, file_column: str | None, exclude: Any) -> Listing:
     raise FileNotFoundError(
         f"source={source!r} is neither a folder, nor a file, nor a pattern with *, ? or [...]."
     )
+
+
+def _paths(source: Any) -> list[str]:
+    try:
+        return [os.fsdecode(path) for path in source]
+    except TypeError as error:
+        shape = getattr(source, "shape", None)
+        raise TypeError(
+            f"source is a {type(source).__name__}{f' of shape {shape}' * bool(shape)}; a folder, "
+            "a pattern, a table or paths of files are needed. An array of images needs no loading."
+        ) from error
 
 
 def _list_folder(root: str, exclude: Any) -> Listing:

@@ -420,13 +420,17 @@ def _check_size(size: Any) -> tuple[int, int]:
 
 def _check_paths(X: Any) -> list[str]:
     if isinstance(X, str | bytes | os.PathLike):
-        raise ValueError(f"X must be a sequence of paths, got the single path {X!r}.")
+        raise ValueError(
+            f"X must be a sequence of paths, got the single path {X!r}: give [{X!r}] if it is a "
+            f"file, or load_images({X!r}, size=...).filenames if it is a folder or a table."
+        )
     paths = np.asarray(X, dtype=object)
     if paths.ndim == 2 and paths.shape[1] == 1:
         paths = paths[:, 0]
     if paths.ndim != 1:
         raise ValueError(
-            f"X must be paths of shape (n_samples,) or (n_samples, 1), got shape {paths.shape}."
+            f"X must be paths of shape (n_samples,) or (n_samples, 1), got shape {paths.shape}; "
+            "an array of images needs no loading."
         )
     if not len(paths):
         raise ValueError("X holds no paths: found 0 sample(s), at least 1 is required.")
