@@ -84,6 +84,7 @@ def save(
         If parameters or attributes cannot be rebuilt; their names are given.
     """
     content, left_out = as_bytes(estimator, companions=companions, notes=notes)
+    _check_loads(estimator, path, content)
     if left_out:
         warnings.warn(
             f"Not saved, because it cannot be rebuilt from plain values: "
@@ -130,6 +131,17 @@ def as_bytes(
     except Refused as error:
         raise ValueError(f"{full_name(estimator)} cannot be saved: {error}.") from error
     return content, writer.left_out
+
+
+def _check_loads(estimator: Any, path: Any, content: bytes) -> None:
+    """Raise a ValueError where loading would refuse what is about to be written."""
+    encoder = getattr(estimator, "encoder_", None)
+    foreign = None if encoder is None or is_registered(encoder) else encoder
+    try:
+        _load(type(estimator), path, io.BytesIO(content), foreign, with_companions=True)
+    except ValueError as error:
+        reason = error.__cause__ if isinstance(error.__cause__, Refused) else error
+        raise ValueError(f"{full_name(estimator)} cannot be saved: {reason}.") from error
 
 
 def load(
