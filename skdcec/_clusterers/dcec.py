@@ -189,7 +189,7 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         gamma: float = 0.1,
         reconstruction_weight: float = 1.0,
         alpha: float = 1.0,
-        init: Any = "gaussian-mixture",
+        init: Any = "auto",
         n_init: int = 10,
         max_epochs: int = 20,
         update_interval: str | int = "epoch",
