@@ -175,6 +175,14 @@ def test_labels_in_the_table_are_those_of_the_model(clustered, folder):
     np.testing.assert_allclose(np.array(table["confidence"], float), confidence, rtol=1e-4)
 
 
+def test_the_table_is_a_source_where_it_lies(out, folder):
+    bunch = load_images(folder, 16, cache=None)
+    again = load_images(out / "clusters.csv", 16, cache=None)
+    assert again.paths.tolist() == bunch.paths.tolist()
+    np.testing.assert_array_equal(again.images, bunch.images)
+    assert again.metadata["cluster"].tolist() == read_csv(out / "clusters.csv")["cluster"]
+
+
 def test_clusters_are_numbered_by_size(clustered):
     labels = [int(label) for label in read_csv(clustered / "clusters.csv")["cluster"]]
     sizes = np.bincount(labels)

@@ -33,10 +33,10 @@ from skdcec._encoders.recognition import recognized
 from skdcec._nn.batches import Batches, check_output, loader_for, map_batches, plan_batches
 from skdcec._nn.callbacks import TargetRefresh
 from skdcec._nn.device import (
-    cpu_state,
     make_generator,
     resolve_device,
 )
+from skdcec._nn.kept import state_with_tensors, state_without_tensors
 from skdcec._nn.modules import ClusteringModule, normalize_embedding
 from skdcec._nn.nets import ClusteringNet, epoch_history, train
 from skdcec._nn.schedule import Schedule
@@ -533,4 +533,7 @@ class BaseEmbeddingClustering(
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        return cpu_state(super().__getstate__())
+        return state_without_tensors(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state_with_tensors(state))
