@@ -36,7 +36,8 @@ def run(options: PretrainOptions) -> None:
         device=options.device,
         verbose=not options.quiet,
     ).fit(bunch.images)
-    encoder.save(target)
+    # Whoever fits the loaded encoder again may not have the file where this one started.
+    encoder.set_params(weights=None).save(target)
     digest = hashlib.sha256(Path(target).read_bytes()).hexdigest()
     if options.json:
         made = {"out": str(target), "images": len(bunch.images), "sha256": digest}
