@@ -121,7 +121,9 @@ def read_csv(text_or_path):
 # Help and arguments
 
 
-@pytest.mark.parametrize("command", ["cluster", "report", "choose-k", "assign", "similar"])
+@pytest.mark.parametrize(
+    "command", ["cluster", "report", "choose-k", "assign", "similar", "pretrain"]
+)
 def test_help_ends_with_four_examples(command, capsys):
     with pytest.raises(SystemExit) as exit:
         main([command, "--help"])
