@@ -40,12 +40,17 @@ class StopAt(Callback):
     def __init__(self, step=None, error=KeyboardInterrupt):
         self.step = step
         self.error = error
-        StopAt.n_steps = 0
 
     def on_batch_end(self, net, **kwargs):
         StopAt.n_steps += 1
         if StopAt.n_steps == self.step:
             raise self.error
+
+
+def stop_at(step=None, error=KeyboardInterrupt):
+    """Return such a callback, and begin to count."""
+    StopAt.n_steps = 0
+    return StopAt(step, error)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +88,7 @@ def unfinished(folder):
 def interrupt(model, X, phase, step, error=KeyboardInterrupt):
     name = "callbacks" if phase == "joint" else "encoder__callbacks"
     with pytest.raises(error):
-        clone(model).set_params(**{name: [StopAt(step, error)]}).fit(X)
+        clone(model).set_params(**{name: [stop_at(step, error)]}).fit(X)
 
 
 def check_equal(model, expected):
@@ -122,7 +127,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(kind, phase, step, images
 
 
 def count_steps(model, X):
-    return model.set_params(callbacks=[StopAt()], encoder__callbacks=[StopAt()]).fit(X)
+    return model.set_params(callbacks=[stop_at()], encoder__callbacks=[stop_at()]).fit(X)
 
 
 _fitted = {}
@@ -166,7 +171,7 @@ def test_the_learning_rate_falls_at_the_end_as_it_would_have(images, memory):
     params = {"tol": 0.9, "max_epochs": 30}
     expected = clusterer(**params).fit(images)
     assert expected.converged_
-    clusterer(callbacks=[StopAt()], **params).fit(images)
+    clusterer(callbacks=[stop_at()], **params).fit(images)
     n_steps = StopAt.n_steps
     for step in (n_steps - STEPS - 1, n_steps - STEPS + 1, n_steps):
         model = clusterer(memory=memory, **params)
@@ -222,7 +227,7 @@ def test_early_stopping_and_callbacks_with_a_state_go_on(images, memory):
     assert expected.n_iter_ == 3
     model = clusterer(max_epochs=30, memory=memory)
     with pytest.raises(KeyboardInterrupt):
-        clone(model).set_params(callbacks=[*callbacks(), StopAt(2 * STEPS + 3)]).fit(images)
+        clone(model).set_params(callbacks=[*callbacks(), stop_at(2 * STEPS + 3)]).fit(images)
     own = callbacks()
     check_equal(model.set_params(callbacks=own).fit(images), expected)
     assert own[1][1].total_ == 3 * STEPS
@@ -316,7 +321,7 @@ def test_another_joint_phase_has_a_checkpoint_of_its_own(params, images, memory)
         return joint_checkpoint(model, batches, seed).path
 
     assert path(copy.copy(fitted)) == path(fitted)
-    assert path(copy.copy(fitted).set_params(verbose=1, callbacks=[StopAt()])) == path(fitted)
+    assert path(copy.copy(fitted).set_params(verbose=1, callbacks=[stop_at()])) == path(fitted)
     assert path(copy.copy(fitted).set_params(**params)) != path(fitted)
     assert path(fitted, seed=2) != path(fitted)
     assert path(fitted, batches=fitted._batches(images[1:])) != path(fitted)
@@ -367,13 +372,15 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("phase", ["pretraining", "joint"])
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize(
+    ("damage", "phase"),
+    [*((name, "joint") for name in DAMAGES), ("cut short", "pretraining")],
+)
 def test_a_damaged_checkpoint_costs_a_warning_and_a_new_beginning(damage, phase, images, memory):
     model = clusterer(memory=memory)
     interrupt(model, images, phase, 20)
     (path,) = unfinished(memory)
-    path.write_bytes(damage(path.read_bytes()))
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
     fit_with_one_warning(model, images, "is damaged, and begins anew")
     check_equal(model, fit_once("conv", images))
     assert unfinished(memory) == []
@@ -432,7 +439,7 @@ def test_another_number_of_threads_goes_on_and_says_so(images, memory, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: 7)
         interrupt(model, images, "joint", 20)
-    model.set_params(callbacks=[StopAt()])
+    model.set_params(callbacks=[stop_at()])
     fit_with_one_warning(model, images, "begun with 7 threads and goes on with 1")
     assert StopAt.n_steps == 3 * STEPS - 19
 
@@ -573,11 +580,11 @@ def test_a_search_goes_on_within_a_training(phase, images, memory):
         model = clusterer().set_params(**{name: [callback]})
         return NClustersSearch(model, [2, 3], screen=None, **params)
 
-    expected = search(StopAt()).fit(images)
+    expected = search(stop_at()).fit(images)
     with pytest.raises(KeyboardInterrupt):
-        search(StopAt(20), memory=memory).fit(images)
+        search(stop_at(20), memory=memory).fit(images)
     assert len(unfinished(memory)) == 1
-    found = search(StopAt(), memory=memory).fit(images)
+    found = search(stop_at(), memory=memory).fit(images)
     # The second of two numbers was not begun.
     assert StopAt.n_steps == 3 * STEPS * (1 + (phase == "joint")) - 19
     for k in (2, 3):
