@@ -270,10 +270,11 @@ def test_a_run_stopped_while_it_trains_goes_on_within_the_training(
         patch.setattr(Run, "from_model", stop)
         assert run(*arguments).status == 130
     assert len([*tmp_path.rglob("skdcec-unfinished-*")]) == 1
+    n_before = len(n_steps)
     assert run(*arguments).status == 0
     if phase != "drawing":
-        # Those of one training, and the one that was interrupted.
-        assert len(n_steps) == 16 * (4 if phase == "pretraining" else 2) + 1
+        # The first run has also timed some steps, for its plan.
+        assert len(n_steps) - n_before < 16 * (4 if phase == "pretraining" else 2) - 5
     assert (tmp_path / "out" / "clusters.csv").read_bytes() == clusters
     assert [*tmp_path.rglob("skdcec-unfinished-*")] == []
 
@@ -296,9 +297,8 @@ def test_a_stopped_run_says_when_nothing_is_kept(folder, run, tmp_path, monkeypa
     monkeypatch.setattr(checkpoints, "write_bytes", full)
     monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
     result = run(*arguments, "--cache", tmp_path / "full")
-    *_, warning, last = result.err.splitlines()
-    assert "No unfinished training can be kept in" in warning
-    assert last == (
+    assert result.err.count("No unfinished training can be kept in") == 1
+    assert result.err.splitlines()[-1] == (
         "skdcec: Stopped. The same command goes on, but for what was being trained, which begins "
         "anew."
     )
