@@ -25,7 +25,7 @@ from skdcec._analysis.scores import score_labels
 from skdcec._analysis.spaces import space_of
 from skdcec._clusterers.mixtures import Readout, fit_readout
 from skdcec._clusterers.pretraining import PretrainedByEncoder
-from skdcec._clusterers.starts import Start, find_labels, find_start, is_clearer
+from skdcec._clusterers.starts import Start, clarity, find_labels, find_start
 from skdcec._clusterers.unfinished import joint_checkpoint
 from skdcec._encoders.autoencoder import precision_of
 from skdcec._encoders.base import check_network, unchanged_on_failure
@@ -191,7 +191,7 @@ class BaseEmbeddingClustering(
                 refined, labels = self._embed(array), None
                 if start.labels is not None and isinstance(self.init, str) and self.init == "auto":
                     labels = find_labels(refined, self.n_clusters, init="auto", **how)
-                    self.refined_ = not is_clearer(embedding, start.labels, refined, labels)
+                    self.refined_ = clarity(refined, labels) >= clarity(embedding, start.labels)
                 if self.refined_:
                     embedding = refined
                 else:

@@ -1,6 +1,5 @@
 """Which clusters does an embedding show? Those that training starts from, or ends with."""
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,27 +131,6 @@ def clarity(embedding: np.ndarray, labels: np.ndarray) -> float:
     if len(rows) > _MAX_SHOWN:
         rows = np.random.default_rng(0).choice(rows, _MAX_SHOWN, replace=False)
     return modularity(labels[rows], neighbors_of(embedding[rows]))
-
-
-def is_clearer(
-    first: np.ndarray, first_labels: np.ndarray, second: np.ndarray, second_labels: np.ndarray
-) -> bool:
-    """Whether one embedding of the same points shows its clusters more clearly than another.
-
-    Parameters
-    ----------
-    first, second : ndarray of shape (n_samples, n_components)
-    first_labels, second_labels : ndarray of shape (n_samples,)
-
-    Returns
-    -------
-    bool
-        False where chance explains the difference: within two standard errors.
-    """
-    better, worse = clarity(first, first_labels), clarity(second, second_labels)
-    n_samples = min(len(first), _MAX_SHOWN)
-    error = math.sqrt(max(better * (1 - better), 0.0) / n_samples)
-    return better - worse > 2 * math.sqrt(2) * error
 
 
 def _best_labels(
