@@ -22,6 +22,7 @@ from skdcec._nn.batches import (
     map_batches,
     plan_batches,
 )
+from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, telling_once
 from skdcec._nn.device import make_generator, resolve_device, usual_settings
 from skdcec._nn.kept import state_with_tensors, state_without_tensors
 from skdcec._nn.modules import normalize_embedding
@@ -76,6 +77,8 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "_n_features_out": declared.whole(1, declared.MAX_WIDTH),
     }
     _role = "encoder"
+    # Where training goes on from, if a clusterer keeps what is unfinished.
+    _checkpoint: Checkpoint | None = None
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> Self:
@@ -135,7 +138,13 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             device=batches.device,
             **self._net_params(batches.device),
         )
-        train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
+        train(
+            net,
+            loader,
+            description=type(self).__name__,
+            verbose=bool(self.verbose),
+            checkpoint=self._checkpoint,
+        )
         self.history_ = epoch_history(net, {"loss": "train_loss"})
         return net.module_
 
@@ -310,7 +319,7 @@ def unchanged_on_failure(estimator: Any) -> Iterator[None]:
     """Fit under the usual settings, and leave an estimator as it was if that does not succeed."""
     before = dict(vars(estimator))
     try:
-        with usual_settings():
+        with usual_settings(), telling_once(), kept_until_stored():
             yield
     except BaseException:
         vars(estimator).clear()
