@@ -20,7 +20,7 @@ from skdcec import (
     DenseAutoencoder,
 )
 from skdcec._nn.kept import state_with_tensors, state_without_tensors
-from skdcec.features import ColorEdgeFeatures, PretrainedFeatures
+from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, SideBySide
 from skdcec.model_selection import NClustersSearch
 from skdcec.novelty import NoveltyDetector
 
@@ -86,6 +86,12 @@ def fitted_ones(images, fitted):
         "best": (search.best_estimator_, images),
         "novelty": (NoveltyDetector(fitted).fit(images), images),
         "network": (PretrainedFeatures(small_network()).fit(images), images),
+        "side by side": (
+            SideBySide([ColorEdgeFeatures(), FrozenEstimator(contrastive)], n_components=4).fit(
+                images
+            ),
+            images,
+        ),
         "colours": (ColorEdgeFeatures().fit(images), images),
         "pipeline": (make_pipeline(ColorEdgeFeatures(), clone(dense)).fit(images), images),
     }
@@ -102,6 +108,7 @@ NAMES = [
     "best",
     "novelty",
     "network",
+    "side by side",
     "colours",
     "pipeline",
 ]
