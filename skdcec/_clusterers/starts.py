@@ -136,7 +136,7 @@ def clarity(embedding: np.ndarray, labels: np.ndarray) -> float:
 def _best_labels(
     points: np.ndarray, n_clusters: int, init: str, n_init: int, seed: int
 ) -> np.ndarray:
-    """Return the labels of greatest modularity, of mixtures and, for "auto", of cut graphs.
+    """Return the labels of greatest modularity, of mixtures and, for "auto", of k-means and cut graphs.
 
     They are then rearranged, which raises it further.
 
@@ -148,6 +148,7 @@ def _best_labels(
     neighbors = neighbors_of(points)
     found = mixture_labels(points, n_clusters, n_init, seed)
     if init == "auto":
+        found.append(k_means_labels(points, n_clusters, n_init, seed))
         found += cuts(neighbors, n_clusters, seed)
     full = [labels for labels in found if len(np.unique(labels)) == n_clusters]
     if not full:
