@@ -136,11 +136,9 @@ def clarity(embedding: np.ndarray, labels: np.ndarray) -> float:
 def _best_labels(
     points: np.ndarray, n_clusters: int, init: str, n_init: int, seed: int
 ) -> np.ndarray:
-    """Return the labels of greatest modularity, of mixtures and, for "auto", of k-means and cut graphs.
+    """Return the labels of greatest modularity, rearranged, which raises it further.
 
-    They are then rearranged, which raises it further.
-
-    Labels that merge two groups have to split a third one, and such a split cuts many edges of
+    They are of mixtures and, for "auto", of k-means and cut graphs. Labels that merge two groups have to split a third one, and such a split cuts many edges of
     the graph of nearest neighbours. Likelihood does not see that: it may even be greater.
     """
     if len(np.unique(points, axis=0)) <= n_clusters:
