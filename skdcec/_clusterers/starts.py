@@ -138,8 +138,9 @@ def _best_labels(
 ) -> np.ndarray:
     """Return the labels of greatest modularity, rearranged, which raises it further.
 
-    They are of mixtures and, for "auto", of k-means and cut graphs. Labels that merge two groups have to split a third one, and such a split cuts many edges of
-    the graph of nearest neighbours. Likelihood does not see that: it may even be greater.
+    They are of mixtures and, for "auto", of k-means and cut graphs. Labels that merge two
+    groups have to split a third one, and such a split cuts many edges of the graph of nearest
+    neighbours. Likelihood does not see that: it may even be greater.
     """
     if len(np.unique(points, axis=0)) <= n_clusters:
         return k_means_labels(points, n_clusters, n_init, seed)
