@@ -123,7 +123,9 @@ def read_csv(text_or_path):
 # Help and arguments
 
 
-@pytest.mark.parametrize("command", ["cluster", "report", "choose-k", "assign", "similar"])
+@pytest.mark.parametrize(
+    "command", ["cluster", "report", "choose-k", "assign", "similar", "pretrain"]
+)
 def test_help_ends_with_four_examples(command, capsys):
     with pytest.raises(SystemExit) as exit:
         main([command, "--help"])
@@ -175,6 +177,14 @@ def test_labels_in_the_table_are_those_of_the_model(clustered, folder):
     np.testing.assert_array_equal(model.labels_, model.predict(bunch.images))
     confidence = model.predict_proba(bunch.images).max(axis=1)
     np.testing.assert_allclose(np.array(table["confidence"], float), confidence, rtol=1e-4)
+
+
+def test_the_table_is_a_source_where_it_lies(out, folder):
+    bunch = load_images(folder, 16, cache=None)
+    again = load_images(out / "clusters.csv", 16, cache=None)
+    assert again.paths.tolist() == bunch.paths.tolist()
+    np.testing.assert_array_equal(again.images, bunch.images)
+    assert again.metadata["cluster"].tolist() == read_csv(out / "clusters.csv")["cluster"]
 
 
 def test_clusters_are_numbered_by_size(clustered):

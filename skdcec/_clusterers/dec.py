@@ -150,7 +150,7 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         gamma: float = 1.0,
         reconstruction_weight: float = 0.0,
         alpha: float = 1.0,
-        init: Any = "gaussian-mixture",
+        init: Any = "auto",
         n_init: int = 10,
         max_epochs: int = 20,
         update_interval: str | int = "epoch",

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 from skdcec._analysis.silhouette import sample_rows
 from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
 from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, check_array, fit_context
-from skdcec._workers import EndsWithParent
+from skdcec._workers import EndsWithParent, ending_with_parent
 from skdcec.model_selection.progress import JOINT, PRETRAINING, progress
 from skdcec.model_selection.table import MAX_TRAINED, Table, choose, screen
 from skdcec.model_selection.trainings import Cache, cache_of, run_candidate
@@ -220,7 +220,9 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             bar.joint(self.n_runs * len(chosen))
             # No more processes than trainings: one without work would share processors in vain.
             n_jobs = min(joblib.effective_n_jobs(self.n_jobs), self.n_runs * len(chosen))
-            parallel = joblib.Parallel(n_jobs=n_jobs, return_as=_return_as())
+            parallel = joblib.Parallel(
+                n_jobs=n_jobs, return_as=_return_as(), **ending_with_parent()
+            )
             found = {}
             for run in parallel(self._jobs(clusterer, reached, chosen, run_seeds, cache)):
                 bar.done(JOINT)
