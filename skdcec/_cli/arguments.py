@@ -423,11 +423,10 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         default="auto",
         help="what images are compared by: autoencoder (learns to reproduce them), contrastive "
         "(learns to recognise them in changed views; for paintings and photographs), paintings "
-        "(the same, learned from other paintings before: nothing is trained, which takes seconds; "
-        "for some hundred images), or a network of torchvision that was trained on other images, "
-        "by its name, such as densenet121. auto, "
-        f"the default, is contrastive for {CONTRASTIVE_MIN_IMAGES} images or more, else "
-        "autoencoder",
+        "(the same, learned from other paintings before, beside colours and edges: nothing is "
+        "trained, which takes seconds), or a network of torchvision that was trained on other "
+        "images, by its name, such as densenet121. auto, the default, is autoencoder for gray "
+        f"images, else paintings, or contrastive for {CONTRASTIVE_MIN_IMAGES} images or more",
     )
     _add_weights(parser)
     parser.add_argument(

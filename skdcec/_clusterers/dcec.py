@@ -9,6 +9,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+# A file may name an encoder of these, which have to be known when it is read.
+import skdcec.features  # noqa: F401
 from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
 from skdcec._encoders.autoencoder import ConvAutoencoder
 from skdcec._encoders.base import decode_embedding
@@ -36,8 +38,9 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         What is pretrained: None for ``ConvAutoencoder()`` as in the papers, or any estimator of
         the encoder protocol. Words stand for encoders that do well: "autoencoder" compares
         shapes, "contrastive" colours and textures, "paintings" the same by weights that were
-        trained on paintings, without pretraining; best with ``max_epochs=0``. "auto" is
-        "contrastive" for 1000 or more images in colour, else "autoencoder". A
+        trained on paintings, beside colours and edges: there, nothing is trained, and the start
+        is the result. "auto" is "autoencoder" for gray images, else "paintings", or
+        "contrastive" for 10 000 images or more. A
         ``FrozenEstimator`` around a fitted one skips the pretraining and is left as it is. Where
         its own `random_state`, `device`, `verbose` or `image_shape` is None, it takes the value
         from here. Joint training has its `precision`.
@@ -90,7 +93,9 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         The folder where pretrained encoders are kept, so that fits that differ in `n_clusters`
         or in the joint phase share one. They are kept as by their `save`, without code, and
         checked when they are read; only an encoder of a class of your own is pickled by joblib,
-        which should then read no folder that others can write to.
+        which should then read no folder that others can write to. An interrupted training
+        leaves its state there every half minute, in either phase, and an equal fit goes on
+        from it.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
     callbacks : list of skorch callbacks, default=None
@@ -189,7 +194,7 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         gamma: float = 0.1,
         reconstruction_weight: float = 1.0,
         alpha: float = 1.0,
-        init: Any = "gaussian-mixture",
+        init: Any = "auto",
         n_init: int = 10,
         max_epochs: int = 20,
         update_interval: str | int = "epoch",

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_memory
 from skdcec import _persistence
 from skdcec._encoders.weights import NAMES, weights_file
 from skdcec._files import write_bytes, write_json
+from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, tell
 from skdcec._persistence.tensors import open_regular
 
 # Raised whenever an equal fit would return another encoder than it did.
@@ -57,7 +58,7 @@ def fit_encoder(
     encoder : estimator
         Fitted.
     """
-    folder = _folder_of(memory)
+    folder = folder_of(memory)
     if folder is None:
         return encoder.fit(X)
     if not seeded:
@@ -76,7 +77,8 @@ def fit_encoder(
     return _unpickle_or_fit(memory, folder, key, encoder, X)
 
 
-def _folder_of(memory: Any) -> Path | None:
+def folder_of(memory: Any) -> Path | None:
+    """Return the folder that `memory` stands for, or None where nothing is to be kept."""
     if isinstance(memory, (str, os.PathLike)):
         return Path(memory)
     location = getattr(check_memory(memory), "location", None)
@@ -147,11 +149,14 @@ class _Entry:
 
 
 def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEstimator:
+    checkpoint = Checkpoint(entry.folder, entry.key)
     with contextlib.ExitStack() as stack:
         try:
             with contextlib.suppress(ValueError):
                 found = entry.read(encoder)
                 if found is not None:
+                    # Whoever wrote it may not have come to that.
+                    checkpoint.remove()
                     return found
             entry.folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(entry.lock))
@@ -163,13 +168,26 @@ def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEs
             _warn(f"{entry} held a damaged entry, which is replaced.", depth=1)
         except OSError as error:
             _warn(f"{entry} cannot be used ({error}).", depth=1)
+            tell("trouble", None)
             return encoder.fit(X)
-        encoder.fit(X)
-        try:
-            entry.write(encoder)
-        except OSError as error:
-            _warn(f"{entry} cannot be written to ({error}).", depth=1)
+        with kept_until_stored():
+            _fit_from(checkpoint, encoder, X)
+            try:
+                entry.write(encoder)
+            except OSError as error:
+                _warn(f"{entry} cannot be written to ({error}).", depth=1)
+                tell("trouble", None)
+        checkpoint.remove()
     return encoder
+
+
+def _fit_from(checkpoint: Checkpoint, encoder: Any, X: np.ndarray) -> None:
+    """Fit one of our encoders from where an equal fit was interrupted."""
+    encoder._checkpoint = checkpoint
+    try:
+        encoder.fit(X)
+    finally:
+        del encoder._checkpoint
 
 
 def _unpickle_or_fit(

@@ -135,6 +135,8 @@ class SideBySide(ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         "_n_features_out": declared.whole(1, declared.MAX_WIDTH),
     }
     _role = "encoder"
+    # There is no network to train further together with clusters.
+    module_ = None
 
     def __init__(
         self,
