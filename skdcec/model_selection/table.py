@@ -107,8 +107,8 @@ class Table:
         chosen, _ = supported(support)
         if chosen is None:
             support = self.screened_scores
-        order = np.argsort(-np.nan_to_num(support, nan=-np.inf), kind="stable")
-        order = [int(i) for i in order if np.isfinite(support[i])]
+        ranked = np.argsort(-np.nan_to_num(support, nan=-np.inf), kind="stable")
+        order = [int(i) for i in ranked if np.isfinite(support[i])]
         return order if chosen is None else [chosen, *(i for i in order if i != chosen)]
 
     @property
