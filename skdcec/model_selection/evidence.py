@@ -79,7 +79,6 @@ def collect(
         on two halves.
     """
     points = principal(points, _MAX_COMPONENTS)
-    numbers = np.asarray(numbers)
     tried = [int(k) for k in numbers if 1 < k < len(points) - 1] if points.shape[1] else []
     columns: dict[str, np.ndarray] = {
         name: np.full(len(numbers), np.nan)
