@@ -546,10 +546,10 @@ def number_by_size(model: Model) -> Model:
     sizes = np.bincount(model.labels_, minlength=len(model.cluster_centers_))
     order = np.argsort(-sizes, kind="stable")
     model.cluster_centers_ = model.cluster_centers_[order]
-    if model.means_ is not None:
-        model.means_, model.weights_ = model.means_[order], model.weights_[order]
+    for name in ("weights_", "means_", "covariances_"):
+        value = getattr(model, name)
         # One covariance may be that of all clusters.
-        if len(model.covariances_) > 1:
-            model.covariances_ = model.covariances_[order]
+        if value is not None and len(value) == len(order):
+            setattr(model, name, value[order])
     model.labels_ = np.argsort(order)[model.labels_]
     return model

@@ -136,18 +136,18 @@ def clarity(embedding: np.ndarray, labels: np.ndarray) -> float:
 def _best_labels(
     points: np.ndarray, n_clusters: int, init: str, n_init: int, seed: int
 ) -> np.ndarray:
-    """Return the labels of greatest modularity, of mixtures and, for "auto", of cut graphs.
+    """Return the labels of greatest modularity, rearranged, which raises it further.
 
-    They are then rearranged, which raises it further.
-
-    Labels that merge two groups have to split a third one, and such a split cuts many edges of
-    the graph of nearest neighbours. Likelihood does not see that: it may even be greater.
+    They are of mixtures and, for "auto", of k-means and cut graphs. Labels that merge two
+    groups have to split a third one, and such a split cuts many edges of the graph of nearest
+    neighbours. Likelihood does not see that: it may even be greater.
     """
     if len(np.unique(points, axis=0)) <= n_clusters:
         return k_means_labels(points, n_clusters, n_init, seed)
     neighbors = neighbors_of(points)
     found = mixture_labels(points, n_clusters, n_init, seed)
     if init == "auto":
+        found.append(k_means_labels(points, n_clusters, n_init, seed))
         found += cuts(neighbors, n_clusters, seed)
     full = [labels for labels in found if len(np.unique(labels)) == n_clusters]
     if not full:
