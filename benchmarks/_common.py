@@ -74,10 +74,11 @@ def params_that_matter(model):
         for name, value in model.get_params().items()
         if name not in aside and "callbacks" not in name
     }
-    if params["init"] == "gaussian-mixture" and not hasattr(model.encoder, "joint_loss"):
-        # Set results apart from those of other starts, as there were before. An encoder whose
-        # metric is the cosine keeps the mixture of the greatest likelihood, without a warm-up.
-        params["start"] = "mixture mended by its cuts, leads the targets"
+    # Sets results apart from those of other starts, as there were before.
+    params["start"] = {
+        "auto": "the best of mixtures, k-means and cut graphs, read out by a mixture",
+        "gaussian-mixture": "mixture of the covariance that fits, rearranged",
+    }.get(str(params["init"]), "as given")
     return params
 
 

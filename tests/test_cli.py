@@ -35,7 +35,7 @@ from skdcec.datasets import load_images
 from skdcec.report import read_table
 from skdcec.report.choice import write_choice_page
 
-FAST = ["--size", "16", "--epochs", "4", "--jobs", "1"]
+FAST = ["--encoder", "autoencoder", "--size", "16", "--epochs", "4", "--jobs", "1"]
 KINDS = {"gold": 30, "night": 20, "green": 12}
 
 
@@ -606,7 +606,7 @@ def test_assign_flags_what_is_unlike_any_cluster(clustered, tmp_path, run):
 
 def test_all_commands_work_with_a_contrastive_encoder(folder, tmp_path, run):
     out = tmp_path / "out"
-    arguments = ["cluster", folder, "-k", 3, "--out", out, "--encoder", "contrastive", *FAST]
+    arguments = ["cluster", folder, "-k", 3, "--out", out, *FAST, "--encoder", "contrastive"]
     assert run(*arguments, "--quiet").status == 0
     clusters = read_csv(out / "clusters.csv")
     assigned = run("assign", out, folder)
@@ -661,7 +661,7 @@ def network(monkeypatch, tmp_path):
 
 
 def test_all_commands_work_with_a_network_of_torchvision(folder, tmp_path, run, network):
-    out, arguments = tmp_path / "out", [folder, "--encoder", "small", *network, *FAST, "--quiet"]
+    out, arguments = tmp_path / "out", [folder, *FAST, "--encoder", "small", *network, "--quiet"]
     assert run("cluster", *arguments, "-k", 3, "--out", out).status == 0
     clusters = read_csv(out / "clusters.csv")
     kinds = [file.split("/")[0] for file in clusters["file"]]
@@ -705,7 +705,7 @@ def test_a_model_is_used_with_the_network_it_was_trained_behind(
     folder, tmp_path, run, network, monkeypatch
 ):
     out = tmp_path / "out"
-    run("cluster", folder, "--encoder", "small", *network, *FAST, "--quiet", "--out", out)
+    run("cluster", folder, *FAST, "--encoder", "small", *network, "--quiet", "--out", out)
     other = {name: value + 1 for name, value in SmallNet().state_dict().items()}
     save_file(other, tmp_path / "other.safetensors")
     for weights, said in (

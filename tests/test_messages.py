@@ -16,7 +16,7 @@ from skdcec._cli.console import describe, in_options, note, say, warnings_as_mes
 from skdcec._sklearn_compat import unwarned
 from skdcec.model_selection import NClustersSearch
 
-FAST = ["--size", "16", "--epochs", "1", "--jobs", "1", "--quiet"]
+FAST = ["--encoder", "autoencoder", "--size", "16", "--epochs", "1", "--jobs", "1", "--quiet"]
 
 
 @pytest.fixture
