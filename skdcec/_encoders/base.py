@@ -22,7 +22,9 @@ from skdcec._nn.batches import (
     map_batches,
     plan_batches,
 )
-from skdcec._nn.device import cpu_state, make_generator, resolve_device, usual_settings
+from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, telling_once
+from skdcec._nn.device import make_generator, resolve_device, usual_settings
+from skdcec._nn.kept import state_with_tensors, state_without_tensors
 from skdcec._nn.modules import normalize_embedding
 from skdcec._nn.nets import epoch_history, train
 from skdcec._nn.schedule import Schedule
@@ -75,6 +77,8 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "_n_features_out": declared.whole(1, declared.MAX_WIDTH),
     }
     _role = "encoder"
+    # Where training goes on from, if a clusterer keeps what is unfinished.
+    _checkpoint: Checkpoint | None = None
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> Self:
@@ -134,7 +138,13 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             device=batches.device,
             **self._net_params(batches.device),
         )
-        train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
+        train(
+            net,
+            loader,
+            description=type(self).__name__,
+            verbose=bool(self.verbose),
+            checkpoint=self._checkpoint,
+        )
         self.history_ = epoch_history(net, {"loss": "train_loss"})
         return net.module_
 
@@ -230,7 +240,10 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        return cpu_state(super().__getstate__())
+        return state_without_tensors(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state_with_tensors(state))
 
 
 def check_network(module: Any, shape: tuple[int, ...], n_components: int) -> None:
@@ -306,7 +319,7 @@ def unchanged_on_failure(estimator: Any) -> Iterator[None]:
     """Fit under the usual settings, and leave an estimator as it was if that does not succeed."""
     before = dict(vars(estimator))
     try:
-        with usual_settings():
+        with usual_settings(), telling_once(), kept_until_stored():
             yield
     except BaseException:
         vars(estimator).clear()

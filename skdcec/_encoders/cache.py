@@ -15,8 +15,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 
 from skdcec import _persistence
-from skdcec._encoders.weights import weights_file
+from skdcec._encoders.weights import NAMES, weights_file
 from skdcec._files import write_bytes, write_json
+from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, tell
 from skdcec._persistence.tensors import open_regular
 
 # Raised whenever an equal fit would return another encoder than it did.
@@ -57,7 +58,7 @@ def fit_encoder(
     encoder : estimator
         Fitted.
     """
-    folder = _folder_of(memory)
+    folder = folder_of(memory)
     if folder is None:
         return encoder.fit(X)
     if not seeded:
@@ -76,7 +77,8 @@ def fit_encoder(
     return _unpickle_or_fit(memory, folder, key, encoder, X)
 
 
-def _folder_of(memory: Any) -> Path | None:
+def folder_of(memory: Any) -> Path | None:
+    """Return the folder that `memory` stands for, or None where nothing is to be kept."""
     if isinstance(memory, (str, os.PathLike)):
         return Path(memory)
     location = getattr(check_memory(memory), "location", None)
@@ -147,11 +149,14 @@ class _Entry:
 
 
 def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEstimator:
+    checkpoint = Checkpoint(entry.folder, entry.key)
     with contextlib.ExitStack() as stack:
         try:
             with contextlib.suppress(ValueError):
                 found = entry.read(encoder)
                 if found is not None:
+                    # Whoever wrote it may not have come to that.
+                    checkpoint.remove()
                     return found
             entry.folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(entry.lock))
@@ -163,13 +168,26 @@ def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEs
             _warn(f"{entry} held a damaged entry, which is replaced.", depth=1)
         except OSError as error:
             _warn(f"{entry} cannot be used ({error}).", depth=1)
+            tell("trouble", None)
             return encoder.fit(X)
-        encoder.fit(X)
-        try:
-            entry.write(encoder)
-        except OSError as error:
-            _warn(f"{entry} cannot be written to ({error}).", depth=1)
+        with kept_until_stored():
+            _fit_from(checkpoint, encoder, X)
+            try:
+                entry.write(encoder)
+            except OSError as error:
+                _warn(f"{entry} cannot be written to ({error}).", depth=1)
+                tell("trouble", None)
+        checkpoint.remove()
     return encoder
+
+
+def _fit_from(checkpoint: Checkpoint, encoder: Any, X: np.ndarray) -> None:
+    """Fit one of our encoders from where an equal fit was interrupted."""
+    encoder._checkpoint = checkpoint
+    try:
+        encoder.fit(X)
+    finally:
+        del encoder._checkpoint
 
 
 def _unpickle_or_fit(
@@ -234,10 +252,7 @@ def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:
         If a parameter of the encoder is not made of plain values.
     """
     cls = type(encoder)
-    params = {k: v for k, v in encoder.get_params(deep=False).items() if k not in _NOT_IN_KEY}
-    if params.get("weights") is not None:
-        # What they are counts, and not where.
-        params["weights"] = _digest(weights_file(params["weights"]).read_bytes())
+    params = {k: v for k, v in _params_of(encoder).items() if k not in _NOT_IN_KEY}
     return json.dumps(
         {
             "format": _FORMAT,
@@ -248,6 +263,16 @@ def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:
         },
         sort_keys=True,
     )
+
+
+def _params_of(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator, with the digest of weights in their place."""
+    params: dict[str, Any] = estimator.get_params(deep=False)
+    weights = params.get("weights")
+    # What they are counts, and not where.
+    if isinstance(weights, (str, os.PathLike)) and (weights in NAMES or Path(weights).is_file()):
+        params["weights"] = _digest(weights_file(weights).read_bytes())
+    return params
 
 
 def _digest(content: bytes) -> str:
@@ -277,7 +302,7 @@ def plain_value(name: str, value: Any) -> Any:
         return [plain_value(name, item) for item in value]
     if hasattr(value, "get_params") and not isinstance(value, type):
         cls = type(value)
-        params = value.get_params(deep=False)
+        params = _params_of(value)
         return [
             f"{cls.__module__}.{cls.__qualname__}",
             {key: plain_value(f"{name}.{key}", params[key]) for key in sorted(params)},

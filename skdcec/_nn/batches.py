@@ -89,6 +89,11 @@ class ShuffledLoader:
         Source of the order.
     load : callable
         Maps an integer array of row numbers to a batch.
+
+    Attributes
+    ----------
+    order_state : tensor or None
+        State of the generator before it drew the order of the current pass.
     """
 
     def __init__(
@@ -104,15 +109,36 @@ class ShuffledLoader:
         self.generator = generator
         self.load = load
         self._n_batches = math.ceil(n_samples / batch_size)
+        self.order_state: Tensor | None = None
+        self._first: int | None = None
+
+    def begin_at(self, n_batches: int, order_state: Tensor | None) -> None:
+        """Let the next iteration pass over so many batches, the last pass in the order given."""
+        self._first, self.order_state = n_batches, order_state
 
     def __len__(self) -> int:
         return self._n_batches * self.n_passes
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for _ in range(self.n_passes):
-            order = torch.randperm(self.n_samples, generator=self.generator)
-            for index in order.tensor_split(self._n_batches):
+        goes_on = self._first is not None
+        n_pass, n_done = divmod(self._first or 0, self._n_batches)
+        self._first = None
+        while n_pass < self.n_passes:
+            order = self._draw_order(again=goes_on)
+            for index in order.tensor_split(self._n_batches)[n_done:]:
                 yield self.load(index.numpy())
+            n_pass, n_done, goes_on = n_pass + 1, 0, False
+
+    def _draw_order(self, *, again: bool) -> Tensor:
+        if not again:
+            self.order_state = self.generator.get_state()
+            return torch.randperm(self.n_samples, generator=self.generator)
+        assert self.order_state is not None
+        now = self.generator.get_state()
+        self.generator.set_state(self.order_state)
+        order = torch.randperm(self.n_samples, generator=self.generator)
+        self.generator.set_state(now)
+        return order
 
 
 def plan_batches(n_samples: int, batch_size: int | str) -> tuple[int, int]:
@@ -179,8 +205,8 @@ def check_output(result: Tensor, batches: Batches) -> Tensor:
         raise ValueError(
             f"The encoder's network makes NaN or infinity of {int(wrong.sum())} of {len(result)} "
             f"rows, the first of which is row {int(wrong.nonzero()[0])}: its weights are not "
-            "finite, or their values are extreme. Fit it again, with a smaller lr, on X without "
-            f"values far from the others; here X is divided by {batches.scale:g}."
+            "finite, or their values are extreme. Fit it again, with a smaller learning rate, on "
+            f"X without values far from the others; here X is divided by {batches.scale:g}."
         )
     return result
 

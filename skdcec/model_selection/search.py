@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 from skdcec._analysis.silhouette import sample_rows
 from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
 from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, check_array, fit_context
-from skdcec._workers import EndsWithParent
+from skdcec._workers import EndsWithParent, ending_with_parent
 from skdcec.model_selection.progress import JOINT, PRETRAINING, progress
 from skdcec.model_selection.table import MAX_TRAINED, Table, choose, screen
 from skdcec.model_selection.trainings import Cache, cache_of, run_candidate
@@ -63,8 +63,9 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         pretrained embedding where there is one, else the input of the (last) estimator.
     memory : str, path or joblib.Memory, default=None
         Where the pretraining and each finished training are cached, so that an interrupted
-        search goes on where it stopped. Needs an integer `random_state` in `estimator`.
-        None takes the estimator's own for the pretraining, and keeps nothing else.
+        search goes on where it stopped, within a training, too. Needs an integer `random_state`
+        in `estimator`. None takes the estimator's own for the pretraining and for trainings
+        that are interrupted, and keeps nothing else.
     n_jobs : int, default=None
         Trainings that run at once, as `joblib.Parallel` takes it: in processes, each with its
         share of the processors, or on whatever cluster `joblib.parallel_config` names.
@@ -234,7 +235,9 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             bar.joint(self.n_runs * len(chosen))
             # No more processes than trainings: one without work would share processors in vain.
             n_jobs = min(joblib.effective_n_jobs(self.n_jobs), self.n_runs * len(chosen))
-            parallel = joblib.Parallel(n_jobs=n_jobs, return_as=_return_as())
+            parallel = joblib.Parallel(
+                n_jobs=n_jobs, return_as=_return_as(), **ending_with_parent()
+            )
             found = {}
             for run in parallel(self._jobs(clusterer, reached, chosen, run_seeds, cache)):
                 bar.done(JOINT)
@@ -267,7 +270,8 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             if self.memory is not None:
                 clusterer.set_params(memory=self.memory)
             encoder = clusterer.fit_encoder(reached)
-            clusterer.set_params(encoder=FrozenEstimator(encoder), memory=None)
+            # Its memory stays, for what is left of an interrupted training.
+            clusterer.set_params(encoder=FrozenEstimator(encoder))
         if self.reference is not None:
             points, metric = as_rows(self.reference.transform(X)), metric_of(self.reference)
         elif encoder is not None:
