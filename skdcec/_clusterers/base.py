@@ -28,9 +28,10 @@ from skdcec._analysis.spaces import space_of
 from skdcec._clusterers.starts import Start, find_start
 from skdcec._encoders.autoencoder import precision_of
 from skdcec._encoders.base import check_network, unchanged_on_failure
-from skdcec._encoders.cache import fit_encoder
+from skdcec._encoders.cache import content_digest, fit_encoder
 from skdcec._encoders.images import check_units
 from skdcec._encoders.recognition import recognized
+from skdcec._nn import distributed
 from skdcec._nn.batches import Batches, check_output, loader_for, map_batches, plan_batches
 from skdcec._nn.callbacks import TargetRefresh
 from skdcec._nn.device import (
@@ -163,6 +164,7 @@ class BaseEmbeddingClustering(
         """
         with unchanged_on_failure(self):
             array = self._validate(X, reset=True)
+            distributed.check_data(array, content_digest)
             if len(array) < self.n_clusters:
                 raise ValueError(
                     f"n_samples={len(array)} should be >= n_clusters={self.n_clusters}."
@@ -173,8 +175,10 @@ class BaseEmbeddingClustering(
             self.scale_ = float(getattr(self.encoder_, "scale_", 1.0))
             batches = Batches(self._as_encoder_takes(array), self.scale_, device)
             module = copy.deepcopy(self.encoder_.module_).to(device).eval()
-            start = find_start(
-                check_output(map_batches(self._embedder(module), batches), batches).numpy(),
+            embedding = map_batches(self._embedder(module), batches, together=True)
+            start = distributed.on_first(
+                find_start,
+                check_output(embedding, batches).numpy(),
                 self.n_clusters,
                 init=self.init,
                 n_init=self.n_init,
@@ -189,7 +193,8 @@ class BaseEmbeddingClustering(
             # The loss of a batch is from before its step: this is what the last step made.
             check_finite(assignment, self.lr)
             self.labels_ = assignment.argmax(dim=1).numpy()
-        self._warn_of_empty_clusters(assignment)
+        if distributed.is_first():
+            self._warn_of_empty_clusters(assignment)
         return self
 
     def fit_predict(self, X: Any, y: None = None) -> np.ndarray:
@@ -339,7 +344,7 @@ class BaseEmbeddingClustering(
             ``encoder=FrozenEstimator(encoder)`` makes further fits start from it.
         """
         model = clone(self)
-        with usual_settings():
+        with usual_settings(), distributed.joined():
             return model._pretrain(model._validate(X, reset=True), model._draw_seeds()[0])
 
     def set_params(self, **params: Any) -> Self:
@@ -372,6 +377,7 @@ class BaseEmbeddingClustering(
     def _draw_seeds(self) -> tuple[int, int, int]:
         """Return the seeds of pretraining, initial centers and joint training."""
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
+        seeds = distributed.shared(seeds)
         return int(seeds[0]), int(seeds[1]), int(seeds[2])
 
     def _pretrain(self, array: np.ndarray, seed: int) -> Any:
@@ -446,7 +452,9 @@ class BaseEmbeddingClustering(
             module, torch.from_numpy(start.centers), self.alpha, self._metric
         )
         refresh = TargetRefresh(
-            lambda trained: map_batches(lambda x: trained.assign(trained.embed(x)), batches),
+            lambda trained: map_batches(
+                lambda x: trained.assign(trained.embed(x)), batches, together=True
+            ),
             interval=self.update_interval,
             tol=self.tol,
             min_steps=_MIN_STEPS,
@@ -549,7 +557,7 @@ class BaseEmbeddingClustering(
         """Return the soft assignment of every row, on the CPU."""
         centers = torch.tensor(self.cluster_centers_, device=batches.device)
         module = ClusteringModule(self.module_, centers, self.alpha, self._metric)
-        return map_batches(lambda batch: module.assign(module.embed(batch)), batches)
+        return map_batches(lambda batch: module.assign(module.embed(batch)), batches, together=True)
 
     def _batches(self, X: Any) -> Batches:
         check_is_fitted(self)

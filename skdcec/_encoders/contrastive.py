@@ -13,6 +13,7 @@ from torch import Tensor
 from skdcec._encoders.base import BaseEncoder, check_widths
 from skdcec._encoders.images import ImageInput
 from skdcec._encoders.weights import weights_file
+from skdcec._nn import distributed
 from skdcec._nn.batches import Batches, map_batches
 from skdcec._nn.functional import whitening
 from skdcec._nn.modules import ContrastiveModule
@@ -191,6 +192,7 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
         self.random_state = random_state
         self.verbose = verbose
 
+    @distributed.takes_shards
     def joint_loss(self, module: Any, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the contrastive loss of a batch, for the joint phase of a clusterer.
 
@@ -307,6 +309,7 @@ def _mean_and_covariance(module: ContrastiveModule, batches: Batches) -> tuple[T
         squares.addmm_(rows.T, rows)
         return rows[:, :0]
 
-    map_batches(add, batches)
+    map_batches(add, batches, together=True)
+    distributed.summed(total, squares)
     mean = total / len(batches)
     return mean + origin[0], squares / len(batches) - torch.outer(mean, mean)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skdcec._nn import distributed
 from skdcec._nn.device import usual_settings
 
 # Values of one inference batch: its size depends on the images' size alone, never on n, and
@@ -89,7 +90,17 @@ class ShuffledLoader:
         Source of the order.
     load : callable
         Maps an integer array of row numbers to a batch.
+
+    Attributes
+    ----------
+    ranks : Ranks or None
+        Where several processes train together, batches hold the rows that are this one's.
+    whole : bool
+        Whether they hold all rows all the same.
     """
+
+    ranks: distributed.Ranks | None = None
+    whole = False
 
     def __init__(
         self,
@@ -112,7 +123,10 @@ class ShuffledLoader:
         for _ in range(self.n_passes):
             order = torch.randperm(self.n_samples, generator=self.generator)
             for index in order.tensor_split(self._n_batches):
-                yield self.load(index.numpy())
+                if self.ranks is None:
+                    yield self.load(index.numpy())
+                else:
+                    yield self.ranks.load_share(index.numpy(), self.load, self.whole)
 
 
 def plan_batches(n_samples: int, batch_size: int | str) -> tuple[int, int]:
@@ -139,7 +153,11 @@ def plan_batches(n_samples: int, batch_size: int | str) -> tuple[int, int]:
 
 
 def map_batches(
-    function: Callable[[Tensor], Tensor], batches: Batches, *, batch_size: int | None = None
+    function: Callable[[Tensor], Tensor],
+    batches: Batches,
+    *,
+    batch_size: int | None = None,
+    together: bool = False,
 ) -> Tensor:
     """Apply `function` to every row in fixed batches without gradients; collect on the CPU.
 
@@ -150,6 +168,8 @@ def map_batches(
     batches : Batches
     batch_size : int, optional
         By default as many rows as a fixed number of values allows, at most 1024.
+    together : bool
+        Whether processes that fit together compute a part each.
 
     Returns
     -------
@@ -158,11 +178,18 @@ def map_batches(
     """
     if batch_size is None:
         batch_size = max(1, min(1024, _INFERENCE_VALUES // math.prod(batches.array.shape[1:])))
+    ranks = distributed.current() if together else None
+    first, end = 0, len(batches)
+    if ranks is not None:
+        share = ranks.share_of(end)
+        first, end = share.start, share.stop
     with usual_settings(), torch.inference_mode():
         parts = [
-            function(batches[start : start + batch_size]).cpu()
-            for start in range(0, len(batches), batch_size)
+            function(batches[start : min(start + batch_size, end)]).cpu()
+            for start in range(first, end, batch_size)
         ]
+        if ranks is not None:
+            return ranks.gather(torch.cat(parts) if parts else None, len(batches))
     return torch.cat(parts)
 
 
