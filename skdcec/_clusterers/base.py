@@ -32,14 +32,9 @@ from skdcec._encoders.cache import content_digest, fit_encoder
 from skdcec._encoders.images import check_units
 from skdcec._encoders.recognition import recognized
 from skdcec._nn import distributed
-from skdcec._nn.batches import Batches, check_output, loader_for, map_batches, plan_batches
+from skdcec._nn.batches import Batches, check_output, loader_for, map_together, plan_batches
 from skdcec._nn.callbacks import TargetRefresh
-from skdcec._nn.device import (
-    cpu_state,
-    make_generator,
-    resolve_device,
-    usual_settings,
-)
+from skdcec._nn.device import cpu_state, make_generator, resolve_device, usual_settings
 from skdcec._nn.modules import ClusteringModule, normalize_embedding
 from skdcec._nn.nets import ClusteringNet, check_finite, epoch_history, train
 from skdcec._nn.schedule import Schedule
@@ -175,10 +170,9 @@ class BaseEmbeddingClustering(
             self.scale_ = float(getattr(self.encoder_, "scale_", 1.0))
             batches = Batches(self._as_encoder_takes(array), self.scale_, device)
             module = copy.deepcopy(self.encoder_.module_).to(device).eval()
-            embedding = map_batches(self._embedder(module), batches, together=True)
             start = distributed.on_first(
                 find_start,
-                check_output(embedding, batches).numpy(),
+                check_output(map_together(self._embedder(module), batches), batches).numpy(),
                 self.n_clusters,
                 init=self.init,
                 n_init=self.n_init,
@@ -193,8 +187,7 @@ class BaseEmbeddingClustering(
             # The loss of a batch is from before its step: this is what the last step made.
             check_finite(assignment, self.lr)
             self.labels_ = assignment.argmax(dim=1).numpy()
-        if distributed.is_first():
-            self._warn_of_empty_clusters(assignment)
+        self._warn_of_empty_clusters(assignment)
         return self
 
     def fit_predict(self, X: Any, y: None = None) -> np.ndarray:
@@ -259,7 +252,7 @@ class BaseEmbeddingClustering(
         embedding : ndarray of shape (n_samples, n_components), dtype float32
         """
         batches = self._batches(X)
-        return check_output(map_batches(self._embedder(self.module_), batches), batches).numpy()
+        return check_output(map_together(self._embedder(self.module_), batches), batches).numpy()
 
     def score(self, X: Any, y: None = None) -> float:
         """Return the silhouette of the predicted labels in the pretrained embedding.
@@ -376,8 +369,8 @@ class BaseEmbeddingClustering(
 
     def _draw_seeds(self) -> tuple[int, int, int]:
         """Return the seeds of pretraining, initial centers and joint training."""
-        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
-        seeds = distributed.shared(seeds)
+        rng = check_random_state(self.random_state)
+        seeds = distributed.shared(rng.randint(2**31 - 1, size=3))
         return int(seeds[0]), int(seeds[1]), int(seeds[2])
 
     def _pretrain(self, array: np.ndarray, seed: int) -> Any:
@@ -452,9 +445,7 @@ class BaseEmbeddingClustering(
             module, torch.from_numpy(start.centers), self.alpha, self._metric
         )
         refresh = TargetRefresh(
-            lambda trained: map_batches(
-                lambda x: trained.assign(trained.embed(x)), batches, together=True
-            ),
+            lambda trained: map_together(lambda x: trained.assign(trained.embed(x)), batches),
             interval=self.update_interval,
             tol=self.tol,
             min_steps=_MIN_STEPS,
@@ -525,7 +516,7 @@ class BaseEmbeddingClustering(
 
     def _warn_of_empty_clusters(self, assignment: Tensor) -> None:
         n_found = len(np.unique(self.labels_))
-        if n_found < self.n_clusters:
+        if n_found < self.n_clusters and distributed.is_first():
             # Copies differ by rounding, if at all.
             n_distinct = len(np.unique(assignment.numpy().round(5), axis=0))
             reason = (
@@ -557,7 +548,7 @@ class BaseEmbeddingClustering(
         """Return the soft assignment of every row, on the CPU."""
         centers = torch.tensor(self.cluster_centers_, device=batches.device)
         module = ClusteringModule(self.module_, centers, self.alpha, self._metric)
-        return map_batches(lambda batch: module.assign(module.embed(batch)), batches, together=True)
+        return map_together(lambda batch: module.assign(module.embed(batch)), batches)
 
     def _batches(self, X: Any) -> Batches:
         check_is_fitted(self)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skdcec._nn import distributed
 from skdcec._nn.device import usual_settings
+from skdcec._nn.ranks import Ranks
 
 # Values of one inference batch: its size depends on the images' size alone, never on n, and
 # memory does not grow with n.
@@ -99,7 +100,7 @@ class ShuffledLoader:
         Whether they hold all rows all the same.
     """
 
-    ranks: distributed.Ranks | None = None
+    ranks: Ranks | None = None
     whole = False
 
     def __init__(
@@ -126,7 +127,8 @@ class ShuffledLoader:
                 if self.ranks is None:
                     yield self.load(index.numpy())
                 else:
-                    yield self.ranks.load_share(index.numpy(), self.load, self.whole)
+                    rows = index.numpy()
+                    yield distributed.load_share(self.ranks, rows, self.load, self.whole)
 
 
 def plan_batches(n_samples: int, batch_size: int | str) -> tuple[int, int]:
@@ -153,11 +155,7 @@ def plan_batches(n_samples: int, batch_size: int | str) -> tuple[int, int]:
 
 
 def map_batches(
-    function: Callable[[Tensor], Tensor],
-    batches: Batches,
-    *,
-    batch_size: int | None = None,
-    together: bool = False,
+    function: Callable[[Tensor], Tensor], batches: Batches, *, batch_size: int | None = None
 ) -> Tensor:
     """Apply `function` to every row in fixed batches without gradients; collect on the CPU.
 
@@ -168,8 +166,6 @@ def map_batches(
     batches : Batches
     batch_size : int, optional
         By default as many rows as a fixed number of values allows, at most 1024.
-    together : bool
-        Whether processes that fit together compute a part each.
 
     Returns
     -------
@@ -177,19 +173,32 @@ def map_batches(
         On the CPU.
     """
     if batch_size is None:
-        batch_size = max(1, min(1024, _INFERENCE_VALUES // math.prod(batches.array.shape[1:])))
-    ranks = distributed.current() if together else None
-    first, end = 0, len(batches)
-    if ranks is not None:
-        share = ranks.share_of(end)
-        first, end = share.start, share.stop
+        batch_size = _inference_rows(batches)
+    return _map_rows(function, batches, range(0, len(batches), batch_size))
+
+
+def map_together(function: Callable[[Tensor], Tensor], batches: Batches) -> Tensor:
+    """Do the same, in processes that fit together by a part each."""
+    ranks = distributed.current()
+    if ranks is None:
+        return map_batches(function, batches)
+    start, stop = ranks.bounds(len(batches))
+    part = None
+    if stop > start:
+        part = _map_rows(function, batches, range(start, stop, _inference_rows(batches)))
+    return ranks.gather(part, len(batches))
+
+
+def _inference_rows(batches: Batches) -> int:
+    return max(1, min(1024, _INFERENCE_VALUES // math.prod(batches.array.shape[1:])))
+
+
+def _map_rows(function: Callable[[Tensor], Tensor], batches: Batches, starts: range) -> Tensor:
     with usual_settings(), torch.inference_mode():
         parts = [
-            function(batches[start : min(start + batch_size, end)]).cpu()
-            for start in range(first, end, batch_size)
+            function(batches[start : min(start + starts.step, starts.stop)]).cpu()
+            for start in starts
         ]
-        if ranks is not None:
-            return ranks.gather(torch.cat(parts) if parts else None, len(batches))
     return torch.cat(parts)
 
 

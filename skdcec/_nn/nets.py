@@ -20,6 +20,7 @@ from skdcec._nn.functional import (
     reconstruction_loss,
 )
 from skdcec._nn.modules import ClusteringModule
+from skdcec._nn.ranks import Ranks
 from skdcec._nn.schedule import Schedule
 
 Augmentation = Callable[..., Tensor]
@@ -48,7 +49,8 @@ class EmbeddingNet(NeuralNet):
         self.schedule = schedule
         self.generator = generator
         self.augmentation = augmentation
-        self.ranks: distributed.Ranks | None = None
+        self.ranks: Ranks | None = None
+        self._wants_to_stop = False
         super().__init__(
             module,
             criterion=nn.MSELoss,
@@ -142,7 +144,7 @@ class EmbeddingNet(NeuralNet):
     def _stop_with_all(self, stop: bool, *, at: str) -> bool:
         """Whether to stop now: at the end of an epoch in which any of the ranks wanted to."""
         assert self.ranks is not None
-        self._wants_to_stop = stop or (at != "on_train_begin" and self._wants_to_stop)
+        self._wants_to_stop |= stop
         if at != "on_epoch_end":
             return False
         self.ranks.check_draws(self.generator)
@@ -259,10 +261,10 @@ def _share_out(net: EmbeddingNet, loader: ShuffledLoader) -> None:
     ranks = distributed.current()
     if ranks is None:
         return
-    sizes = [tuple(parameter.shape) for parameter in net.module_.parameters()]
+    n_weights = sum(parameter.numel() for parameter in net.module_.parameters())
     ranks.check_plan(
         f"{type(net).__name__}({len(loader)} batches of {loader.n_samples} rows, "
-        f"max_epochs={net.max_epochs}, lr={net.lr}, precision={net.precision}, weights {sizes})"
+        f"max_epochs={net.max_epochs}, lr={net.lr}, precision={net.precision}, {n_weights} weights)"
     )
     ranks.equalize(net.module_)
     net.ranks = loader.ranks = ranks
