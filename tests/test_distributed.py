@@ -163,7 +163,8 @@ def test_when_a_rank_is_killed_the_others_end_and_name_it(told):
 
 LAUNCHERS = {
     "torchrun": ("torch.distributed.run", "--standalone", "--nproc-per-node=2"),
-    "accelerate": ("accelerate.commands.launch", "--cpu", "--num_processes=2"),
+    # Without --multi_gpu it starts one process, or leaves that to MPI; GPUs need not be there.
+    "accelerate": ("accelerate.commands.launch", "--multi_gpu", "--num_processes=2"),
 }
 
 

@@ -130,10 +130,10 @@ class Ranks:
 
     # --- what all ranks call together ---
 
-    def reduce_(self, tensor: Tensor, op: Any = dist.ReduceOp.SUM) -> Tensor:
+    def reduce_(self, tensor: Tensor, op: Any = None) -> Tensor:
         """Replace a tensor by the sum over all ranks, or by what else `op` says."""
         options = dist.AllreduceOptions()
-        options.reduceOp = op
+        options.reduceOp = dist.ReduceOp.SUM if op is None else op
         options.timeout = _TIME_OF_A_STEP
         if tensor.device.type == "cuda" and "nccl" in _backends():
             # NCCL does not notice that a process has ended, where Gloo does.
