@@ -133,7 +133,8 @@ class Ranks:
     def reduce_(self, tensor: Tensor, op: Any = None) -> Tensor:
         """Replace a tensor by the sum over all ranks, or by what else `op` says."""
         options = dist.AllreduceOptions()
-        options.reduceOp = dist.ReduceOp.SUM if op is None else op
+        how: Any = dist.ReduceOp.SUM if op is None else op
+        options.reduceOp = how
         options.timeout = _TIME_OF_A_STEP
         if tensor.device.type == "cuda" and "nccl" in _backends():
             # NCCL does not notice that a process has ended, where Gloo does.
