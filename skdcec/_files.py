@@ -23,14 +23,15 @@ Table = dict[str, list[Any]]
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, mark: str = "") -> Iterator[Path]:
     """Yield a file beside `path` that takes its place when all went well.
 
-    A reader never sees a half-written file, and a failed writer leaves the old one.
+    A reader never sees a half-written file, and a failed writer leaves the old one. What a killed
+    writer leaves can be told by its `mark`.
     """
     path = Path(path)
     # Its name is no longer than a system allows, whatever the other one is.
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
+    partial = path.with_name(f".{mark}{uuid.uuid4().hex}.partial")
     try:
         yield partial
         os.replace(partial, path)
@@ -51,8 +52,8 @@ def told_of(path: Path, error: OSError, hidden: Path) -> OSError:
     return OSError(error.errno, *shown)
 
 
-def write_bytes(path: str | os.PathLike[str], parts: Iterable[bytes]) -> int:
-    """Write a file as a whole, or not at all, and return its size.
+def write_bytes(path: str | os.PathLike[str], parts: Iterable[bytes], *, mark: str = "") -> int:
+    """Write a file as a whole, or not at all, and return its size; see `replacing` for `mark`.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def write_bytes(path: str | os.PathLike[str], parts: Iterable[bytes]) -> int:
         If it cannot be written; it says that nothing was.
     """
     try:
-        with replacing(path) as partial, open(partial, "wb") as file:
+        with replacing(path, mark=mark) as partial, open(partial, "wb") as file:
             for part in parts:
                 file.write(part)
             return file.tell()

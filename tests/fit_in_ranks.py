@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
+from skdcec._nn import checkpoints
 from skdcec._nn.callbacks import StopTraining
 from skdcec.augmentation import ColorJitter, Compose, RandomAffine, RandomFlip
 
@@ -183,6 +185,34 @@ def cached(folder):
     }
 
 
+def resumed(folder, phase):
+    """Interrupt a training on the second rank, fit again, and compare with another folder's."""
+
+    def fit(memory, callback):
+        callbacks = {"pretraining": ([callback], []), "joint": ([], [callback])}[phase]
+        encoder = autoencoder(batch_size=8, augmentation=OWN, callbacks=callbacks[0])
+        model = clusterer(encoder, memory=folder / memory, callbacks=callbacks[1])
+        model.fit(images())
+        watched = model.encoder_ if phase == "pretraining" else model
+        return watched.callbacks[0], vector(model.module_.parameters())
+
+    with (
+        mock.patch.object(checkpoints, "INTERVAL", 0),
+        mock.patch.object(checkpoints, "MAX_SHARE", 1e6),
+    ):
+        error = outcome(lambda: fit(f"{phase} twice", At(1, interrupt)))["error"]
+        unfinished = len([*(folder / f"{phase} twice").glob("skdcec-unfinished-*")])
+        watch, weights = fit(f"{phase} twice", Watch())
+        _, expected = fit(f"{phase} once", Watch())
+    return {
+        "error": error,
+        "unfinished": unfinished,
+        "left": len([*(folder / f"{phase} twice").glob("*unfinished*")]),
+        "steps": watch.n_steps,
+        "equal": bool((weights == expected).all()),
+    }
+
+
 def warned():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -212,6 +242,7 @@ def main(folder):
         "unseeded": unseeded(),
         "cached": cached(folder),
         "warned": warned(),
+        **{f"resumed {phase}": resumed(folder, phase) for phase in ("pretraining", "joint")},
         "few": clusterer(autoencoder(), init=np.zeros((3, 4))).fit(images(3)).labels_.tolist(),
         "other data": outcome(lambda: clusterer(autoencoder()).fit(here)),
         "other plan": outcome(

@@ -28,6 +28,8 @@ from skdcec import (
 )
 from skdcec._cli import main
 from skdcec._cli.arguments import parse
+from skdcec._nn import checkpoints
+from skdcec._nn.nets import ClusteringNet, EmbeddingNet
 from skdcec._runs import RUN_FILES, Run, save_model
 from skdcec.datasets import load_images
 from skdcec.report import read_table
@@ -223,7 +225,10 @@ def test_a_stopped_run_goes_on(folder, run, tmp_path, monkeypatch):
         patch.setattr(Run, "from_model", stop)
         result = run(*arguments)
     assert result.status == 130
-    assert result.err.splitlines()[-1].startswith("skdcec: Stopped.")
+    assert result.err.splitlines()[-1] == (
+        "skdcec: Stopped. What was decoded and trained is kept, but for the last half minute or "
+        "so: the same command goes on."
+    )
     assert "Traceback" not in result.err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
     assert json.loads((tmp_path / "out" / "run.json").read_text())["state"] == "unfinished"
@@ -233,6 +238,70 @@ def test_a_stopped_run_goes_on(folder, run, tmp_path, monkeypatch):
     for done_before in ("Loading", "ConvAutoencoder"):
         assert done_before not in again.err
     assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize("phase", ["pretraining", "joint phase", "drawing"])
+def test_a_run_stopped_while_it_trains_goes_on_within_the_training(
+    phase, folder, run, tmp_path, monkeypatch
+):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    n_steps = []
+    arguments = ["cluster", folder, "-k", 3, "--out", tmp_path / "out", "--seed", 6, *FAST]
+    arguments += ["--cache", tmp_path / "cache"]
+    expected = run(*arguments[:-1], tmp_path / "other")
+    assert expected.status == 0
+    clusters = (tmp_path / "out" / "clusters.csv").read_bytes()
+    on_batch_end = EmbeddingNet.on_batch_end
+
+    def counted(self, net, **kwargs):
+        is_joint = isinstance(self, ClusteringNet)
+        if phase != "drawing" and is_joint == (phase == "joint phase"):
+            n_steps.append(1)
+            if len(n_steps) == 20:
+                raise KeyboardInterrupt
+        on_batch_end(self, net, **kwargs)
+
+    monkeypatch.setattr(EmbeddingNet, "on_batch_end", counted)
+    monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
+    monkeypatch.setattr(checkpoints, "MAX_SHARE", np.inf)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "from_model", stop)
+        assert run(*arguments).status == 130
+    assert len([*tmp_path.rglob("skdcec-unfinished-*")]) == 1
+    assert run(*arguments).status == 0
+    if phase != "drawing":
+        # Those of one training, and the one that was interrupted.
+        assert len(n_steps) == 16 * (4 if phase == "pretraining" else 2) + 1
+    assert (tmp_path / "out" / "clusters.csv").read_bytes() == clusters
+    assert [*tmp_path.rglob("skdcec-unfinished-*")] == []
+
+
+def test_a_stopped_run_says_when_nothing_is_kept(folder, run, tmp_path, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(Run, "from_model", stop)
+    arguments = ["cluster", folder, "-k", 3, "--out", tmp_path / "out", *FAST]
+    result = run(*arguments, "--cache", tmp_path / "file" / "cache")
+    assert result.err.splitlines()[-1] == (
+        "skdcec: Stopped. Nothing is kept: the same command begins anew."
+    )
+
+    def full(path, parts, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "write_bytes", full)
+    monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
+    result = run(*arguments, "--cache", tmp_path / "full")
+    *_, warning, last = result.err.splitlines()
+    assert "No unfinished training can be kept in" in warning
+    assert last == (
+        "skdcec: Stopped. The same command goes on, but for what was being trained, which begins "
+        "anew."
+    )
 
 
 def test_a_stop_while_drawing_leaves_the_last_result(clustered, out, folder, run, monkeypatch):

@@ -90,6 +90,18 @@ def test_only_the_first_rank_reads_and_writes_the_cache(told, folder):
 
 
 @needs_gloo
+@pytest.mark.parametrize("phase", ["pretraining", "joint"])
+def test_all_ranks_go_on_where_one_was_interrupted(phase, told):
+    for one in told:
+        result = one[f"resumed {phase}"]
+        assert result["error"] == "KeyboardInterrupt"
+        assert (result["unfinished"], result["left"]) == (1, 0)
+        # Of 24; those of the second epoch were done before it was interrupted.
+        assert 1 <= result["steps"] <= 10
+        assert result["equal"]
+
+
+@needs_gloo
 def test_only_the_first_rank_warns_and_shows_progress(told, folder):
     assert any("clusters have members" in message for message in told[0]["warned"])
     assert any("memory is of no use" in message for message in told[0]["warned"])

@@ -37,13 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What takes seconds to import is imported with its command: the help must not wait for it.
     command = import_module(f"skdcec._cli.{name.replace('-', '_')}")
     try:
-        from skdcec._cli.images import leaving_nothing
+        from skdcec._cli.images import leaving_nothing, what_is_kept
 
         with warnings_as_messages(), leaving_nothing(options):
-            command.run(options)
+            try:
+                command.run(options)
+            except KeyboardInterrupt:
+                say(f"Stopped.{what_is_kept(options)}")
+                return 130
         sys.stdout.flush()
     except KeyboardInterrupt:
-        say("Stopped. What was decoded and pretrained is kept: the same command goes on.")
+        say("Stopped.")
         return 130
     except BrokenPipeError:
         # Whoever read our results, `head` for one, has seen enough. Nothing is left to flush.

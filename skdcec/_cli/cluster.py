@@ -38,8 +38,14 @@ if TYPE_CHECKING:
 
 def run(options: ClusterOptions) -> None:
     """Run the command."""
+    from skdcec._nn.checkpoints import kept_until_stored
+
     clock = Clock()
-    with collecting(options, "clusters", needed_bytes=3e6 * options.max_mb) as found:
+    with (
+        collecting(options, "clusters", needed_bytes=3e6 * options.max_mb) as found,
+        # Whatever ends the drawing does not cost the training.
+        kept_until_stored(),
+    ):
         result, report, record = _cluster(options, found, clock)
     _tell_result(options, found.out, result, report, record)
 

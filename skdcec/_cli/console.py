@@ -74,6 +74,11 @@ def warnings_as_messages() -> Iterator[None]:
             _told.clear()
 
 
+def was_told(part: str) -> bool:
+    """Whether there was a warning with this text in it since the command began."""
+    return any(part in kind for kind in (*_told, *_waiting))
+
+
 def _flush() -> None:
     """Tell what has been waiting."""
     waiting = dict(_waiting)

@@ -18,7 +18,7 @@ from skdcec._cli.arguments import (
     SimilarOptions,
     TrainingOptions,
 )
-from skdcec._cli.console import Clock, printable, say
+from skdcec._cli.console import Clock, printable, say, was_told
 from skdcec._files import read_json
 from skdcec._folders import RECORD, OtherFiles, claim, holding
 from skdcec._recipes import (
@@ -60,6 +60,20 @@ def _holds_no_result(folder: Path) -> bool:
     """Whether there is nothing in a folder but the note that a run has begun."""
     others = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     return others == {RECORD} and read_json(folder / RECORD).get("state") == "unfinished"
+
+
+def what_is_kept(options: Options) -> str:
+    """Return what a command that was stopped goes on from, in words."""
+    if not isinstance(options, TrainingOptions):
+        return ""
+    if was_told("The cache cannot be used"):
+        return " Nothing is kept: the same command begins anew."
+    if was_told("No unfinished training can be kept"):
+        return " The same command goes on, but for what was being trained, which begins anew."
+    return (
+        " What was decoded and trained is kept, but for the last half minute or so: the same "
+        "command goes on."
+    )
 
 
 def target_of(options: TrainingOptions) -> Path:

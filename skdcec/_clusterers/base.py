@@ -26,6 +26,7 @@ from skdcec import _persistence
 from skdcec._analysis.scores import score_labels
 from skdcec._analysis.spaces import space_of
 from skdcec._clusterers.starts import Start, find_start
+from skdcec._clusterers.unfinished import joint_checkpoint
 from skdcec._encoders.autoencoder import precision_of
 from skdcec._encoders.base import check_network, unchanged_on_failure
 from skdcec._encoders.cache import content_digest, fit_encoder
@@ -474,7 +475,8 @@ class BaseEmbeddingClustering(
             device=batches.device,
             precision=precision_of(self.encoder_, batches.device),
         )
-        train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
+        name, checkpoint = type(self).__name__, joint_checkpoint(self, batches, seed)
+        train(net, loader, description=name, verbose=bool(self.verbose), checkpoint=checkpoint)
         trained = net.module_.eval()
         self.module_ = trained.encoder
         centers = normalize_embedding(trained.centers.detach(), self._metric)

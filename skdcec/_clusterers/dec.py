@@ -77,7 +77,9 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         The folder where pretrained encoders are kept, so that fits that differ in `n_clusters`
         or in the joint phase share one. They are kept as by their `save`, without code, and
         checked when they are read; only an encoder of a class of your own is pickled by joblib,
-        which should then read no folder that others can write to.
+        which should then read no folder that others can write to. An interrupted training
+        leaves its state there every half minute, in either phase, and an equal fit goes on
+        from it.
     device : str or torch.device, default=None
         None uses CUDA where present, else the CPU.
     callbacks : list of skorch callbacks, default=None

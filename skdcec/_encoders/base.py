@@ -24,6 +24,7 @@ from skdcec._nn.batches import (
     map_batches,
     plan_batches,
 )
+from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, telling_once
 from skdcec._nn.device import cpu_state, make_generator, resolve_device, usual_settings
 from skdcec._nn.modules import normalize_embedding
 from skdcec._nn.nets import epoch_history, train
@@ -77,6 +78,8 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "_n_features_out": declared.whole(1, declared.MAX_WIDTH),
     }
     _role = "encoder"
+    # Where training goes on from, if a clusterer keeps what is unfinished.
+    _checkpoint: Checkpoint | None = None
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> Self:
@@ -139,7 +142,13 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             device=batches.device,
             **self._net_params(batches.device),
         )
-        train(net, loader, description=type(self).__name__, verbose=bool(self.verbose))
+        train(
+            net,
+            loader,
+            description=type(self).__name__,
+            verbose=bool(self.verbose),
+            checkpoint=self._checkpoint,
+        )
         self.history_ = epoch_history(net, {"loss": "train_loss"})
         return net.module_
 
@@ -314,7 +323,7 @@ def unchanged_on_failure(estimator: Any) -> Iterator[None]:
     """
     before = dict(vars(estimator))
     try:
-        with usual_settings(), distributed.joined():
+        with usual_settings(), telling_once(), kept_until_stored(), distributed.joined():
             yield
     except BaseException:
         vars(estimator).clear()

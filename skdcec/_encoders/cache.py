@@ -18,6 +18,7 @@ from skdcec import _persistence
 from skdcec._encoders.weights import weights_file
 from skdcec._files import write_bytes, write_json
 from skdcec._nn import distributed
+from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, tell
 from skdcec._persistence.tensors import open_regular
 
 # Raised whenever an equal fit would return another encoder than it did.
@@ -63,7 +64,7 @@ def fit_encoder(
         ranks.has_told = False
         if ranks.rank > 0:
             return _as_first_does(encoder, X)
-    folder = _folder_of(memory)
+    folder = folder_of(memory)
     if folder is None:
         return _fit_together(encoder, X)
     if not seeded:
@@ -107,7 +108,8 @@ def _as_first_does(encoder: BaseEstimator, X: np.ndarray) -> BaseEstimator:
     return _fit_together(encoder, X) if found is None else found.set_params(**_session(encoder))
 
 
-def _folder_of(memory: Any) -> Path | None:
+def folder_of(memory: Any) -> Path | None:
+    """Return the folder that `memory` stands for, or None where nothing is to be kept."""
     if isinstance(memory, (str, os.PathLike)):
         return Path(memory)
     location = getattr(check_memory(memory), "location", None)
@@ -178,11 +180,14 @@ class _Entry:
 
 
 def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEstimator:
+    checkpoint = Checkpoint(entry.folder, entry.key)
     with contextlib.ExitStack() as stack:
         try:
             with contextlib.suppress(ValueError):
                 found = entry.read(encoder)
                 if found is not None:
+                    # Whoever wrote it may not have come to that.
+                    checkpoint.remove()
                     return _tell(found)
             entry.folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(entry.lock))
@@ -194,13 +199,26 @@ def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEs
             _warn(f"{entry} held a damaged entry, which is replaced.", depth=1)
         except OSError as error:
             _warn(f"{entry} cannot be used ({error}).", depth=1)
+            tell("trouble", None)
             return _fit_together(encoder, X)
-        _fit_together(encoder, X)
-        try:
-            entry.write(encoder)
-        except OSError as error:
-            _warn(f"{entry} cannot be written to ({error}).", depth=1)
+        with kept_until_stored():
+            _fit_from(checkpoint, encoder, X)
+            try:
+                entry.write(encoder)
+            except OSError as error:
+                _warn(f"{entry} cannot be written to ({error}).", depth=1)
+                tell("trouble", None)
+        checkpoint.remove()
     return encoder
+
+
+def _fit_from(checkpoint: Checkpoint, encoder: Any, X: np.ndarray) -> None:
+    """Fit one of our encoders from where an equal fit was interrupted."""
+    encoder._checkpoint = checkpoint
+    try:
+        _fit_together(encoder, X)
+    finally:
+        del encoder._checkpoint
 
 
 def _unpickle_or_fit(

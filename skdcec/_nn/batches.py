@@ -98,6 +98,8 @@ class ShuffledLoader:
         Where several processes train together, batches hold the rows that are this one's.
     whole : bool
         Whether they hold all rows all the same.
+    order_state : tensor or None
+        State of the generator before it drew the order of the current pass.
     """
 
     ranks: Ranks | None = None
@@ -116,19 +118,40 @@ class ShuffledLoader:
         self.generator = generator
         self.load = load
         self._n_batches = math.ceil(n_samples / batch_size)
+        self.order_state: Tensor | None = None
+        self._first: int | None = None
+
+    def begin_at(self, n_batches: int, order_state: Tensor | None) -> None:
+        """Let the next iteration pass over so many batches, the last pass in the order given."""
+        self._first, self.order_state = n_batches, order_state
 
     def __len__(self) -> int:
         return self._n_batches * self.n_passes
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for _ in range(self.n_passes):
-            order = torch.randperm(self.n_samples, generator=self.generator)
-            for index in order.tensor_split(self._n_batches):
+        goes_on = self._first is not None
+        n_pass, n_done = divmod(self._first or 0, self._n_batches)
+        self._first = None
+        while n_pass < self.n_passes:
+            order = self._draw_order(again=goes_on)
+            for index in order.tensor_split(self._n_batches)[n_done:]:
+                rows = index.numpy()
                 if self.ranks is None:
-                    yield self.load(index.numpy())
+                    yield self.load(rows)
                 else:
-                    rows = index.numpy()
                     yield distributed.load_share(self.ranks, rows, self.load, self.whole)
+            n_pass, n_done, goes_on = n_pass + 1, 0, False
+
+    def _draw_order(self, *, again: bool) -> Tensor:
+        if not again:
+            self.order_state = self.generator.get_state()
+            return torch.randperm(self.n_samples, generator=self.generator)
+        assert self.order_state is not None
+        now = self.generator.get_state()
+        self.generator.set_state(self.order_state)
+        order = torch.randperm(self.n_samples, generator=self.generator)
+        self.generator.set_state(now)
+        return order
 
 
 def plan_batches(n_samples: int, batch_size: int | str) -> tuple[int, int]:

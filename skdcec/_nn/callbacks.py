@@ -84,7 +84,26 @@ class TargetRefresh(Callback):
         self.settled = False
         self._labels: Tensor | None = None
         self._last_epoch: int | None = None
-        self._refresh(net)
+        if not net.goes_on:
+            self._refresh(net)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what an unfinished training goes on with."""
+        return {
+            "step": self.step,
+            "changes": self.changes,
+            "settled": self.settled,
+            "last_epoch": self._last_epoch,
+            "labels": self._labels,
+            "target": self.target,
+            "start_labels": self.start_labels,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what `state_dict` returned."""
+        self.step, self.changes, self.settled = state["step"], state["changes"], state["settled"]
+        self._last_epoch, self._labels = state["last_epoch"], state["labels"]
+        self.target, self.start_labels = state["target"], state["start_labels"]
 
     def on_batch_end(self, net: "ClusteringNet", **kwargs: Any) -> None:
         self.step += 1

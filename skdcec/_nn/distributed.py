@@ -91,6 +91,12 @@ def is_first() -> bool:
     return (own_rank() if ranks is None else ranks.rank) == 0
 
 
+def n_ranks() -> int:
+    """Return how many processes fit together."""
+    ranks = _RANKS.get()
+    return 1 if ranks is None else ranks.size
+
+
 def local_device_index() -> int | None:
     """Return which GPU of its machine is this rank's, if a launcher has counted the ranks."""
     index = os.environ.get("LOCAL_RANK", "")

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from skdcec._nn import distributed
 from skdcec._nn.batches import ShuffledLoader
 from skdcec._nn.callbacks import Progress, StopTraining
+from skdcec._nn.checkpoints import Checkpoint
 from skdcec._nn.functional import (
     clustering_loss,
     contrastive_loss,
@@ -21,6 +22,7 @@ from skdcec._nn.functional import (
 )
 from skdcec._nn.modules import ClusteringModule
 from skdcec._nn.ranks import Ranks
+from skdcec._nn.resuming import Resumption
 from skdcec._nn.schedule import Schedule
 
 Augmentation = Callable[..., Tensor]
@@ -51,6 +53,8 @@ class EmbeddingNet(NeuralNet):
         self.augmentation = augmentation
         self.ranks: Ranks | None = None
         self._wants_to_stop = False
+        # Whether training goes on from a checkpoint rather than begins.
+        self.goes_on = False
         super().__init__(
             module,
             criterion=nn.MSELoss,
@@ -229,13 +233,22 @@ class ClusteringNet(EmbeddingNet):
         return {"loss": loss, **losses}
 
 
-def train(net: EmbeddingNet, loader: ShuffledLoader, *, description: str, verbose: bool) -> None:
+def train(
+    net: EmbeddingNet,
+    loader: ShuffledLoader,
+    *,
+    description: str,
+    verbose: bool,
+    checkpoint: Checkpoint | None = None,
+) -> None:
     """Run skorch's loop over `loader` until it ends, stops, or is interrupted.
+
+    With a `checkpoint`, it goes on from there, and leaves others for the next time.
 
     Raises
     ------
     ValueError
-        If the loss becomes NaN or infinite.
+        If the loss becomes NaN or infinite. As it would again, no checkpoint is left.
     KeyboardInterrupt
         On Ctrl-C, which skorch's own `fit` would swallow.
     """
@@ -244,13 +257,27 @@ def train(net: EmbeddingNet, loader: ShuffledLoader, *, description: str, verbos
     bar = tqdm(total=net.max_epochs * len(loader), desc=description) if shown else None
     if bar is not None:
         net.callbacks = [*(net.callbacks or ()), ("progress", Progress(bar))]
+    if not distributed.is_first():
+        checkpoint = None
+    resumption = Resumption(checkpoint, loader)
+    net.callbacks = [("resumption", resumption), *(net.callbacks or ())]
     net.initialize()
     _share_out(net, loader)
     try:
+        net.goes_on = resumption.begin(net)
+        if bar is not None:
+            bar.initial = bar.n = resumption.n_steps
         net.notify("on_train_begin", X=loader, y=None)
+        resumption.complete(net)
         with contextlib.suppress(StopTraining):
-            net.fit_loop(loader)
+            net.fit_loop(loader, epochs=net.max_epochs - resumption.n_epochs)
         net.notify("on_train_end", X=loader, y=None)
+        if checkpoint is not None:
+            checkpoint.release()
+    except ValueError:
+        if checkpoint is not None:
+            checkpoint.remove()
+        raise
     finally:
         if bar is not None:
             bar.close()

@@ -51,6 +51,8 @@ class Ranks:
         Of this fit alone.
     store : torch.distributed.Store
         Where a rank leaves word of what ended it.
+    within : torch.distributed.ProcessGroup or None
+        The default group, where it was made for this fit as well.
 
     Attributes
     ----------
@@ -61,11 +63,11 @@ class Ranks:
         Whether `tell` has given a value.
     """
 
-    def __init__(self, group: Any, store: Any):
+    def __init__(self, group: Any, store: Any, within: Any = None):
         self.rank: int = group.rank()
         self.size: int = group.size()
         self.has_told = False
-        self._group = group
+        self._group, self._within = group, within
         self._store = store
         self._digests: dict[tuple[Any, ...], str] = {}
 
@@ -73,10 +75,12 @@ class Ranks:
 
     def close(self) -> None:
         """Close the connections, which ends what the others may be waiting for."""
-        # They live as long as there is a reference to the group.
-        group, self._group = self._group, None
-        if group is not None:
-            dist.destroy_process_group(group)
+        # They live as long as there is a reference to the group, or to work that it did.
+        group, within = self._group, self._within
+        self._group = self._within = None
+        for one in (group, within):
+            if one is not None:
+                dist.destroy_process_group(one)
 
     def fail(self, error: BaseException) -> BaseException:
         """Tell the others of an error, or find out what theirs was.
@@ -162,6 +166,7 @@ class Ranks:
         Lost
             If that cannot be any more.
         """
+        work = None
         try:
             work = start()
             pause = 1e-3
@@ -172,6 +177,8 @@ class Ranks:
             work.wait()
         except RuntimeError as error:
             raise Lost(str(error)) from error
+        finally:
+            work = None
 
     def on_first(self, function: Callable[[], Any]) -> Any:
         """Call a function on the first rank; return its result, or raise its error, on all."""
@@ -320,7 +327,10 @@ def meet() -> Ranks | None:
             f"{size} processes, which did not come together ({error}): start that many, by "
             "torchrun for one, or unset these variables."
         ) from error
-    return Ranks(dist.group.WORLD, store)
+    # Modules of PyTorch that are first imported now keep the default group for good, as the default
+    # of their functions' arguments; its connections would not close.
+    group = dist.new_group(backend=_backends(), timeout=_TIME_OF_A_STEP)
+    return Ranks(group, store, within=dist.group.WORLD)
 
 
 def has_others() -> bool:

@@ -11,6 +11,11 @@ class Schedule:
     kind : {"onecycle", "cosine", "constant"}
     total_steps : int
 
+    Attributes
+    ----------
+    decay : tuple (start, n_steps, share) or None
+        The end that `finish` has set.
+
     Notes
     -----
     "onecycle" rises from 1/25 over the first 30 % of the steps and then falls to nearly 0
@@ -20,11 +25,11 @@ class Schedule:
     def __init__(self, kind: str, total_steps: int):
         self.kind = kind
         self.total_steps = total_steps
-        self._decay: tuple[int, int, float] | None = None
+        self.decay: tuple[int, int, float] | None = None
 
     def __call__(self, step: int) -> float:
-        if self._decay is not None:
-            start, n_steps, share = self._decay
+        if self.decay is not None:
+            start, n_steps, share = self.decay
             return share * _half_cosine((step - start) / n_steps)
         if self.kind == "constant":
             return 1.0
@@ -37,7 +42,7 @@ class Schedule:
 
     def finish(self, step: int, n_steps: int) -> None:
         """Fall from the rate at `step` to zero within the next `n_steps`."""
-        self._decay = (step, n_steps, self(step))
+        self.decay = (step, n_steps, self(step))
 
 
 def _half_cosine(progress: float) -> float:

@@ -51,6 +51,20 @@ _DTYPES = {
 }
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return what a dtype is called in such a file.
+
+    Raises
+    ------
+    TypeError
+        If it has no name there.
+    """
+    for name, known in _DTYPES.items():
+        if known == dtype:
+            return name
+    raise TypeError(f"{dtype} has no place in a file")
+
+
 class Refused(Exception):
     """A file says what no file of ours would; the text says what."""
 

@@ -61,8 +61,9 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         pretrained embedding where there is one, else the input of the (last) estimator.
     memory : str, path or joblib.Memory, default=None
         Where the pretraining and each finished training are cached, so that an interrupted
-        search goes on where it stopped. Needs an integer `random_state` in `estimator`.
-        None takes the estimator's own for the pretraining, and keeps nothing else.
+        search goes on where it stopped, within a training, too. Needs an integer `random_state`
+        in `estimator`. None takes the estimator's own for the pretraining and for trainings
+        that are interrupted, and keeps nothing else.
     n_jobs : int, default=None
         Trainings that run at once, as `joblib.Parallel` takes it: in processes, each with its
         share of the processors, or on whatever cluster `joblib.parallel_config` names.
@@ -252,7 +253,8 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             if self.memory is not None:
                 clusterer.set_params(memory=self.memory)
             encoder = clusterer.fit_encoder(reached)
-            clusterer.set_params(encoder=FrozenEstimator(encoder), memory=None)
+            # Its memory stays, for what is left of an interrupted training.
+            clusterer.set_params(encoder=FrozenEstimator(encoder))
         if self.reference is not None:
             points, metric = as_rows(self.reference.transform(X)), metric_of(self.reference)
         elif encoder is not None:

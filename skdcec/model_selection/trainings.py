@@ -13,6 +13,7 @@ import torch
 
 from skdcec._analysis.spaces import Space, metric_of
 from skdcec._encoders.cache import content_digest, plain_value
+from skdcec._nn.checkpoints import kept_until_stored
 from skdcec._sklearn_compat import unwarned
 
 
@@ -53,7 +54,8 @@ def run_candidate(estimator: Any, X: Any, k: int, run: int, cache: Cache) -> Run
 def _recall(memory: Any, key: str, *arguments: Any) -> Run:
     """Take a training from the cache, if it is as it was written, or train."""
     cached = memory.cache(_train_packed, ignore=["arguments"])
-    content, digest = cached(key, arguments)
+    with kept_until_stored():
+        content, digest = cached(key, arguments)
     if digest is not None and _digest_of(content) != digest:
         warnings.warn("A training in the cache is damaged and is done again.", stacklevel=2)
         cached.call_and_shelve(key, arguments).clear()
@@ -80,6 +82,9 @@ def _train(estimator: Any, X: Any, k: int, run: int) -> Run:
     # The search says once what all trainings lost.
     with unwarned(r"\d+ of n_clusters=\d+ clusters have members", ""):
         estimator.fit(X)
+    if hasattr(estimator, "fit_encoder"):
+        # What is handed out does not depend on where it was trained.
+        estimator.set_params(memory=None)
     labels = estimator.labels_ if hasattr(estimator, "labels_") else estimator.predict(X)
     own_space = None
     if hasattr(estimator, "encoder_"):
