@@ -15,6 +15,7 @@ from skdcec import (
 )
 from skdcec import augmentation as augment
 from skdcec._persistence import as_bytes
+from skdcec.features import ColorEdgeFeatures, SideBySide
 from skdcec.novelty import NoveltyDetector
 
 # Of values that stand where others stood.
@@ -80,6 +81,7 @@ def make_models(images):
         "ConvAutoencoder": (conv, images),
         "DenseAutoencoder": (dense, rows),
         "ContrastiveEncoder": (contrastive, images),
+        "SideBySide": (SideBySide([contrastive, ColorEdgeFeatures()], n_components=3), images),
         "DCEC": (DeepConvEmbeddingClustering(3, encoder=conv, **few), images),
         "DCEC, cosine": (DeepConvEmbeddingClustering(3, encoder=contrastive, **few), images),
         "DEC": (DeepEmbeddingClustering(3, encoder=dense, init=init, **few), rows),

@@ -318,7 +318,7 @@ def damaged_caches(source, folder, n, random):
 def kills(source, folder, n, random):
     """Kill commands at random moments, and give them again."""
     folder.mkdir()
-    kinds = ["autoencoder", "contrastive", "search"]
+    kinds = ["autoencoder", "contrastive", "paintings", "search"]
     bad, leftover, orphans, ended = [], 0, 0, 0
     known = {}
     for i in range(n):
@@ -355,6 +355,7 @@ def kills(source, folder, n, random):
         if left:
             bad.append(f"{kind}: left {left[:3]}")
         shutil.rmtree(place)
+        print(f"{i + 1} of {n}, {len(bad) + orphans} bad", file=sys.stderr, flush=True)
     return (
         "kill -9 at a random moment",
         # One that ended before was not killed.

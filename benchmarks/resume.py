@@ -28,7 +28,7 @@ from skdcec._nn import checkpoints, nets
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 KINDS = ["conv", "contrastive", "dense", "search", "command"]
-INTERVAL = 0.5
+INTERVAL, EPOCHS = 0.5, 10
 
 
 def main():
@@ -51,7 +51,7 @@ def main():
     random = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
-        make_images(scratch / "images", random, n=120 if args.quick else 600)
+        make_images(scratch / "images", random, n=60 if args.quick else 320)
         undisturbed = {kind: undisturbed_run(kind, scratch) for kind in args.kinds}
         kills = []
         for i in range(len(args.kinds) if args.quick else args.n):
@@ -148,19 +148,19 @@ def model_of(kind, place):
     from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
 
     encoder = {
-        "conv": ConvAutoencoder(8, filters=(8, 16, 16), max_epochs=20),
-        "contrastive": ContrastiveEncoder(8, filters=(8, 16, 16), max_epochs=20),
-        "dense": DenseAutoencoder(8, hidden_layer_sizes=(100, 400), max_epochs=20),
+        "conv": ConvAutoencoder(8, filters=(8, 16, 16), max_epochs=EPOCHS),
+        "contrastive": ContrastiveEncoder(8, filters=(8, 16, 16), max_epochs=EPOCHS),
+        "dense": DenseAutoencoder(8, hidden_layer_sizes=(100, 400), max_epochs=EPOCHS),
     }[kind]
     cls = DeepEmbeddingClustering if kind == "dense" else DeepConvEmbeddingClustering
     settings = {"memory": place / "memory", "n_init": 2, "tol": 0.0, "random_state": 0}
-    return cls(3, encoder=encoder, gamma=0.1, max_epochs=20, **settings)
+    return cls(3, encoder=encoder, gamma=0.1, max_epochs=EPOCHS, **settings)
 
 
 def search(place):
     from skdcec.model_selection import NClustersSearch
 
-    model = model_of("conv", place).set_params(memory=None, max_epochs=8)
+    model = model_of("conv", place).set_params(memory=None, max_epochs=EPOCHS // 2)
     found = NClustersSearch(model, [2, 3, 4], screen=None, memory=place / "memory")
     found.fit(X_of("search", place))
     return {str(k): labels.tolist() for k, labels in found.labels_of_.items()}
@@ -171,7 +171,7 @@ def command(place):
 
     source, cache = place.parent / "images", place / "memory"
     arguments = ["cluster", source, "-k", 3, "--out", place / "out", "--cache", cache, "--size", 16]
-    status = run([*map(str, arguments), "--epochs", "20", "--jobs", "1", "--quiet"])
+    status = run([*map(str, arguments), "--epochs", str(EPOCHS), "--jobs", "1", "--quiet"])
     if status:
         sys.exit(status)
 
@@ -182,7 +182,7 @@ def command(place):
 def start(kind, place):
     place.mkdir(exist_ok=True)
     return subprocess.Popen(
-        ["nice", sys.executable, __file__, "--child", kind, str(place)],
+        [sys.executable, __file__, "--child", kind, str(place)],
         env=ENVIRONMENT,
         start_new_session=True,
         stdout=subprocess.DEVNULL,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 # What takes seconds to import is imported where it is used: the command names these in its help.
-if TYPE_CHECKING:
-    from skdcec._encoders.base import BaseEncoder
-
 NAMES = ("auto", "autoencoder", "contrastive", "paintings")
 
-# Fewer images are compared by an autoencoder unless asked otherwise: a contrastive encoder learns
-# by telling images from each other, and was measured on thousands.
-CONTRASTIVE_MIN_IMAGES = 1000
+# So many images of one's own teach an encoder more than paintings of others did before.
+CONTRASTIVE_MIN_IMAGES = 10_000
 
-_N_COMPONENTS = 32  # as published for paintings; ten, the class's default, is for digits
+# Fewer gray images are no great work to keep apart, and ten values, which suffice for kinds of
+# digits, lose what tells forty faces apart.
+_FEW_IMAGES = 1000
+_N_COMPONENTS = 32  # as published for paintings
 
 
 def resolve_name(name: str, n_images: int, n_channels: int) -> str:
@@ -30,15 +29,17 @@ def resolve_name(name: str, n_images: int, n_channels: int) -> str:
     Returns
     -------
     name : str
-        For "auto", "contrastive" for many images in colour, else "autoencoder".
+        For "auto", "autoencoder" for gray images; for images in colour "paintings", and
+        "contrastive" where there are very many.
     """
     if name != "auto":
         return name
-    many = n_images >= CONTRASTIVE_MIN_IMAGES and n_channels > 1
-    return "contrastive" if many else "autoencoder"
+    if n_channels == 1:
+        return "autoencoder"
+    return "contrastive" if n_images >= CONTRASTIVE_MIN_IMAGES else "paintings"
 
 
-def encoder_by_name(name: str, n_images: int, n_channels: int) -> BaseEncoder:
+def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     """Return the unfitted encoder that a word stands for.
 
     Parameters
@@ -50,24 +51,27 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> BaseEncoder:
     Returns
     -------
     encoder : estimator
-        For "autoencoder" a :class:`ConvAutoencoder`, of 32 components for images in colour;
-        for "contrastive" a :class:`ContrastiveEncoder`; for "paintings" one that takes the
-        weights of that name as they are.
+        For "autoencoder" a :class:`ConvAutoencoder`, of 32 components for images in colour and
+        for few gray ones; for "contrastive" a :class:`ContrastiveEncoder`; for "paintings" the
+        painting encoder beside colours and edges, a :class:`skdcec.features.SideBySide`, in
+        which nothing is trained.
 
     Examples
     --------
     >>> from skdcec._named import encoder_by_name
-    >>> encoder_by_name("auto", n_images=500, n_channels=1)
+    >>> encoder_by_name("auto", n_images=5000, n_channels=1)
     ConvAutoencoder()
-    >>> encoder_by_name("auto", n_images=5000, n_channels=3)
-    ContrastiveEncoder()
+    >>> encoder_by_name("auto", n_images=500, n_channels=3)
+    SideBySide()
     """
     from skdcec._encoders.autoencoder import ConvAutoencoder
     from skdcec._encoders.contrastive import ContrastiveEncoder
+    from skdcec.features.side_by_side import SideBySide
 
     name = resolve_name(name, n_images, n_channels)
     if name == "contrastive":
         return ContrastiveEncoder()
     if name == "paintings":
-        return ContrastiveEncoder(weights="paintings", max_epochs=0)
-    return ConvAutoencoder(_N_COMPONENTS) if n_channels > 1 else ConvAutoencoder()
+        return SideBySide()
+    many = n_channels == 1 and n_images >= _FEW_IMAGES
+    return ConvAutoencoder() if many else ConvAutoencoder(_N_COMPONENTS)

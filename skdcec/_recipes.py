@@ -51,21 +51,26 @@ _MIN_STEPS = 200
 # Joint epochs for each of pretraining: as the library's defaults have it, and few for a
 # contrastive encoder, since on paintings the time does more in its pretraining.
 _JOINT_SHARE = 0.4
+# So many images are looked at for colour.
+_N_LOOKED_AT = 200
+
 _CONTRASTIVE_JOINT_SHARE = 0.1
 
 
 # Which encoder
 
 
-def choose_encoder(n_images: int, encoder: str = "auto") -> str:
-    """Return the encoder that so many images are compared by.
+def choose_encoder(images: np.ndarray, encoder: str = "auto") -> str:
+    """Return the encoder that images are compared by.
 
     Parameters
     ----------
-    n_images : int
+    images : ndarray of shape (n_samples, height, width, 3)
+        As files are read: gray ones have three equal channels.
     encoder : str, default="auto"
-        "auto" is "contrastive" for 1000 images or more, else "autoencoder". Any other name,
-        such as that of a network of torchvision, is returned as it is.
+        "auto" is "autoencoder" for gray images, else "paintings", or "contrastive" for 10 000
+        images or more. Any other name, such as that of a network of torchvision, is returned as
+        it is.
 
     Returns
     -------
@@ -73,11 +78,21 @@ def choose_encoder(n_images: int, encoder: str = "auto") -> str:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from skdcec._recipes import choose_encoder
-    >>> choose_encoder(200), choose_encoder(6108), choose_encoder(200, "densenet121")
-    ('autoencoder', 'contrastive', 'densenet121')
+    >>> gray = np.zeros((200, 64, 64, 3), dtype=np.uint8)
+    >>> choose_encoder(gray), choose_encoder(gray, "densenet121")
+    ('autoencoder', 'densenet121')
     """
-    return resolve_name(encoder, n_images, n_channels=3)
+    return resolve_name(encoder, len(images), 1 if _are_gray(images) else 3)
+
+
+def _are_gray(images: np.ndarray) -> bool:
+    """Whether a spread of images has no colour at all."""
+    if images.ndim < 4 or images.shape[3] == 1:
+        return True
+    some = images[:: max(1, len(images) // _N_LOOKED_AT)]
+    return bool((some[..., :1] == some).all())
 
 
 def choose_n_clusters(n_images: int) -> int:
@@ -343,7 +358,7 @@ def plan_training(
 
     from skdcec._encoders.cache import content_digest
 
-    encoder = choose_encoder(len(X), encoder)
+    encoder = choose_encoder(X, encoder)
     digest = content_digest(X)
     if encoder == "paintings":
         return Plan(encoder, 0, 0, 0.0, Speed(0.0, 0.0, 0.0), digest)
@@ -509,13 +524,9 @@ def _new_model(encoder: str, n_clusters: int, pretraining: int, joint: int) -> M
     from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
 
     part = make_encoder(encoder, pretraining)
-    if encoder == "paintings":
-        # Nothing is trained, so that clusters are the points nearest to a center from the start.
-        return DeepConvEmbeddingClustering(n_clusters, encoder=part, init="k-means", max_epochs=0)
     if encoder in ENCODERS:
         return DeepConvEmbeddingClustering(n_clusters, encoder=part, max_epochs=joint)
-    # With so many dimensions, a mixture has clusters of a handful of images.
-    return DeepEmbeddingClustering(n_clusters, encoder=part, init="k-means", max_epochs=joint)
+    return DeepEmbeddingClustering(n_clusters, encoder=part, max_epochs=joint)
 
 
 def number_by_size(model: Model) -> Model:
@@ -535,5 +546,10 @@ def number_by_size(model: Model) -> Model:
     sizes = np.bincount(model.labels_, minlength=len(model.cluster_centers_))
     order = np.argsort(-sizes, kind="stable")
     model.cluster_centers_ = model.cluster_centers_[order]
+    for name in ("weights_", "means_", "covariances_"):
+        value = getattr(model, name)
+        # One covariance may be that of all clusters.
+        if value is not None and len(value) == len(order):
+            setattr(model, name, value[order])
     model.labels_ = np.argsort(order)[model.labels_]
     return model

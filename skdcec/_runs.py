@@ -185,7 +185,10 @@ class Run:
             metadata={name: column.tolist() for name, column in bunch.metadata.items()},
             skipped=list(skipped),
             duplicates=[group.tolist() for group in bunch.duplicates],
-            history={"Pretraining": model.encoder_.history_, "Joint training": model.history_},
+            history={
+                "Pretraining": getattr(model.encoder_, "history_", {}),
+                "Joint training": model.history_,
+            },
             settings={},
             title=title,
             metric=space.metric,

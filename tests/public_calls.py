@@ -33,7 +33,7 @@ from skdcec import (
     report,
 )
 from skdcec.datasets import ImageLoader, load_images
-from skdcec.features import PretrainedFeatures
+from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, SideBySide
 from skdcec.novelty import NoveltyDetector
 
 
@@ -263,6 +263,11 @@ CALLS = {
     "save and load": _saved,
     "PretrainedFeatures.transform": lambda g: (
         PretrainedFeatures(torch.nn.AvgPool2d(4), size=8).fit(g.known).transform(g.images)
+    ),
+    "SideBySide.transform": lambda g: (
+        SideBySide([g.contrastive, ColorEdgeFeatures()], n_components=3, random_state=0)
+        .fit(g.known)
+        .transform(g.images)
     ),
     "NoveltyDetector of images": _novelty,
     "NoveltyDetector of rows": _novelty_of_rows,

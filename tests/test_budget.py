@@ -18,7 +18,14 @@ from PIL import Image
 
 from skdcec.datasets import ImageLoader, budget, load_images, workers
 from skdcec.datasets.budget import borrow_memory, memory_of
-from skdcec.datasets.decode import UnusableImage, read_picture
+from skdcec.datasets.decode import (
+    UnusableImage,
+    fit_picture,
+    opened_picture,
+    read_picture,
+    shrink,
+)
+from skdcec.report import write_report
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
@@ -189,27 +196,105 @@ PEAKS = {
 }
 
 
-@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux")
-@pytest.mark.parametrize("name", PEAKS)
-def test_memory_is_no_more_than_was_counted_on(path, name, monkeypatch):
-    kind, mode, options = PEAKS[name]
-    path.write_bytes(encode(noise((1500, 1500)).convert(mode), kind, **options))
-    read_picture(path, side=1500)
-    counted = []
+measured = pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="needs Linux")
 
-    def spy(*args, **kwargs):
-        counted.append(memory_of(*args, **kwargs))
-        return counted[-1]
 
-    monkeypatch.setattr("skdcec.datasets.decode.memory_of", spy)
+def most_memory_of(work):
+    """Return how much more this process and its workers take at most while something is done."""
     processes = [os.getpid(), *(worker.process.pid for worker in workers._idle)]
     before = 0
     for pid in processes:
         with open(f"/proc/{pid}/clear_refs", "w") as file:
             file.write("5")
         before += peak(pid)
+    work()
+    return sum(map(peak, processes)) - before
+
+
+@pytest.fixture(scope="module")
+def counted():
+    """What files were expected to take."""
+    found = []
+
+    def spy(*args, **kwargs):
+        found.append(memory_of(*args, **kwargs))
+        return found[-1]
+
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr("skdcec.datasets.decode.memory_of", spy)
+        yield found
+
+
+@measured
+@pytest.mark.parametrize("name", PEAKS)
+def test_memory_is_no_more_than_was_counted_on(path, name, counted):
+    kind, mode, options = PEAKS[name]
+    path.write_bytes(encode(noise((1500, 1500)).convert(mode), kind, **options))
     read_picture(path, side=1500)
-    assert sum(map(peak, processes)) - before <= max(counted) + 2**23
+    counted.clear()
+    most = most_memory_of(lambda: read_picture(path, side=1500))
+    assert most <= max(counted) + 2**23
+
+
+FORMS = [
+    ("PNG", mode, {"compress_level": 1}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+]
+FORMS += [("TIFF", mode, {}) for mode in ("L", "RGBA", "F", "I", "CMYK")]
+FORMS += [("TIFF", "RGBA", {"compression": "tiff_lzw"}), ("BMP", "RGB", {}), ("PPM", "RGB", {})]
+FORMS += [("GIF", "P", {}), ("JPEG", "RGB", {"progressive": True}), ("JPEG", "CMYK", {})]
+# As far as these formats go on one side.
+LONGEST = {"JPEG": 65_500, "GIF": 65_500}
+
+
+@measured
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(
+    st.sampled_from(FORMS),
+    st.integers(0, 11),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["pad", "crop", "stretch"]),
+)
+def test_pictures_of_any_proportions_take_what_was_counted(
+    tmp_path_factory, counted, form, doublings, tall, turned, resize
+):
+    """From one pixel wide to square, as arrays as well as on the page."""
+    kind, mode, options = form
+    longer = min(2 ** (10 + doublings), LONGEST.get(kind, 2**21))
+    size = (2**21 // longer, longer) if tall else (longer, 2**21 // longer)
+    path = tmp_path_factory.mktemp("any") / "picture"
+    if turned and kind in ("PNG", "JPEG"):
+        options = options | {"exif": TURNED}
+    path.write_bytes(encode(Image.new(mode, size), kind, **options))
+    counted.clear()
+
+    def work():
+        with opened_picture(path, side=64) as picture:
+            fit_picture(picture.image, (64, 64), resize)
+
+    assert most_memory_of(work) <= max(counted) + 2**22
+
+
+@posix
+def test_memory_is_lent_until_a_picture_has_its_size(path, monkeypatch):
+    path.write_bytes(encode(noise(), "PNG"))
+    with opened_picture(path, side=8) as picture:
+        assert budget._taken >= picture.image.width * picture.image.height * 4
+    assert budget._taken == 0
+    taken = []
+    for module in ("skdcec.datasets.steps.fit_picture", "skdcec.report.thumbnails.shrink"):
+        original = fit_picture if "fit" in module else shrink
+
+        def spy(*args, original=original):
+            taken.append(budget._taken)
+            return original(*args)
+
+        monkeypatch.setattr(module, spy)
+    load_images([path], 8)
+    write_report(path.with_name("page.html"), [str(path)], [0])
+    assert len(taken) >= 2
+    assert min(taken) > 64 * 48 * 4
+    assert budget._taken == 0
 
 
 # Workers

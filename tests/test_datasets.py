@@ -19,6 +19,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from skdcec._files import write_json, write_table
 from skdcec.datasets import ImageLoader, load_images, steps, store
 from skdcec.datasets.decode import UnusableImage
 
@@ -58,11 +59,11 @@ def decoded(monkeypatch):
     """Names of the files decoded, in order."""
     names = []
 
-    def spy(path, original=steps.read_picture, **options):
+    def spy(path, original=steps.opened_picture, **options):
         names.append(os.path.basename(path))
         return original(path, **options)
 
-    monkeypatch.setattr(steps, "read_picture", spy)
+    monkeypatch.setattr(steps, "opened_picture", spy)
     return names
 
 
@@ -160,6 +161,41 @@ def test_table_of_a_spreadsheet(folder, delimiter):
         "artist": ["Cézanne"],
         "artist_2": ["P."],
     }
+
+
+@pytest.mark.parametrize(
+    ("source", "told"), [(np.zeros((2, 4, 4, 3)), "ndarray of shape .2, 4, 4, 3."), (3, "int")]
+)
+def test_what_is_no_source(source, told):
+    with pytest.raises(TypeError, match=f"source is a {told}.*array of images needs no loading"):
+        load_images(source)
+    with pytest.raises(ValueError, match="must be a sequence of paths.*load_images.'a b', size"):
+        ImageLoader(8).fit("a b")
+
+
+def test_table_of_a_run_finds_the_collection(folder, tmp_path):
+    """Its names are paths within the collection, wherever the table itself is."""
+    bunch = load_images(folder, size=8)
+    out = tmp_path / "out"
+    out.mkdir()
+    write_table(out / "clusters.csv", {"file": bunch.paths.tolist(), "cluster": [0, 1, 0]})
+    with pytest.raises(ValueError, match="Names in a table count from its folder, '.*out'"):
+        load_images(out / "clusters.csv", size=8)
+    texts = {"paths": bunch.paths.tolist(), "filenames": bunch.filenames.tolist()}
+    write_json(out / "data.json", texts)
+    again = load_images(out / "clusters.csv", size=8)
+    assert again.paths.tolist() == bunch.paths.tolist()
+    assert again.filenames.tolist() == bunch.filenames.tolist()
+    assert again.metadata["cluster"].tolist() == ["0", "1", "0"]
+    np.testing.assert_array_equal(again.images, bunch.images)
+    # What lies where the table says comes first.
+    first = bunch.paths[0]
+    paint(out / first, (1, 2, 3))
+    assert load_images(out / "clusters.csv", size=8).filenames[0] == str(out / first)
+    for damaged in ("", "[]", '{"paths": 3, "filenames": [1]}', '{"paths": [1], "filenames": []}'):
+        (out / "data.json").write_text(damaged)
+        with pytest.warns(UserWarning, match="2 file"):
+            assert len(load_images(out / "clusters.csv", size=8).images) == 1
 
 
 def test_table_that_is_not_utf8(folder):
@@ -776,14 +812,14 @@ KILLED = """
 import os, sys
 from skdcec.datasets import load_images, steps
 steps.STEP_FILES = 4
-original, count = steps.read_picture, 0
+original, count = steps.opened_picture, 0
 def dying(path, **options):
     global count
     count += 1
     if count == 11:
         os._exit(9)
     return original(path, **options)
-steps.read_picture = dying
+steps.opened_picture = dying
 load_images(sys.argv[1], size=8, cache=sys.argv[2])
 """
 
@@ -817,17 +853,17 @@ def test_interrupted_update_is_resumed_though_files_changed(tmp_path, decoded, m
     monkeypatch.setattr(steps, "STEP_FILES", 2)
     for index in range(10, 16):
         paint(pictures / f"{index}.png", (index, 0, 0))
-    spied = steps.read_picture
+    spied = steps.opened_picture
 
     def interrupted(path, **options):
         if path.endswith("14.png"):
             raise KeyboardInterrupt
         return spied(path, **options)
 
-    monkeypatch.setattr(steps, "read_picture", interrupted)
+    monkeypatch.setattr(steps, "opened_picture", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load_images(pictures, size=8, cache=cache)
-    monkeypatch.setattr(steps, "read_picture", spied)
+    monkeypatch.setattr(steps, "opened_picture", spied)
     decoded.clear()
     paint(pictures / "9.png", (9, 0, 0))
     bunch = load_images(pictures, size=8, cache=cache)
@@ -924,17 +960,17 @@ def test_complete_cache_is_read_where_nothing_can_be_written(
 
 
 def test_file_that_became_readable_is_read(folder, tmp_path, monkeypatch):
-    spied = steps.read_picture
+    spied = steps.opened_picture
 
     def refused(path, **options):
         if path.endswith("10.png"):
             raise UnusableImage("cannot be read: Permission denied")
         return spied(path, **options)
 
-    monkeypatch.setattr(steps, "read_picture", refused)
+    monkeypatch.setattr(steps, "opened_picture", refused)
     with pytest.warns(UserWarning, match="Permission denied"):
         load_images(folder, size=8, cache=tmp_path / "cache")
-    monkeypatch.setattr(steps, "read_picture", spied)
+    monkeypatch.setattr(steps, "opened_picture", spied)
     assert len(load_images(folder, size=8, cache=tmp_path / "cache").images) == 3
 
 

@@ -10,10 +10,9 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from torch import nn
 
 from skdcec import ConvAutoencoder
-from skdcec._nn.device import cpu_state, make_generator, on_cpu, resolve_device, resolve_precision
+from skdcec._nn.device import make_generator, resolve_device, resolve_precision
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -100,19 +99,6 @@ def test_generators_with_one_seed_agree_and_leave_the_global_one_alone(untouched
     first, again, other = (torch.rand(5, generator=make_generator(seed)) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-
-
-def test_what_is_on_the_cpu_is_not_copied():
-    module = nn.Linear(2, 3)
-    assert on_cpu(module) is module
-    empty = nn.Identity()
-    assert on_cpu(empty) is empty
-
-
-def test_the_state_to_be_pickled_is_of_the_cpu():
-    state = cpu_state({"module_": nn.Linear(2, 3), "device_": "cuda:0", "labels_": [1]})
-    assert state["device_"] == "cpu"
-    assert state["labels_"] == [1]
 
 
 @needs_gpu

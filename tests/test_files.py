@@ -109,6 +109,9 @@ def test_a_folder_whose_kind_cannot_be_told_ends_nothing(tmp_path, monkeypatch):
 def test_a_folder_or_nothing_is_no_model(tmp_path, cls):
     with pytest.raises(IsADirectoryError, match="is a folder; a file that save wrote is needed"):
         cls.load(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(IsADirectoryError, match="its model is '.*model.safetensors'"):
+        cls.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="does not exist; a file that save wrote"):
         cls.load(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="does not exist"):

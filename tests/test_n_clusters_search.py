@@ -92,6 +92,7 @@ def test_separated_groups_are_found_and_said_to_be_so(blobs):
     assert search.best_n_clusters_ == 4
     assert search.evidence_ == "separated groups"
     assert search.verdict_.startswith("Separated groups: k = 4")
+    assert "does not say between all of them" in search.verdict_
     assert search.best_estimator_.n_clusters == 4
     np.testing.assert_array_equal(search.labels_, search.best_estimator_.labels_)
     assert search.best_score_ == pytest.approx(silhouette_score(blobs, search.labels_))
@@ -164,6 +165,29 @@ def test_the_best_k_at_the_edge_of_the_list_is_said_to_be_there(blobs):
         verdict = NClustersSearch(k_means(), numbers).fit(blobs).verdict_
         assert "at the edge of the list" in verdict
     assert "at the edge" not in NClustersSearch(k_means(), [3, 4, 5]).fit(blobs).verdict_
+
+
+def test_all_kinds_of_evidence_are_columns_and_the_range_is_called_in_words():
+    X, _ = make_blobs(200, centers=6, cluster_std=1.1, random_state=3)
+    search = NClustersSearch(k_means(), range(2, 12)).fit(X)
+    results = search.results_
+    for name in ("bic", "modularity", "eigengap", "consensus", "resampled", "support"):
+        assert np.isfinite(results[name]).all()
+    assert set(results["covariance"]) <= {"full", "tied", "diagonal", "spherical"}
+    assert np.nanmax(results["support"]) == 1
+    plausible = results["n_clusters"][results["plausible"]]
+    assert search.best_n_clusters_ in plausible
+    assert results["support"][search.best_index_] > 0.97
+    assert 6 in plausible or search.evidence_ == "none"
+    if len(plausible) > 2:
+        assert f"any of {plausible.min()} to {plausible.max()} about as well" in search.verdict_
+
+
+def test_how_firm_the_clusters_are_is_told(blobs):
+    stability = NClustersSearch(k_means(), [4]).fit(blobs).stability_
+    assert [*stability.clusters] == [0, 1, 2, 3]
+    assert min(stability.clusters.values()) > 0.9
+    assert stability.agreement > 0.9
 
 
 # --- promises ---

@@ -1,22 +1,25 @@
 """Encoders by words."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 from skdcec import ContrastiveEncoder, ConvAutoencoder, DeepConvEmbeddingClustering
 from skdcec._encoders.weights import weights_file
 from skdcec._named import encoder_by_name
+from skdcec.features import SideBySide
 
 
 @pytest.mark.parametrize(
     ("name", "n_images", "n_channels", "cls"),
     [
-        ("auto", 999, 3, ConvAutoencoder),
-        ("auto", 1000, 3, ContrastiveEncoder),
+        ("auto", 9999, 3, SideBySide),
+        ("auto", 10_000, 3, ContrastiveEncoder),
         ("auto", 10**6, 1, ConvAutoencoder),
         ("autoencoder", 10**6, 3, ConvAutoencoder),
         ("contrastive", 10, 1, ContrastiveEncoder),
-        ("paintings", 10, 3, ContrastiveEncoder),
+        ("paintings", 10, 3, SideBySide),
     ],
 )
 def test_words_stand_for_encoders(name, n_images, n_channels, cls):
@@ -41,11 +44,22 @@ def test_other_words_are_refused():
 
 def test_paintings_are_clustered_without_training():
     images = np.random.default_rng(0).integers(0, 256, (30, 48, 40, 3)).astype(np.uint8)
-    model = DeepConvEmbeddingClustering(
-        3, encoder="paintings", init="k-means", max_epochs=0, random_state=0
-    )
+    model = DeepConvEmbeddingClustering(3, encoder="paintings", random_state=0)
     labels = model.fit_predict(images)
     np.testing.assert_array_equal(labels, model.predict(images))
-    assert model.encoder_.n_iter_ == 0
-    assert model.transform(images).shape == (30, 64)
+    assert model.module_ is None
+    assert model.n_iter_ == 0
+    assert model.transform(images).shape == (30, 32)
+
+
+def test_what_has_no_network_is_kept_in_a_file(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3)).astype(np.uint8)
+    model = DeepConvEmbeddingClustering(3, encoder="paintings", random_state=0).fit(images)
+    model.save(tmp_path / "model.safetensors")
+    loaded = DeepConvEmbeddingClustering.load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(loaded.predict_proba(images), model.predict_proba(images))
+    assert pickle.loads(pickle.dumps(model)).predict(images).tolist() == model.labels_.tolist()
+
+
+def test_the_weights_that_come_along_are_small():
     assert weights_file("paintings").stat().st_size < 6_000_000

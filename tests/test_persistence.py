@@ -481,6 +481,16 @@ def test_an_unfitted_estimator_is_not_saved(estimator, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_would_not_load_is_not_saved(fitted, tmp_path):
+    encoder = copy.deepcopy(fitted.encoder_)
+    with torch.no_grad():
+        for parameter in encoder.module_.parameters():
+            parameter *= 1e5
+    with pytest.raises(ValueError, match="ConvAutoencoder cannot be saved: .*very large values"):
+        encoder.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("kind", [str, lambda path: path], ids=["str", "Path"])
 def test_a_path_is_taken_as_it_is(fitted, tmp_path, images, kind, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -36,10 +36,19 @@ def speeds(monkeypatch):
 # Which encoder
 
 
-def test_auto_takes_a_contrastive_encoder_for_many_images():
-    assert choose_encoder(999) == "autoencoder"
-    assert choose_encoder(1000) == "contrastive"
-    assert choose_encoder(10**6, "autoencoder") == "autoencoder"
+@pytest.mark.parametrize(
+    ("n", "colour", "encoder", "chosen"),
+    [
+        (9, 200, "auto", "paintings"),
+        (10_000, 200, "auto", "contrastive"),
+        (10_000, 0, "auto", "autoencoder"),
+        (10_000, 200, "autoencoder", "autoencoder"),
+    ],
+)
+def test_auto_looks_at_colours_and_counts(n, colour, encoder, chosen):
+    images = np.zeros((n, 2, 2, 3), dtype=np.uint8)
+    images[:, 0, 0, 1] = colour
+    assert choose_encoder(images, encoder) == chosen
 
 
 def test_images_are_larger_for_a_network_of_torchvision():

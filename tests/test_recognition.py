@@ -115,6 +115,14 @@ SLIPS = {
     "one image": (lambda images, files: images[0], "X[None]"),
     "Series of arrays": (lambda images, files: pd.Series(list(images)), "np.stack(X)"),
     "objects": (lambda images, files: in_series(images), "np.stack(X)"),
+    "frame of arrays": (
+        lambda images, files: pd.DataFrame({"n": 1, "image": list(images)}),
+        "np.stack(X['image'])",
+    ),
+    "frame of pictures": (
+        lambda images, files: pd.DataFrame({"image": pictures(images)}),
+        "for image in X['image']])",
+    ),
     "Series of pictures": (
         lambda images, files: pd.Series(pictures(images)),
         "np.stack([np.asarray(image.convert('RGB').resize((64, 64))) for image in X])",

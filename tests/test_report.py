@@ -15,6 +15,7 @@ import pytest
 from PIL import ExifTags, Image, features
 from scipy.stats.contingency import expected_freq
 from sklearn.cluster import KMeans
+from sklearn.datasets import make_blobs
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -197,6 +198,23 @@ def test_the_page_is_told_colours_and_residuals(tmp_path):
     rows, columns = counts.sum(axis=1, keepdims=True), counts.sum(axis=0)
     spread = np.sqrt(expected * (1 - rows / counts.sum()) * (1 - columns / counts.sum()))
     np.testing.assert_allclose(agreement["residuals"], (counts - expected) / spread, atol=0.006)
+
+
+def test_the_page_and_the_summary_say_which_clusters_would_not_come_back(tmp_path):
+    points, kinds = make_blobs(90, centers=[[0, 0], [9, 0], [0, 9]], random_state=0)
+    labels = kinds.copy()
+    labels[kinds == 2] += np.random.default_rng(0).integers(2, size=30)
+    images = np.zeros((90, 8, 8), dtype=np.uint8)
+    report = write_report(tmp_path / "p.html", images, labels, embedding=points)
+    payload = payload_of(report.path)
+    assert payload["stability"] == {"agreement": round(report.agreement, 2), "firm": 0.5}
+    firm = dict(zip(report.summary["cluster"], report.summary["stability"], strict=True))
+    assert min(firm[0], firm[1]) > 0.7
+    assert min(firm[2], firm[3]) < 0.6
+    assert {card["cluster"]: card["stability"] for card in payload["clusters"]} == firm
+    alone = write_report(tmp_path / "one.html", images, np.zeros(90, int), embedding=points)
+    assert alone.summary["stability"] == [None]
+    assert payload_of(alone.path)["stability"]["agreement"] is None
 
 
 def test_summary_names_what_stands_out():

@@ -5,8 +5,10 @@ import pytest
 from sklearn.datasets import make_blobs
 from sklearn.mixture import GaussianMixture
 
-from skdcec._clusterers import starts
-from skdcec._clusterers.starts import likeliest_mixture_labels, mixture_labels, modularity
+from skdcec._clusterers import graph, mixtures, starts
+from skdcec._clusterers.graph import modularity, neighbors_of, rearranged
+from skdcec._clusterers.mixtures import fit_readout
+from skdcec._clusterers.starts import find_labels
 from skdcec.metrics import clustering_accuracy
 
 
@@ -20,29 +22,75 @@ def groups():
     )
 
 
-def accuracies(groups, **params):
+def accuracies(groups, init, **params):
     points, kinds = groups
     return np.array(
         [
-            clustering_accuracy(kinds, mixture_labels(points, 12, seed=seed, **params))
+            clustering_accuracy(kinds, find_labels(points, 12, init=init, seed=seed, **params))
             for seed in range(10)
         ]
     )
 
 
-def test_of_several_mixtures_the_one_of_greatest_modularity_is_taken(groups, monkeypatch):
-    monkeypatch.setattr(starts, "_MAX_MOVES", 0)
-    assert accuracies(groups, n_init=1).min() < 0.95
-    assert accuracies(groups, n_init=10).min() > 0.99
+@pytest.mark.parametrize("init", ["auto", "gaussian-mixture"])
+def test_groups_of_uneven_sizes_are_found_from_one_start(groups, init):
+    assert accuracies(groups, init, n_init=1).min() > 0.99
 
 
-def test_a_single_mixture_that_merged_groups_is_refined(groups):
-    large = groups[1] >= 2
-    points, kinds = groups[0][large], groups[1][large]
-    for seed in range(10):
-        start = likeliest_mixture_labels(points, 10, n_init=1, seed=seed)
-        refined = mixture_labels(points, 10, n_init=1, seed=seed)
-        assert clustering_accuracy(kinds, refined) > 0.99, clustering_accuracy(kinds, start)
+def test_labels_that_merge_two_groups_and_split_a_third_are_rearranged(groups):
+    points, kinds = groups
+    wrong = np.where(kinds == 8, 7, kinds)
+    wrong[(kinds == 11) & (points[:, 0] > points[kinds == 11, 0].mean())] = 8
+    assert clustering_accuracy(kinds, wrong) < 0.9
+    better = rearranged(points, wrong, neighbors_of(points), 0)
+    assert clustering_accuracy(kinds, better) > 0.99
+
+
+def test_small_groups_apart_are_not_merged_for_a_large_one(groups):
+    points, kinds = groups
+    np.testing.assert_array_equal(rearranged(points, kinds, neighbors_of(points), 0), kinds)
+
+
+def test_cuts_follow_groups_of_any_shape():
+    angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 600)
+    kinds = np.arange(600) % 2
+    points = np.column_stack([np.cos(angle), np.sin(angle)]) * (1 + kinds)[:, None]
+    labels = find_labels(points, 2, init="auto", n_init=3, seed=0)
+    assert clustering_accuracy(kinds, labels) == 1
+
+
+def test_small_clusters_share_a_covariance_and_large_ones_have_their_own():
+    rng = np.random.default_rng(0)
+    small = make_blobs([6] * 20, n_features=10, cluster_std=1.0, random_state=0)
+    assert fit_readout(*small, 20, 0).covariances.shape in {(1, 10, 10), (20, 10)}
+    kinds = np.repeat([0, 1], 500)
+    turned = np.where(kinds[:, None], [[3.0, 0.3]], [[0.3, 3.0]]) * rng.normal(size=(1000, 2))
+    turned = turned @ np.array([[0.8, -0.6], [0.6, 0.8]])
+    assert fit_readout(turned, kinds, 2, 0).covariances.shape == (2, 2, 2)
+
+
+def test_the_posterior_is_that_of_a_mixture_of_the_same_values(groups):
+    points, kinds = groups
+    for covariance, shape in (("full", (12, 2, 2)), ("tied", (1, 2, 2)), ("diag", (12, 2))):
+        readout = mixtures._moments(points, kinds, 12, covariance, 0.01)
+        assert readout.covariances.shape == shape
+        mixture = GaussianMixture(12, covariance_type=covariance)
+        mixture.weights_, mixture.means_ = readout.weights, readout.means.astype(float)
+        inverse = np.linalg.inv if covariance != "diag" else np.reciprocal
+        spread = readout.covariances[0] if covariance == "tied" else readout.covariances
+        mixture.precisions_cholesky_ = (
+            np.linalg.cholesky(inverse(spread)) if covariance != "diag" else spread**-0.5
+        )
+        np.testing.assert_allclose(
+            readout.posterior(points), mixture.predict_proba(points), atol=1e-5
+        )
+
+
+def test_a_cluster_without_points_is_assigned_none():
+    points = np.array([[0.0], [0.1], [5.0], [5.1]])
+    readout = fit_readout(points, np.array([0, 0, 2, 2]), 3, 0)
+    np.testing.assert_array_equal(readout.predict(points), [0, 0, 2, 2])
+    np.testing.assert_array_equal(readout.posterior(points)[:, 1], 0)
 
 
 def two_long_groups(gap):
@@ -55,7 +103,7 @@ def two_long_groups(gap):
 @pytest.mark.parametrize("gap", [5, 9])
 def test_a_split_goes_where_the_fewest_edges_are(gap):
     points, kinds = two_long_groups(gap)
-    assert clustering_accuracy(kinds, starts._halves(points, seed=0)) > 0.98
+    assert clustering_accuracy(kinds, graph._halves(points, seed=0)) > 0.98
 
 
 @pytest.mark.parametrize("gap", [5, 9])
@@ -63,48 +111,32 @@ def test_a_few_points_apart_go_with_the_nearest_side(gap):
     points, kinds = two_long_groups(gap)
     # A dozen points beyond the first group, with edges among themselves alone.
     apart = np.array([[0.0, -50.0]]) + np.random.default_rng(0).normal(size=(12, 2))
-    side = starts._halves(np.vstack([points, apart]), seed=0)
+    side = graph._halves(np.vstack([points, apart]), seed=0)
     assert clustering_accuracy(kinds, side[:600]) > 0.98
     assert (side[600:] == (side[:600][kinds == 0].mean() > 0.5)).all()
 
 
-def test_a_part_of_many_points_is_enough_to_judge_by(groups, monkeypatch):
-    monkeypatch.setattr(starts, "_MAX_JUDGED", 600)
-    assert accuracies(groups, n_init=10).min() > 0.99
-
-
-def test_a_part_without_a_small_cluster_leaves_the_mixture_as_it_is(monkeypatch):
-    monkeypatch.setattr(starts, "_MAX_JUDGED", 60)
-    centers = [[0, 0], [10, 0], [0, 10], [50, 50]]
-    points, kinds = make_blobs([400, 400, 400, 3], centers=centers, random_state=0)
-    for seed in range(3):
-        labels = mixture_labels(points, 4, n_init=5, seed=seed)
-        assert clustering_accuracy(kinds, labels) > 0.99
+def test_a_part_of_many_points_is_enough(groups, monkeypatch):
+    monkeypatch.setattr(starts, "_MAX_SHOWN", 600)
+    assert accuracies(groups, "auto", n_init=10).min() > 0.98
 
 
 @pytest.mark.parametrize("n_init", [1, 5])
 def test_every_cluster_has_members_where_there_are_fewer_groups(n_init):
     points, _ = make_blobs(60, centers=3, cluster_std=0.1, random_state=0)
     for seed in range(10):
-        assert np.bincount(mixture_labels(points, 4, n_init=n_init, seed=seed)).min() > 0
-
-
-def test_the_judge_may_be_the_likelihood(groups):
-    points, _ = groups
-    mixture = GaussianMixture(12, n_init=3, max_iter=500, random_state=4)
-    mixture.set_params(reg_covar=0.02 * points.var(axis=0).mean())
-    labels = likeliest_mixture_labels(points, 12, n_init=3, seed=4)
-    np.testing.assert_array_equal(labels, mixture.fit_predict(points))
+        labels = find_labels(points, 4, init="auto", n_init=n_init, seed=seed)
+        assert np.bincount(labels).min() > 0
 
 
 def test_equal_seeds_give_equal_labels(groups):
     points = groups[0]
-    first, again = (mixture_labels(points, 12, n_init=2, seed=3) for _ in range(2))
+    first, again = (find_labels(points, 12, init="auto", n_init=2, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 
 def test_two_points_are_two_clusters():
-    labels = mixture_labels(np.array([[0.0], [1.0]]), 2, n_init=3, seed=0)
+    labels = find_labels(np.array([[0.0], [1.0]]), 2, init="auto", n_init=3, seed=0)
     assert sorted(labels) == [0, 1]
 
 

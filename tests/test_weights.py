@@ -83,7 +83,8 @@ def test_it_clusters_and_is_saved(weights, tmp_path):
     model = DeepConvEmbeddingClustering(
         2, encoder=as_they_are(weights), max_epochs=1, random_state=0
     ).fit(images)
-    model.save(tmp_path / "model.safetensors")
+    with pytest.warns(UserWarning, match="weights="):
+        model.save(tmp_path / "model.safetensors")
     loaded = DeepConvEmbeddingClustering.load(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(loaded.predict(images), model.labels_)
 
@@ -96,7 +97,9 @@ def test_other_weights_at_the_same_place_are_another_pretraining(weights, tmp_pa
     )
     images = paint()
     first = model.fit_encoder(images).transform(images)
-    as_they_are(weights, max_epochs=1, random_state=0).fit(images).save(path)
+    other = as_they_are(weights, max_epochs=1, random_state=0).fit(images)
+    with pytest.warns(UserWarning, match="weights="):
+        other.save(path)
     assert not np.allclose(model.fit_encoder(images).transform(images), first, atol=1e-3)
 
 

@@ -113,12 +113,28 @@ class SimilarOptions(Options):
     force: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions(ReadingOptions):
+    """What ``skdcec pretrain`` is asked."""
+
+    out: str
+    start: str | None
+    epochs: int
+    components: int
+    size: int
+    resize: str
+    seed: int
+    device: str | None
+    force: bool
+
+
 _OPTIONS: dict[str, type[Options]] = {
     "cluster": ClusterOptions,
     "report": ReportOptions,
     "choose-k": ChooseKOptions,
     "assign": AssignOptions,
     "similar": SimilarOptions,
+    "pretrain": PretrainOptions,
 }
 
 
@@ -148,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_choose_k(commands)
     _add_assign(commands)
     _add_similar(commands)
+    _add_pretrain(commands)
     return parser
 
 
@@ -333,6 +350,51 @@ def _add_similar(commands: Any) -> None:
     _add_common(parser)
 
 
+def _add_pretrain(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "pretrain",
+        "Train an encoder on many images, to describe other collections by.",
+        """
+        What comes with skdcec was trained in this way on paintings. In Python,
+        ContrastiveEncoder(weights="FILE.safetensors", max_epochs=0) embeds images by the result.
+        Thousands of images are needed; names of folders and tables are not looked at.
+        """,
+        """
+        skdcec pretrain paintings --out encoder.safetensors
+        skdcec pretrain paintings --out encoder.safetensors --epochs 10 --sample 1000
+        skdcec pretrain textiles --start paintings --out textiles.safetensors --epochs 12
+        skdcec pretrain 'scans/**/*.tif' --out scans.safetensors --size 96 --seed 1 --json
+        """,
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="the images")
+    parser.add_argument("--out", metavar="FILE.safetensors", required=True, help="where to write")
+    parser.add_argument(
+        "--start",
+        metavar="WEIGHTS",
+        help="where training starts: paintings, or such a file (default: at random)",
+    )
+    parser.add_argument("--epochs", type=_positive_int, default=40, metavar="E", help="default: 40")
+    parser.add_argument(
+        "--components",
+        type=_positive_int,
+        default=128,
+        metavar="N",
+        help="size of the embedding, of which fewer may be taken later (default: 128)",
+    )
+    _add_source(parser)
+    parser.add_argument(
+        "--size",
+        type=_positive_int,
+        default=DEFAULT_SIZE,
+        metavar="PIXELS",
+        help=f"train on squares of this side (default: {DEFAULT_SIZE})",
+    )
+    _add_how(parser)
+    parser.add_argument("--force", action="store_true", help="replace FILE.safetensors")
+    _add_common(parser)
+
+
 _STRICT = "fail when a file cannot be used, instead of skipping it"
 
 
@@ -361,11 +423,10 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         default="auto",
         help="what images are compared by: autoencoder (learns to reproduce them), contrastive "
         "(learns to recognise them in changed views; for paintings and photographs), paintings "
-        "(the same, learned from other paintings before: nothing is trained, which takes seconds; "
-        "for some hundred images), or a network of torchvision that was trained on other images, "
-        "by its name, such as densenet121. auto, "
-        f"the default, is contrastive for {CONTRASTIVE_MIN_IMAGES} images or more, else "
-        "autoencoder",
+        "(the same, learned from other paintings before, beside colours and edges: nothing is "
+        "trained, which takes seconds), or a network of torchvision that was trained on other "
+        "images, by its name, such as densenet121. auto, the default, is autoencoder for gray "
+        f"images, else paintings, or contrastive for {CONTRASTIVE_MIN_IMAGES} images or more",
     )
     _add_weights(parser)
     parser.add_argument(
@@ -390,6 +451,13 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         help=f"train on squares of this side (default: {DEFAULT_SIZE}, or {NETWORK_SIZE} for a "
         "network of torchvision); the page shows the files",
     )
+    _add_how(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="write into a folder that holds other files, too"
+    )
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resize",
         choices=("pad", "crop", "stretch"),
@@ -400,9 +468,6 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         "--seed", type=_seed, default=0, metavar="N", help="of all that is random (default: 0)"
     )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: the fastest)")
-    parser.add_argument(
-        "--force", action="store_true", help="write into a folder that holds other files, too"
-    )
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,6 +214,7 @@ def _tell_result(
                 "n_skipped": len(result.skipped),
                 "n_duplicates": n_copies(result.duplicates),
                 "clusters": rows,
+                "agreement": None if math.isnan(report.agreement) else round(report.agreement, 2),
                 "epochs": record["epochs"],
                 "seconds": record["seconds"],
             }
@@ -222,6 +224,25 @@ def _tell_result(
     for row in rows:
         name = f"{row['name']}  " if row["name"] else ""
         sizes = f"{row['cluster']:>4}  {row['size']:>7} images {row['share']:>6.1%}  "
-        print(printable(f"{sizes}{name}{row['metadata']}").rstrip())
+        loose = "loose  " if _is_loose(row["stability"]) else ""
+        print(printable(f"{sizes}{loose}{name}{row['metadata']}").rstrip())
+    _tell_agreement(report.agreement, any(_is_loose(row["stability"]) for row in rows))
     seconds = sum(record["seconds"].values())
     print(f"Page ({report.n_bytes / 1e6:.1f} MB, after {duration(seconds)}): {out / PAGE}")
+
+
+def _is_loose(stability: float | None) -> bool:
+    from skdcec._analysis.stability import FIRM
+
+    return stability is not None and stability < FIRM
+
+
+def _tell_agreement(agreement: float, any_loose: bool) -> None:
+    """Say how much of the clusters would be the same in another run."""
+    if math.isnan(agreement):
+        return
+    loose = " Those called loose would not come back." if any_loose else ""
+    print(
+        "Two runs on halves of these images, in the same pretrained embedding, agree by "
+        f"{agreement:.2f} (adjusted Rand index: 1 is alike, 0 is chance).{loose}"
+    )

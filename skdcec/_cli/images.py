@@ -149,7 +149,7 @@ def _read_collection(options: TrainingOptions, out: Path) -> Collection:
     bunch = load_bunch(options, options.folder, settings, cache=cache, **source_options(options))
     skipped = without_own_files(bunch.skipped, options.folder, out)
     tell_skipped(skipped, options.strict)
-    encoder = choose_encoder(len(bunch.images), options.encoder)
+    encoder = choose_encoder(bunch.images, options.encoder)
     return Collection(encoder, settings, bunch, skipped, out, cache, backbone)
 
 

@@ -14,10 +14,8 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     ClusterMixin,
     TransformerMixin,
-    clone,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -25,23 +23,29 @@ from torch import Tensor, nn
 from skdcec import _persistence
 from skdcec._analysis.scores import score_labels
 from skdcec._analysis.spaces import space_of
-from skdcec._clusterers.starts import Start, find_start
+from skdcec._clusterers.mixtures import Readout, fit_readout
+from skdcec._clusterers.pretraining import PretrainedByEncoder
+from skdcec._clusterers.starts import Start, clarity, find_labels, find_start
 from skdcec._clusterers.unfinished import joint_checkpoint
 from skdcec._encoders.autoencoder import precision_of
 from skdcec._encoders.base import check_network, unchanged_on_failure
-from skdcec._encoders.cache import content_digest, fit_encoder
+from skdcec._encoders.cache import content_digest
 from skdcec._encoders.images import check_units
 from skdcec._encoders.recognition import recognized
 from skdcec._nn import distributed
 from skdcec._nn.batches import Batches, check_output, loader_for, map_together, plan_batches
 from skdcec._nn.callbacks import TargetRefresh
-from skdcec._nn.device import cpu_state, make_generator, resolve_device, usual_settings
+from skdcec._nn.device import (
+    make_generator,
+    resolve_device,
+)
+from skdcec._nn.kept import state_with_tensors, state_without_tensors
 from skdcec._nn.modules import ClusteringModule, normalize_embedding
-from skdcec._nn.nets import ClusteringNet, check_finite, epoch_history, train
+from skdcec._nn.nets import ClusteringNet, epoch_history, train
 from skdcec._nn.schedule import Schedule
 from skdcec._persistence import declared
 from skdcec._persistence.declared import MAX_CODE, Kind
-from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, fit_context
+from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, check_array, fit_context
 
 # Labels never count as settled before this many steps of joint training.
 _MIN_STEPS = 100
@@ -62,7 +66,7 @@ def can_decode(model: Any) -> bool:
 
 
 class BaseEmbeddingClustering(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, PretrainedByEncoder
 ):
     """Pretrain an encoder, place centers in its embedding, train both together."""
 
@@ -73,7 +77,7 @@ class BaseEmbeddingClustering(
         "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
         "alpha": [Interval(Real, 0, None, closed="neither")],
         "init": [
-            StrOptions({"gaussian-mixture", "k-means"}),
+            StrOptions({"auto", "gaussian-mixture", "k-means"}),
             "array-like",
             HasMethods(["fit_predict"]),
         ],
@@ -100,7 +104,7 @@ class BaseEmbeddingClustering(
         "reconstruction_weight": declared.number(0, 1e6),
         "alpha": declared.number(1e-6, 1e6),
         "init": declared.either(
-            declared.choice("gaussian-mixture", "k-means"),
+            declared.choice("auto", "gaussian-mixture", "k-means"),
             declared.array(2, "fiu", -MAX_CODE, MAX_CODE),
             declared.items(
                 declared.items(declared.number(-MAX_CODE, MAX_CODE), 1, declared.MAX_WIDTH),
@@ -124,10 +128,18 @@ class BaseEmbeddingClustering(
         "module_": None,
         "labels_": declared.array(1, "<i8", 0, 10**5),
         "cluster_centers_": declared.array(2, "<f4", -MAX_CODE, MAX_CODE),
+        "weights_": declared.either(declared.array(1, "<f8", 0, 1), declared.nothing),
+        "means_": declared.either(declared.array(2, "<f4", -MAX_CODE, MAX_CODE), declared.nothing),
+        "covariances_": declared.either(
+            declared.array(2, "<f8", 0, MAX_CODE**2),
+            declared.array(3, "<f8", -(MAX_CODE**2), MAX_CODE**2),
+            declared.nothing,
+        ),
         "scale_": declared.scale,
         "history_": declared.histories,
         "n_iter_": declared.whole(0, 10**9),
         "converged_": declared.flag,
+        "refined_": declared.either(declared.flag, declared.nothing),
         "device_": declared.choice("cpu"),
         "n_features_in_": declared.n_features,
     }
@@ -169,26 +181,43 @@ class BaseEmbeddingClustering(
             pretraining_seed, start_seed, joint_seed = self._draw_seeds()
             self.encoder_ = self._pretrain(array, pretraining_seed)
             self.scale_ = float(getattr(self.encoder_, "scale_", 1.0))
-            batches = Batches(self._as_encoder_takes(array), self.scale_, device)
-            module = copy.deepcopy(self.encoder_.module_).to(device).eval()
+            array = self._as_encoder_takes(array)
+            self.module_ = self._copied_module(device)
+            self.device_ = str(device)
+            embedding = self._embed(array)
+            how = {"n_init": self.n_init, "seed": start_seed}
             start = distributed.on_first(
-                find_start,
-                check_output(map_together(self._embedder(module), batches), batches).numpy(),
-                self.n_clusters,
-                init=self.init,
-                n_init=self.n_init,
-                metric=self._metric,
-                seed=start_seed,
+                find_start, embedding, self.n_clusters, init=self.init, **how
             )
-            if self.max_epochs > 0:
-                self._train(module, start, batches, joint_seed)
-            else:
-                self._keep_start(module, start, device)
-            assignment = self._assign(batches)
-            # The loss of a batch is from before its step: this is what the last step made.
-            check_finite(assignment, self.lr)
-            self.labels_ = assignment.argmax(dim=1).numpy()
+            self._keep_start(start)
+            labels = start.labels
+            if self.max_epochs > 0 and self.module_ is not None:
+                self._train(start, Batches(array, self.scale_, device), joint_seed)
+                refined, labels = self._embed(array), None
+                if start.labels is not None and isinstance(self.init, str) and self.init == "auto":
+                    labels = distributed.on_first(
+                        find_labels, refined, self.n_clusters, init="auto", **how
+                    )
+                    self.refined_ = distributed.shared(
+                        clarity(refined, labels) >= clarity(embedding, start.labels)
+                    )
+                if self.refined_:
+                    embedding = refined
+                else:
+                    self.module_, labels = self._copied_module(device), start.labels
+            if labels is not None:
+                self._keep_readout(embedding, labels, start_seed)
+            assignment = distributed.on_first(self._assign, embedding)
+            self.labels_ = assignment.argmax(axis=1)
         self._warn_of_empty_clusters(assignment)
+        if self.n_iter_ > 0 and not self.refined_ and distributed.is_first():
+            warnings.warn(
+                "Training blurred the clusters, so the result is their start: the pretrained "
+                "embedding shows its clusters more clearly than the refined one does. A smaller "
+                "lr may refine them; max_epochs=0 saves the time.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         return self
 
     def fit_predict(self, X: Any, y: None = None) -> np.ndarray:
@@ -219,8 +248,7 @@ class BaseEmbeddingClustering(
         -------
         labels : ndarray of shape (n_samples,), dtype int64
         """
-        batches = self._batches(X)
-        return check_output(self._assign(batches), batches).argmax(dim=1).numpy()
+        return self.predict_proba(X).argmax(axis=1)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the soft assignment of each row of `X` to each cluster.
@@ -233,12 +261,12 @@ class BaseEmbeddingClustering(
         Returns
         -------
         assignment : ndarray of shape (n_samples, n_clusters), dtype float32
-            Rows sum to 1. Where the encoder's metric is Euclidean, similarities to the centers
-            by a Student's t kernel; where it is the cosine, the softmax of ten times the
-            cosines with the centers.
+            Rows sum to 1. Where a mixture reads the clusters out of the embedding (``means_`` is
+            not None), its posterior. Else, where the encoder's metric is Euclidean, similarities
+            to the centers by a Student's t kernel; where it is the cosine, the softmax of ten
+            times the cosines with the centers.
         """
-        batches = self._batches(X)
-        return check_output(self._assign(batches), batches).numpy()
+        return self._assign(self._embed(self._checked(X)))
 
     def transform(self, X: Any) -> np.ndarray:
         """Embed `X` as refined together with the clusters.
@@ -252,8 +280,7 @@ class BaseEmbeddingClustering(
         -------
         embedding : ndarray of shape (n_samples, n_components), dtype float32
         """
-        batches = self._batches(X)
-        return check_output(map_together(self._embedder(self.module_), batches), batches).numpy()
+        return self._embed(self._checked(X))
 
     def score(self, X: Any, y: None = None) -> float:
         """Return the silhouette of the predicted labels in the pretrained embedding.
@@ -322,129 +349,16 @@ class BaseEmbeddingClustering(
         """
         return _persistence.load(cls, path, encoder=encoder)
 
-    @fit_context(prefer_skip_nested_validation=False)
-    def fit_encoder(self, X: Any) -> BaseEstimator:
-        """Pretrain the encoder alone, as `fit` would, and leave the clusterer as it is.
-
-        Parameters
-        ----------
-        X : array-like
-            The images or vectors.
-
-        Returns
-        -------
-        encoder : estimator
-            Fitted. With an integer `random_state`, equal to the ``encoder_`` of `fit`;
-            ``encoder=FrozenEstimator(encoder)`` makes further fits start from it.
-        """
-        model = clone(self)
-        with usual_settings(), distributed.joined():
-            return model._pretrain(model._validate(X, reset=True), model._draw_seeds()[0])
-
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters, those of the encoder as ``encoder__name``.
-
-        Parameters
-        ----------
-        **params : dict
-            New values by name.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If there is no such parameter, or no encoder that could have it.
-        """
-        nested = sorted(name for name in params if name.startswith("encoder__"))
-        if nested and params.get("encoder", self.encoder) is None:
-            default = type(clone(self).set_params(encoder=None)._given_encoder(1)).__name__
-            given = ", ".join(f"{name[9:]}={params[name]!r}" for name in nested)
-            raise ValueError(
-                f"{nested[0]} cannot be set while encoder=None, since there is no encoder yet to "
-                f"set it on: set encoder={default}({given})."
-            )
-        return super().set_params(**params)
-
     def _draw_seeds(self) -> tuple[int, int, int]:
         """Return the seeds of pretraining, initial centers and joint training."""
         rng = check_random_state(self.random_state)
         seeds = distributed.shared(rng.randint(2**31 - 1, size=3))
         return int(seeds[0]), int(seeds[1]), int(seeds[2])
 
-    def _pretrain(self, array: np.ndarray, seed: int) -> Any:
-        """Return the fitted encoder: the frozen one, or a clone fitted here or cached."""
-        if isinstance(self.encoder, FrozenEstimator):
-            encoder = self.encoder.estimator
-            check_is_fitted(encoder)
-        else:
-            given = self._given_encoder(len(array))
-            encoder = self._unfitted_encoder(given, seed)
-            params = encoder.get_params(deep=False)
-            device = resolve_device(params.get("device"))
-            own_seed = given.get_params(deep=False).get("random_state")
-            encoder = fit_encoder(
-                encoder,
-                self._as_encoder_is_given(array, params),
-                memory=self.memory,
-                # Either may be left to the machine.
-                device=f"{device} {precision_of(encoder, device)}",
-                seeded=own_seed is not None or self.random_state is not None,
-            )
-        self._check_encoder(encoder)
-        return encoder
-
-    def _unfitted_encoder(self, given: Any, seed: int) -> Any:
-        """Return a clone of an encoder, which takes from here what its user left open."""
-        encoder = clone(given)
-        params = encoder.get_params(deep=False)
-        from_here = {
-            "random_state": seed,
-            "device": self.device,
-            "verbose": self.verbose,
-            "image_shape": getattr(self, "image_shape_", None),
-        }
-        encoder.set_params(
-            **{k: v for k, v in from_here.items() if k in params and params[k] is None}
-        )
-        if "data_format" in params:
-            encoder.set_params(data_format="channels_last")
-        return encoder
-
-    def _check_encoder(self, encoder: Any) -> None:
-        """Raise if a fitted encoder does not follow the protocol, or was fitted on other data."""
-        module = getattr(encoder, "module_", None)
-        if not isinstance(module, nn.Module) or not hasattr(module, "encode"):
-            raise TypeError(
-                f"encoder={self.encoder!r} has no module_ with an encode method after fit, so it "
-                "cannot be trained together with the clusters: use ConvAutoencoder, "
-                "DenseAutoencoder or an estimator that follows their protocol."
-            )
-        if not all(parameter.isfinite().all() for parameter in module.parameters()):
-            raise ValueError(
-                f"encoder={self.encoder!r} has weights of NaN or infinity after fit: lower its "
-                "learning rate, or look for extreme values in X."
-            )
-        metric = getattr(encoder, "metric_", "euclidean")
-        if metric not in ("euclidean", "cosine"):
-            raise ValueError(
-                f"The encoder's metric_ is {metric!r}; it must be 'euclidean' or 'cosine'."
-            )
-        n_features = getattr(encoder, "n_features_in_", self.n_features_in_)
-        if n_features != self.n_features_in_:
-            raise ValueError(
-                f"X has {self.n_features_in_} features per row, but the fitted encoder takes "
-                f"{n_features}."
-            )
-
-    def _train(self, module: nn.Module, start: Start, batches: Batches, seed: int) -> None:
-        """Run the joint phase on `module` and the starting centers; set what it learned."""
+    def _train(self, start: Start, batches: Batches, seed: int) -> None:
+        """Run the joint phase on the network and the starting centers; set what it learned."""
         generator = make_generator(seed)
-        clustering = ClusteringModule(
-            module, torch.from_numpy(start.centers), self.alpha, self._metric
-        )
+        clustering = self._clustering_module(self.module_, start.centers)
         refresh = TargetRefresh(
             lambda trained: map_together(lambda x: trained.assign(trained.embed(x)), batches),
             interval=self.update_interval,
@@ -464,7 +378,7 @@ class BaseEmbeddingClustering(
             clustering,
             gamma=self.gamma,
             reconstruction_weight=self.reconstruction_weight,
-            joint_loss=self._joint_loss(module),
+            joint_loss=self._joint_loss(self.module_),
             loss_names=self._loss_names(),
             schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
             generator=generator,
@@ -485,18 +399,30 @@ class BaseEmbeddingClustering(
         self.history_ = epoch_history(net, {**names, "label_change": "label_change"})
         self.n_iter_ = len(self.history_["loss"])
         self.converged_ = refresh.settled
-        self.device_ = str(batches.device)
+        self.refined_ = True
 
-    def _keep_start(self, module: nn.Module, start: Start, device: torch.device) -> None:
-        """Set what there is without a joint phase: the pretrained network and the start."""
-        self.module_ = module
-        centers = normalize_embedding(torch.from_numpy(start.centers), self._metric)
-        self.cluster_centers_ = centers.numpy()
+    def _keep_start(self, start: Start) -> None:
+        """Set what there is without a joint phase."""
+        self._keep_centers(start.centers)
+        self.weights_: np.ndarray | None = None
+        self.means_: np.ndarray | None = None
+        self.covariances_: np.ndarray | None = None
         names = ("loss", *self._loss_names(), "label_change", "lr")
         self.history_ = {name: [] for name in names}
         self.n_iter_ = 0
-        self.converged_ = False
-        self.device_ = str(device)
+        self.converged_ = self.refined_ = False
+
+    def _keep_centers(self, centers: np.ndarray) -> None:
+        self.cluster_centers_ = normalize_embedding(torch.tensor(centers), self._metric).numpy()
+
+    def _keep_readout(self, embedding: np.ndarray, labels: np.ndarray, seed: int) -> None:
+        """Set the mixture that assigns points to these clusters."""
+        known = labels >= 0
+        readout = distributed.on_first(
+            fit_readout, embedding[known], labels[known], self.n_clusters, seed
+        )
+        self.weights_, self.means_, self.covariances_ = readout
+        self._keep_centers(readout.means)
 
     def _joint_loss(self, module: nn.Module) -> Callable[..., Tensor] | None:
         """Return the encoder's own term in the place of the reconstruction loss, if it has one."""
@@ -516,11 +442,11 @@ class BaseEmbeddingClustering(
     def _joint_batch_size(self) -> int | str:
         return self.batch_size or self.encoder_.get_params(deep=False).get("batch_size") or "auto"
 
-    def _warn_of_empty_clusters(self, assignment: Tensor) -> None:
+    def _warn_of_empty_clusters(self, assignment: np.ndarray) -> None:
         n_found = len(np.unique(self.labels_))
         if n_found < self.n_clusters and distributed.is_first():
             # Copies differ by rounding, if at all.
-            n_distinct = len(np.unique(assignment.numpy().round(5), axis=0))
+            n_distinct = len(np.unique(assignment.round(5), axis=0))
             reason = (
                 f"only {n_distinct} samples differ in what the model sees of them"
                 if n_distinct < self.n_clusters
@@ -542,22 +468,47 @@ class BaseEmbeddingClustering(
     def _metric(self) -> str:
         return getattr(self.encoder_, "metric_", "euclidean")
 
-    def _embedder(self, module: Any) -> Callable[[Tensor], Tensor]:
-        metric = self._metric
-        return lambda batch: normalize_embedding(module.encode(batch), metric)
+    def _copied_module(self, device: torch.device) -> Any:
+        """Return a copy of the encoder's network to train further; None if it has none."""
+        module = self.encoder_.module_
+        return None if module is None else copy.deepcopy(module).to(device).eval()
 
-    def _assign(self, batches: Batches) -> Tensor:
-        """Return the soft assignment of every row, on the CPU."""
-        centers = torch.tensor(self.cluster_centers_, device=batches.device)
-        module = ClusteringModule(self.module_, centers, self.alpha, self._metric)
-        return map_together(lambda batch: module.assign(module.embed(batch)), batches)
+    def _clustering_module(self, module: nn.Module, centers: np.ndarray) -> ClusteringModule:
+        return ClusteringModule(module, torch.tensor(centers), self.alpha, self._metric)
 
-    def _batches(self, X: Any) -> Batches:
+    def _checked(self, X: Any) -> np.ndarray:
+        """Return `X` in the order that the encoder takes."""
         check_is_fitted(self)
         array = self._as_encoder_takes(self._validate(X, reset=False))
         if hasattr(self.encoder_, "scale_"):
             check_units(array, self.scale_)
-        return Batches(array, self.scale_, next(self.module_.parameters()).device)
+        return array
+
+    def _embed(self, array: np.ndarray) -> np.ndarray:
+        """Embed images or vectors in the order that the encoder takes."""
+        if self.module_ is None:
+            found = distributed.on_first(self.encoder_.transform, array)
+            return check_array(found, dtype=np.float32, input_name="Z")
+        batches = Batches(array, self.scale_, next(self.module_.parameters()).device)
+        metric = self._metric
+        return check_output(
+            map_together(lambda x: normalize_embedding(self.module_.encode(x), metric), batches),
+            batches,
+        ).numpy()
+
+    @property
+    def _readout(self) -> Readout | None:
+        # An estimator of an older version has none.
+        parts: list[Any] = [getattr(self, f"{name}_", None) for name in Readout._fields]
+        return None if any(part is None for part in parts) else Readout(*parts)
+
+    def _assign(self, embedding: np.ndarray) -> np.ndarray:
+        """Return the soft assignment of embedded points."""
+        readout = self._readout
+        if readout is not None:
+            return readout.posterior(embedding)
+        clustering = self._clustering_module(nn.Identity(), self.cluster_centers_)
+        return map_together(clustering.assign, Batches(embedding, 1.0, torch.device("cpu"))).numpy()
 
     def _as_encoder_takes(self, array: np.ndarray) -> np.ndarray:
         """Return rows, or images where the encoder's module works on images."""
@@ -573,6 +524,8 @@ class BaseEmbeddingClustering(
         if self.labels_.max() >= n_clusters:
             raise ValueError(f"labels_ go up to {self.labels_.max()}, of {n_clusters} clusters.")
         self._check_encoder(self.encoder_)
+        if self._readout is not None:
+            self._readout.check((n_clusters, n_components))
         shape = getattr(self.encoder_, "image_shape_", (self.n_features_in_,))
         own_shape = getattr(self, "image_shape_", shape)
         differ = own_shape != shape and len(own_shape) == len(shape)
@@ -583,7 +536,8 @@ class BaseEmbeddingClustering(
             )
         if self.scale_ != getattr(self.encoder_, "scale_", self.scale_):
             raise ValueError(f"scale_={self.scale_} is not that of its encoder.")
-        check_network(self.module_, shape, n_components)
+        if self.module_ is not None:
+            check_network(self.module_, shape, n_components)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "labels_")
@@ -594,4 +548,7 @@ class BaseEmbeddingClustering(
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        return cpu_state(super().__getstate__())
+        return state_without_tensors(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state_with_tensors(state))

@@ -9,6 +9,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+# A file may name an encoder of these, which have to be known when it is read.
+import skdcec.features  # noqa: F401
 from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
 from skdcec._encoders.autoencoder import ConvAutoencoder
 from skdcec._encoders.base import decode_embedding
@@ -22,8 +24,8 @@ from skdcec._sklearn_compat import HasMethods, StrOptions
 class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
     """Cluster images by deep convolutional embedded clustering (DCEC).
 
-    A convolutional autoencoder is pretrained on reconstruction, a Gaussian mixture places
-    centers in its embedding, and encoder, decoder and centers are then trained together on
+    A convolutional autoencoder is pretrained on reconstruction, clusters are found in its
+    embedding, and encoder, decoder and centers are then trained together on
     ``reconstruction_weight * L_rec + gamma * L_clu``, where ``L_clu`` pulls each image
     towards a sharpened version of its own soft assignment.
 
@@ -36,8 +38,9 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         What is pretrained: None for ``ConvAutoencoder()`` as in the papers, or any estimator of
         the encoder protocol. Words stand for encoders that do well: "autoencoder" compares
         shapes, "contrastive" colours and textures, "paintings" the same by weights that were
-        trained on paintings, without pretraining; best with ``max_epochs=0``. "auto" is
-        "contrastive" for 1000 or more images in colour, else "autoencoder". A
+        trained on paintings, beside colours and edges: there, nothing is trained, and the start
+        is the result. "auto" is "autoencoder" for gray images, else "paintings", or
+        "contrastive" for 10 000 images or more. A
         ``FrozenEstimator`` around a fitted one skips the pretraining and is left as it is. Where
         its own `random_state`, `device`, `verbose` or `image_shape` is None, it takes the value
         from here. Joint training has its `precision`.
@@ -55,25 +58,25 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         Degrees of freedom of the Student's t soft assignment. Not used where the encoder's
         metric is the cosine: there the soft assignment is the softmax of ten times the
         cosines with the centers.
-    init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
-            clusterer, default="gaussian-mixture"
+    init : {"auto", "gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) \
+            or clusterer, default="auto"
         Where the clusters start: those that a Gaussian mixture, k-means (as in the papers) or
-        an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers. A
-        mixture lets clusters be longer in one direction than in another, as they are in an
-        embedding that was only trained to reconstruct. Means do not say that, so training
-        begins with a warm-up: the first targets are the starting clusters themselves, and over
-        the first half of the epochs, 10 at most, the target distribution takes their place.
-        There is none for k-means and given centers, nor where the metric is the cosine.
+        an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers.
+        "auto" takes the best of several mixtures, k-means, and spectral clusterings of the graph
+        of nearest neighbours, whose clusters may have any shape; looks in the same way for the
+        clusters that the refined embedding shows; and tells these by a mixture (``means_``).
+        Unless they are the points nearest to given centers, training begins with a warm-up: the
+        first targets are the starting clusters themselves, and over the first half of the
+        epochs, 10 at most, the target distribution takes their place.
     n_init : int, default=10
         Starts of which the best is kept; not used with an estimator or given centers. The best
-        k-means is the one of least inertia. The best mixture is the one whose clusters cut the
-        fewest edges between nearest neighbours, beyond what their sizes explain (the greatest
-        modularity); it is then refined by merging two clusters and splitting a third, as long
-        as that raises the modularity. Where the metric is the cosine, the best mixture is the
-        one of greatest likelihood.
+        k-means is the one of least inertia. The covariance of mixtures is the one of least
+        Bayesian information criterion, and the best is the one whose clusters cut the fewest
+        edges between nearest neighbours, beyond what their sizes explain (the greatest
+        modularity); two of its clusters are then merged and a third is split, as long as that
+        raises the modularity.
     max_epochs : int, default=20
-        Epochs of joint training; 0 for none, which leaves each sample with the nearest of the
-        starting centers.
+        Epochs of joint training; 0 for none, which makes the start the result.
     update_interval : "epoch" or int, default="epoch"
         How often the targets are recomputed on all images: after each epoch, or after so
         many batches.
@@ -108,12 +111,23 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
     labels_ : ndarray of shape (n_samples,), dtype int64
         Cluster of each image, equal to ``predict`` of the same images.
     cluster_centers_ : ndarray of shape (n_clusters, n_components), dtype float32
-        Centers in the refined embedding; of length 1 where the metric is the cosine.
+        Means of the clusters in the refined embedding; of length 1 where the metric is the
+        cosine.
+    weights_, means_, covariances_ : ndarray or None
+        The Gaussian mixture that tells the clusters from each other in the embedding of
+        ``transform``, of shapes (n_clusters,), (n_clusters, n_components) and (n_clusters,
+        n_components, n_components); covariances may also be those of all clusters, of shape
+        (1, n_components, n_components), or without correlations, (n_clusters, n_components).
+        None where the soft assignment to the centers tells them, as after a joint phase with
+        another `init` than "auto".
+    refined_ : bool
+        Whether the result is that of the joint phase. False where there was none, or where the
+        embedding showed its clusters less clearly afterwards, so that the start is the result.
     encoder_ : estimator
         The pretrained encoder, untouched by the joint phase: its embedding is the space
         that models with other numbers of clusters share.
-    module_ : torch.nn.Module
-        The refined network.
+    module_ : torch.nn.Module or None
+        The refined network; None where the encoder has none.
     history_ : dict of list of float
         "loss", "reconstruction_loss", "clustering_loss", "label_change" (share of labels
         that differ between the last two refreshes) and "lr", one value per epoch of the
@@ -191,7 +205,7 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         gamma: float = 0.1,
         reconstruction_weight: float = 1.0,
         alpha: float = 1.0,
-        init: Any = "gaussian-mixture",
+        init: Any = "auto",
         n_init: int = 10,
         max_epochs: int = 20,
         update_interval: str | int = "epoch",

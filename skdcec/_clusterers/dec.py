@@ -42,25 +42,25 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         Degrees of freedom of the Student's t soft assignment. Not used where the encoder's
         metric is the cosine: there the soft assignment is the softmax of ten times the
         cosines with the centers.
-    init : {"gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) or \
-            clusterer, default="gaussian-mixture"
+    init : {"auto", "gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) \
+            or clusterer, default="auto"
         Where the clusters start: those that a Gaussian mixture, k-means (as in the papers) or
-        an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers. A
-        mixture lets clusters be longer in one direction than in another, as they are in an
-        embedding that was only trained to reconstruct. Means do not say that, so training
-        begins with a warm-up: the first targets are the starting clusters themselves, and over
-        the first half of the epochs, 10 at most, the target distribution takes their place.
-        There is none for k-means and given centers, nor where the metric is the cosine.
+        an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers.
+        "auto" takes the best of several mixtures, k-means, and spectral clusterings of the graph
+        of nearest neighbours, whose clusters may have any shape; looks in the same way for the
+        clusters that the refined embedding shows; and tells these by a mixture (``means_``).
+        Unless they are the points nearest to given centers, training begins with a warm-up: the
+        first targets are the starting clusters themselves, and over the first half of the
+        epochs, 10 at most, the target distribution takes their place.
     n_init : int, default=10
         Starts of which the best is kept; not used with an estimator or given centers. The best
-        k-means is the one of least inertia. The best mixture is the one whose clusters cut the
-        fewest edges between nearest neighbours, beyond what their sizes explain (the greatest
-        modularity); it is then refined by merging two clusters and splitting a third, as long
-        as that raises the modularity. Where the metric is the cosine, the best mixture is the
-        one of greatest likelihood.
+        k-means is the one of least inertia. The covariance of mixtures is the one of least
+        Bayesian information criterion, and the best is the one whose clusters cut the fewest
+        edges between nearest neighbours, beyond what their sizes explain (the greatest
+        modularity); two of its clusters are then merged and a third is split, as long as that
+        raises the modularity.
     max_epochs : int, default=20
-        Epochs of joint training; 0 for none, which leaves each sample with the nearest of the
-        starting centers.
+        Epochs of joint training; 0 for none, which makes the start the result.
     update_interval : "epoch" or int, default="epoch"
         How often the targets are recomputed on all samples: after each epoch, or after so
         many batches.
@@ -95,11 +95,22 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
     labels_ : ndarray of shape (n_samples,), dtype int64
         Cluster of each sample, equal to ``predict`` of the same samples.
     cluster_centers_ : ndarray of shape (n_clusters, n_components), dtype float32
-        Centers in the refined embedding; of length 1 where the metric is the cosine.
+        Means of the clusters in the refined embedding; of length 1 where the metric is the
+        cosine.
+    weights_, means_, covariances_ : ndarray or None
+        The Gaussian mixture that tells the clusters from each other in the embedding of
+        ``transform``, of shapes (n_clusters,), (n_clusters, n_components) and (n_clusters,
+        n_components, n_components); covariances may also be those of all clusters, of shape
+        (1, n_components, n_components), or without correlations, (n_clusters, n_components).
+        None where the soft assignment to the centers tells them, as after a joint phase with
+        another `init` than "auto".
+    refined_ : bool
+        Whether the result is that of the joint phase. False where there was none, or where the
+        embedding showed its clusters less clearly afterwards, so that the start is the result.
     encoder_ : estimator
         The pretrained encoder, untouched by the joint phase.
-    module_ : torch.nn.Module
-        The refined network.
+    module_ : torch.nn.Module or None
+        The refined network; None where the encoder has none.
     history_ : dict of list of float
         "loss", "reconstruction_loss" (where it has a weight), "clustering_loss",
         "label_change" and "lr", one value per epoch of the joint phase.
@@ -150,7 +161,7 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         gamma: float = 1.0,
         reconstruction_weight: float = 0.0,
         alpha: float = 1.0,
-        init: Any = "gaussian-mixture",
+        init: Any = "auto",
         n_init: int = 10,
         max_epochs: int = 20,
         update_interval: str | int = "epoch",

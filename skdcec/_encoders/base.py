@@ -25,7 +25,8 @@ from skdcec._nn.batches import (
     plan_batches,
 )
 from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, telling_once
-from skdcec._nn.device import cpu_state, make_generator, resolve_device, usual_settings
+from skdcec._nn.device import make_generator, resolve_device, usual_settings
+from skdcec._nn.kept import state_with_tensors, state_without_tensors
 from skdcec._nn.modules import normalize_embedding
 from skdcec._nn.nets import epoch_history, train
 from skdcec._nn.schedule import Schedule
@@ -244,7 +245,10 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        return cpu_state(super().__getstate__())
+        return state_without_tensors(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state_with_tensors(state))
 
 
 def check_network(module: Any, shape: tuple[int, ...], n_components: int) -> None:

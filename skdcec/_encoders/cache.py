@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 
 from skdcec import _persistence
-from skdcec._encoders.weights import weights_file
+from skdcec._encoders.weights import NAMES, weights_file
 from skdcec._files import write_bytes, write_json
 from skdcec._nn import distributed
 from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, tell
@@ -289,10 +289,7 @@ def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:
         If a parameter of the encoder is not made of plain values.
     """
     cls = type(encoder)
-    params = {k: v for k, v in encoder.get_params(deep=False).items() if k not in _NOT_IN_KEY}
-    if params.get("weights") is not None:
-        # What they are counts, and not where.
-        params["weights"] = _digest(weights_file(params["weights"]).read_bytes())
+    params = {k: v for k, v in _params_of(encoder).items() if k not in _NOT_IN_KEY}
     return json.dumps(
         {
             "format": _FORMAT,
@@ -303,6 +300,16 @@ def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:
         },
         sort_keys=True,
     )
+
+
+def _params_of(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator, with the digest of weights in their place."""
+    params: dict[str, Any] = estimator.get_params(deep=False)
+    weights = params.get("weights")
+    # What they are counts, and not where.
+    if isinstance(weights, (str, os.PathLike)) and (weights in NAMES or Path(weights).is_file()):
+        params["weights"] = _digest(weights_file(weights).read_bytes())
+    return params
 
 
 def _digest(content: bytes) -> str:
@@ -332,7 +339,7 @@ def plain_value(name: str, value: Any) -> Any:
         return [plain_value(name, item) for item in value]
     if hasattr(value, "get_params") and not isinstance(value, type):
         cls = type(value)
-        params = value.get_params(deep=False)
+        params = _params_of(value)
         return [
             f"{cls.__module__}.{cls.__qualname__}",
             {key: plain_value(f"{name}.{key}", params[key]) for key in sorted(params)},

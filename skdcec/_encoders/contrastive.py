@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skdcec._encoders.base import BaseEncoder, check_widths
 from skdcec._encoders.images import ImageInput
-from skdcec._encoders.weights import weights_file
+from skdcec._encoders.weights import NAMES, weights_file
 from skdcec._nn import distributed
 from skdcec._nn.batches import Batches, map_together
 from skdcec._nn.functional import whitening
@@ -147,6 +147,8 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
         **ImageInput._kept_parameters,
         "filters": declared.widths,
         "temperature": declared.number(1e-6, 1e6),
+        # Of others it is said that they cannot be kept: a path is nothing to trust a file with.
+        "weights": declared.either(declared.choice(*NAMES), declared.nothing),
         "max_epochs": declared.either(declared.epochs, declared.whole(0, 0)),
     }
     _fitted_attributes = {

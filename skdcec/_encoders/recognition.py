@@ -213,11 +213,15 @@ def _from_array(X: Any, rows: bool, name: str) -> Any:
 
 
 def _check_columns(frame: Any, rows: bool, name: str) -> None:
-    """Raise for columns of text that is no number."""
+    """Raise for columns of text that is no number, and of images."""
     for place, column in enumerate(frame.columns):
         values = frame.iloc[:, place]
-        first = next((v for v in values if v is not None and v == v), None)
-        if isinstance(first, str) and not _is_number(first):
+        if getattr(values.dtype, "kind", "O") in "biufc":
+            continue
+        first = next((value for value in values if not _is_missing(value)), None)
+        if first is not None and not isinstance(first, str):
+            _refuse_items([first], rows, f"{name}[{column!r}]", "column")
+        elif first is not None and not _is_number(first):
             raise ValueError(
                 f"{name} has a column {column!r} of texts, such as {_short(first)}: keep the "
                 "columns of numbers, or, if it names files, give "
@@ -360,6 +364,12 @@ def _shape(item: Any) -> tuple[int, ...] | None:
         return np.shape(item)
     except (ValueError, TypeError):
         return None
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and value != value
 
 
 def _is_short_text(data: bytes) -> bool:

@@ -238,8 +238,8 @@ def check_output(result: Tensor, batches: Batches) -> Tensor:
         raise ValueError(
             f"The encoder's network makes NaN or infinity of {int(wrong.sum())} of {len(result)} "
             f"rows, the first of which is row {int(wrong.nonzero()[0])}: its weights are not "
-            "finite, or their values are extreme. Fit it again, with a smaller lr, on X without "
-            f"values far from the others; here X is divided by {batches.scale:g}."
+            "finite, or their values are extreme. Fit it again, with a smaller learning rate, on "
+            f"X without values far from the others; here X is divided by {batches.scale:g}."
         )
     return result
 

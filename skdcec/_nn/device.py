@@ -1,7 +1,6 @@
 """Where the computation runs, and the one stream of random numbers it uses."""
 
 import contextlib
-import copy
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
 
 from skdcec._nn import distributed
 
@@ -88,25 +86,3 @@ def usual_settings() -> Iterator[None]:
 def make_generator(seed: int) -> torch.Generator:
     """Return a CPU generator, the source of all randomness of one training."""
     return torch.Generator("cpu").manual_seed(seed)
-
-
-def on_cpu(module: nn.Module) -> nn.Module:
-    """Return `module` if it lives on the CPU, else a copy of it that does."""
-    parameter = next(module.parameters(), None)
-    if parameter is None or parameter.device.type == "cpu":
-        return module
-    return copy.deepcopy(module).cpu()
-
-
-def cpu_state(state: dict[str, Any]) -> dict[str, Any]:
-    """Return an estimator's state with its modules and device moved to the CPU.
-
-    What was fitted on a GPU must load on a machine without one.
-    """
-    moved = {
-        key: on_cpu(value) if isinstance(value, nn.Module) else value
-        for key, value in state.items()
-    }
-    if "device_" in moved:
-        moved["device_"] = "cpu"
-    return moved

@@ -6,6 +6,7 @@ made, and only what they declare is set, of the kind that they declare.
 
 import io
 import json
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import save as serialize
 from sklearn.base import BaseEstimator
 
 from skdcec._files import check_source, write_bytes
+from skdcec._folders import MODEL
 from skdcec._persistence.read import Reader, check_images
 from skdcec._persistence.registry import is_registered, registered
 from skdcec._persistence.tensors import Refused, TensorFile, count_json, open_regular, parse_json
@@ -82,6 +84,7 @@ def save(
         If parameters or attributes cannot be rebuilt; their names are given.
     """
     content, left_out = as_bytes(estimator, companions=companions, notes=notes)
+    _check_loads(estimator, path, content)
     if left_out:
         warnings.warn(
             f"Not saved, because it cannot be rebuilt from plain values: "
@@ -130,6 +133,17 @@ def as_bytes(
     return content, writer.left_out
 
 
+def _check_loads(estimator: Any, path: Any, content: bytes) -> None:
+    """Raise a ValueError where loading would refuse what is about to be written."""
+    encoder = getattr(estimator, "encoder_", None)
+    foreign = None if encoder is None or is_registered(encoder) else encoder
+    try:
+        _load(type(estimator), path, io.BytesIO(content), foreign, with_companions=True)
+    except ValueError as error:
+        reason = error.__cause__ if isinstance(error.__cause__, Refused) else error
+        raise ValueError(f"{full_name(estimator)} cannot be saved: {reason}.") from error
+
+
 def load(
     cls: type | tuple[type, ...],
     path: Any,
@@ -173,6 +187,10 @@ def load_bundle(
 
 
 def _opened(path: Any) -> BinaryIO:
+    if Path(path).is_dir() and (Path(path) / MODEL).is_file():
+        raise IsADirectoryError(
+            f"{os.fspath(path)!r} is a folder; its model is {os.fspath(Path(path) / MODEL)!r}."
+        )
     check_source(path, "a file that save wrote")
     return open_regular(path)
 

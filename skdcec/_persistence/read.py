@@ -78,11 +78,12 @@ class Reader:
             estimator.encoder_ = self.encoder_
         if NETWORK in kinds:
             if ENCODER in kinds:
-                blank = copy.deepcopy(self.encoder_.module_)
+                blank = copy.deepcopy(getattr(self.encoder_, NETWORK, None))
             else:
                 check_images(estimator, self.n_bytes)
                 blank = estimator._new_module(None)
-            estimator.module_ = self.module(blank, f"{prefix}{NETWORK}.")
+            of_network = f"{prefix}{NETWORK}."
+            estimator.module_ = None if blank is None else self.module(blank, of_network)
         self.encoder_ = outer
         _check_loaded(estimator)
         return estimator

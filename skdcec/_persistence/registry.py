@@ -84,6 +84,9 @@ def attributes_of(cls: type) -> Mapping[str, Kind | None]:
 
 
 def required_of(cls: type) -> set[str]:
-    """Return the names of what a file has to say of a fitted estimator in JSON."""
+    """Return the names of what a file has to say of a fitted estimator in JSON.
+
+    What may be None may also be missing: the class was written down before it knew of it.
+    """
     own: Mapping[str, Kind | None] = getattr(cls, "_fitted_attributes", {})
-    return {name for name, kind in own.items() if kind is not None}
+    return {name for name, kind in own.items() if kind is not None and not kind.accepts(None)}

@@ -120,8 +120,14 @@ class Writer:
 
     def part(self, value: Any, name: str) -> dict[str, Any]:
         """Return what stands for an object that is a parameter."""
-        role = name.rpartition(".")[2]
-        if role == "estimator":
+        owner, _, role = name.rpartition(".")
+        is_fitted_part = owner.rpartition(".")[2] == "parts_"
+        if is_fitted_part and not is_registered(value):
+            raise ValueError(
+                f"{name} cannot be saved: its class {full_name(value)} is none of those that "
+                "files may name."
+            )
+        if role == "estimator" or is_fitted_part:
             if value is self.model:
                 return {"reference": "model"}
             if value is getattr(self.model, ENCODER, None):

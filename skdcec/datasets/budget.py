@@ -49,11 +49,10 @@ HEADER_READS = 500_000
 JPEG_PASSES = 2**29
 JPEG_SCANS = 100
 
-# Bytes for each pixel that decoders take besides the picture and its converted or turned copy.
+# Bytes for each pixel that decoders take besides the pictures.
 _WORKING = {"WEBP": 12, "AVIF": 12}
-_PICTURE = 8
-# The picture once more, on the other side.
-_SENT = 4
+# What a picture takes for each pixel, and for each row, of which it keeps where it begins.
+_PIXEL, _ROW = 4, 8
 
 
 class UnusableImage(Exception):
@@ -150,7 +149,7 @@ def memory_of(
     *,
     apart: bool = False,
 ) -> int:
-    """Return the bytes that a file takes at most while it is decoded.
+    """Return the bytes that a file takes at most while it is decoded and brought to its size.
 
     Parameters
     ----------
@@ -167,12 +166,13 @@ def memory_of(
         Whether a worker decodes it.
     """
     pixels = size[0] * size[1]
-    per_pixel = _PICTURE + (_SENT if apart else 0)
+    # The picture, its converted or turned copy, and one on the other side.
+    n_pictures = 3 if apart else 2
     if name in _WORKING:
-        return pixels * (per_pixel + _WORKING[name]) + 2 * file_bytes
+        return n_pictures * _picture(size) + pixels * _WORKING[name] + 2 * file_bytes
     working = min(file_bytes, WHOLE_BYTES)
     if image is None:
-        return pixels * per_pixel + working
+        return n_pictures * _picture(size) + working
     if name == "JPEG2000":
         working = pixels * 4 * len(image.getbands()) + file_bytes
     elif name == "JPEG" and "progressive" in image.info:
@@ -180,7 +180,12 @@ def memory_of(
         working += pixels * 2 * len(image.getbands())
     elif name == "TIFF":
         working = image.working_bytes
-    return image.width * image.height * per_pixel + working
+    return n_pictures * _picture(image.size) + working
+
+
+def _picture(size: tuple[int, int]) -> int:
+    # Turned, it has as many rows as it had columns.
+    return size[0] * size[1] * _PIXEL + max(size) * _ROW
 
 
 # What the files that are decoded at this moment take

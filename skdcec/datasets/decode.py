@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
@@ -35,6 +35,7 @@ __all__ = [
     "Picture",
     "UnusableImage",
     "fit_picture",
+    "opened_picture",
     "read_picture",
     "shrink",
     "to_rgb",
@@ -75,6 +76,14 @@ class Picture(NamedTuple):
     size: tuple[int, int]
 
 
+class _Limits(NamedTuple):
+    """What `opened_picture` is told."""
+
+    side: int
+    max_pixels: int
+    apart: bool
+
+
 class _Cost(NamedTuple):
     """What a file may take in a worker."""
 
@@ -92,7 +101,20 @@ def read_picture(
     max_pixels: int = MAX_PIXELS,
     apart: bool = True,
 ) -> Picture:
-    """Decode an image file to 8 bits, gray or RGB.
+    """Decode an image file, as `opened_picture` does, for a picture that is kept."""
+    with opened_picture(source, side=side, max_pixels=max_pixels, apart=apart) as picture:
+        return picture
+
+
+@contextmanager
+def opened_picture(
+    source: str | bytes | os.PathLike[str],
+    *,
+    side: int,
+    max_pixels: int = MAX_PIXELS,
+    apart: bool = True,
+) -> Iterator[Picture]:
+    """Decode an image file to 8 bits, gray or RGB, and lend its memory until it is of use no more.
 
     What the file is, is read from its content. Of animated files and files of several pages the
     first is taken, and it is turned as its EXIF orientation says, where that can be read.
@@ -111,8 +133,8 @@ def read_picture(
     apart : bool, default=True
         Whether a process of its own decodes what might not end, or not in silence.
 
-    Returns
-    -------
+    Yields
+    ------
     picture : Picture
 
     Raises
@@ -120,16 +142,21 @@ def read_picture(
     UnusableImage
         If no picture can be had; nothing else is raised. The text is the reason.
     """
+    with ExitStack() as lent:
+        yield _read(source, _Limits(side, max_pixels, apart), lent)
+
+
+def _read(source: str | bytes | os.PathLike[str], limits: _Limits, lent: ExitStack) -> Picture:
     try:
         # Opening a pipe would wait for ever.
         if not stat.S_ISREG(os.stat(source).st_mode):
             raise UnusableImage("not a regular file")
         with BoundedFile(source) as file, _silence():
-            plan = _decode(file, side, max_pixels, apart)
+            plan = _decode(file, limits, lent)
         if isinstance(plan, Picture):
             return plan
-        with borrow_memory(plan.memory, max_pixels):
-            return Picture(*decode_in_worker(source, side, max_pixels, plan.seconds))
+        lent.enter_context(borrow_memory(plan.memory, limits.max_pixels))
+        return Picture(*decode_in_worker(source, limits.side, limits.max_pixels, plan.seconds))
     except OSError as error:
         raise UnusableImage(UNREADABLE + (error.strerror or _text(error))) from error
     except MemoryError as error:
@@ -139,24 +166,26 @@ def read_picture(
         raise UnusableImage(UNREADABLE + _text(error)) from error
 
 
-def _decode(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> Picture | _Cost:
+def _decode(file: BoundedFile, limits: _Limits, lent: ExitStack) -> Picture | _Cost:
     try:
         try:
-            return _decode_once(file, side, max_pixels, apart)
+            return _decode_once(file, limits, lent)
         except Image.DecompressionBombError:
-            with _raised_guard(max_pixels):
-                return _decode_once(file, side, max_pixels, apart)
+            lent.close()
+            with _raised_guard(limits.max_pixels):
+                return _decode_once(file, limits, lent)
     except (UnusableImage, MemoryError):
         raise
     except Image.DecompressionBombError as error:
-        raise UnusableImage(f"has more pixels than max_pixels={max_pixels}") from error
+        raise UnusableImage(f"has more pixels than max_pixels={limits.max_pixels}") from error
     except Exception as error:
         # Decoders meet damage with whatever error comes first.
         raise UnusableImage(f"damaged or unsupported: {_text(error)}") from error
 
 
-def _decode_once(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> Picture | _Cost:
+def _decode_once(file: BoundedFile, limits: _Limits, lent: ExitStack) -> Picture | _Cost:
     """Return the picture, or what a worker may take for it."""
+    side, max_pixels, apart = limits
     file.seek(0)
     prefix = file.read(32)
     if not prefix:
@@ -167,10 +196,10 @@ def _decode_once(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> 
         # Pillow allocates the canvas before it tells the size.
         size = _webp_size(prefix)
         _check_pixels(size, max_pixels)
-        with borrow_memory(memory_of(name, size, file.length), max_pixels):
-            image = _open(file, opener, max_pixels)
-            file.end_header(seconds_for(size))
-            return _load(image, size)
+        lent.enter_context(borrow_memory(memory_of(name, size, file.length), max_pixels))
+        image = _open(file, opener, max_pixels)
+        file.end_header(seconds_for(size))
+        return _load(image, size)
     check_memory(memory_of(name, (0, 0), file.length), max_pixels)
     data: IO[bytes] = file
     if name == "JPEG" and file.length <= WHOLE_BYTES:
@@ -185,8 +214,8 @@ def _decode_once(file: BoundedFile, side: int, max_pixels: int, apart: bool) -> 
     memory = memory_of(name, size, file.length, image, apart=apart)
     if apart:
         return _Cost(memory, seconds_for(size))
-    with borrow_memory(memory, max_pixels):
-        return _load(image, size)
+    lent.enter_context(borrow_memory(memory, max_pixels))
+    return _load(image, size)
 
 
 def _open(file: IO[bytes], opener: Callable[..., Image.Image], max_pixels: int) -> Image.Image:

@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from skdcec._files import identity
+from skdcec._files import identity, read_json
+from skdcec._folders import TEXTS
 from skdcec.datasets.decode import UNREADABLE
 from skdcec.datasets.tables import Table, read_table, relative
 
@@ -51,7 +52,7 @@ class Listing(NamedTuple):
 def list_files(source: Any, file_column: str | None, exclude: Any) -> Listing:
     """Find the files that a source means; the folder `exclude` is not searched."""
     if not isinstance(source, str | bytes | os.PathLike):
-        return _list_paths([os.fsdecode(path) for path in source])
+        return _list_paths(_paths(source))
     path = os.path.abspath(os.fsdecode(source))
     if os.path.isdir(path):
         return _list_folder(path, exclude)
@@ -64,6 +65,17 @@ def list_files(source: Any, file_column: str | None, exclude: Any) -> Listing:
     raise FileNotFoundError(
         f"source={source!r} is neither a folder, nor a file, nor a pattern with *, ? or [...]."
     )
+
+
+def _paths(source: Any) -> list[str]:
+    try:
+        return [os.fsdecode(path) for path in source]
+    except TypeError as error:
+        shape = getattr(source, "shape", None)
+        raise TypeError(
+            f"source is a {type(source).__name__}{f' of shape {shape}' * bool(shape)}; a folder, "
+            "a pattern, a table or paths of files are needed. An array of images needs no loading."
+        ) from error
 
 
 def _list_folder(root: str, exclude: Any) -> Listing:
@@ -103,19 +115,43 @@ def _list_paths(paths: list[str]) -> Listing:
 
 def _list_table(table: Table) -> Listing:
     root = os.path.dirname(table.path)
+    recorded = _recorded_files(root)
     paths: list[str] = []
+    names: dict[str, str] = {}
     skipped: list[Skipped] = []
     row_of: dict[str, int] = {}
     for index, name in enumerate(table.files):
         if name.strip():
             path = _find(root, name)
+            if name in recorded and not os.path.lexists(path):
+                path = recorded[name]
+                names[path] = name
             paths.append(path)
             row_of.setdefault(path, index)
         else:
             skipped.append((f"row {index + 1}", "has no file name"))
-    files, missing = _examine((relative(path, root), path, None) for path in paths)
+    files, missing = _examine(
+        (names.get(path) or relative(path, root), path, None) for path in paths
+    )
     row_of = {file.id: row_of[file.path] for file in files}
     return Listing(root, files, skipped + missing, table.path, table, row_of)
+
+
+def _recorded_files(folder: str) -> dict[str, str]:
+    """Return where the images of a run were, by their names in the tables of its folder.
+
+    Those are paths within the collection, which is elsewhere.
+    """
+    try:
+        texts = read_json(os.path.join(folder, TEXTS))
+        pairs = list(zip(texts["paths"], texts["filenames"], strict=True))
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    return {
+        name: os.path.abspath(path)
+        for name, path in pairs
+        if isinstance(name, str) and isinstance(path, str)
+    }
 
 
 def _find(root: str, name: str) -> str:

@@ -77,7 +77,8 @@ def load_images(
           `Thumbs.db`, ...) are passed over;
         - a pattern with `*`, `?`, `[...]` or `**`, as for :func:`glob.glob`;
         - a `.csv`, `.tsv` or `.txt` table with a column of file names, relative to the table, as
-          spreadsheets write it; see :ref:`tables`;
+          spreadsheets write it, or one that `skdcec cluster` wrote, where it lies; see
+          :ref:`tables`;
         - an iterable of paths, or the path of one image.
 
         Folders and patterns give files in natural order (`2.jpg` before `10.jpg`), tables and
@@ -225,6 +226,7 @@ def load_images(
         raise ValueError(
             f"No image found in source={source!r}: looked for {', '.join(FORMATS)} files"
             + (f"; {_summary(skipped)}" if skipped else ", and there are no files at all.")
+            + (f" Names in a table count from its folder, {listing.root!r}." * bool(listing.table))
         )
     if skipped and on_error == "raise":
         raise ValueError(f'{_summary(skipped)} Use on_error="skip" to leave such files out.')
@@ -418,13 +420,17 @@ def _check_size(size: Any) -> tuple[int, int]:
 
 def _check_paths(X: Any) -> list[str]:
     if isinstance(X, str | bytes | os.PathLike):
-        raise ValueError(f"X must be a sequence of paths, got the single path {X!r}.")
+        raise ValueError(
+            f"X must be a sequence of paths, got the single path {X!r}: give [{X!r}] if it is a "
+            f"file, or load_images({X!r}, size=...).filenames if it is a folder or a table."
+        )
     paths = np.asarray(X, dtype=object)
     if paths.ndim == 2 and paths.shape[1] == 1:
         paths = paths[:, 0]
     if paths.ndim != 1:
         raise ValueError(
-            f"X must be paths of shape (n_samples,) or (n_samples, 1), got shape {paths.shape}."
+            f"X must be paths of shape (n_samples,) or (n_samples, 1), got shape {paths.shape}; "
+            "an array of images needs no loading."
         )
     if not len(paths):
         raise ValueError("X holds no paths: found 0 sample(s), at least 1 is required.")

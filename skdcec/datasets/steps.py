@@ -11,7 +11,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from skdcec.datasets.decode import UnusableImage, fit_picture, read_picture
+from skdcec.datasets.decode import UnusableImage, fit_picture, opened_picture
 from skdcec.datasets.files import File
 
 # One step of decoding is also one entry of the cache's journal: what a killed run can lose.
@@ -75,13 +75,15 @@ def _decode_batch(paths: list[str], settings: Settings) -> list[Row]:
     rows = []
     for path in paths:
         try:
-            picture = read_picture(
+            with opened_picture(
                 path, side=max(settings.shape[:2]), max_pixels=settings.max_pixels
-            )
+            ) as picture:
+                image = fit_picture(picture.image, settings.shape[:2], settings.resize)
+                # Before its memory is lent to another.
+                del picture
         except UnusableImage as reason:
             rows.append(Row(None, None, str(reason)))
         else:
-            image = fit_picture(picture.image, settings.shape[:2], settings.resize)
             rows.append(Row(image, digest_of(image), None))
     return rows
 

@@ -1,6 +1,7 @@
 """Images as their colours and the directions of their edges: features made by hand."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from numbers import Integral
 from typing import Any, Self
 
@@ -10,6 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.base import unchanged_on_failure
 from skdcec._encoders.images import ImageInput, check_units
+from skdcec._persistence import declared, register
+from skdcec._persistence.declared import Kind
 from skdcec._sklearn_compat import Interval, fit_context
 
 # Images that are described together.
@@ -22,6 +25,7 @@ _LUMA = (0.299, 0.587, 0.114)
 _MAX_SHARE = 0.2
 
 
+@register
 class ColorEdgeFeatures(
     ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
@@ -91,6 +95,21 @@ class ColorEdgeFeatures(
         "n_directions": [Interval(Integral, 1, None, closed="left")],
         "n_cells": [Interval(Integral, 1, None, closed="left")],
     }
+    _kept_parameters: Mapping[str, Kind] = {
+        **ImageInput._kept_parameters,
+        "n_levels": declared.whole(2, 32),
+        "n_directions": declared.whole(1, declared.MAX_WIDTH),
+        "n_cells": declared.whole(1, declared.MAX_WIDTH),
+    }
+    _fitted_attributes: Mapping[str, Kind | None] = {
+        **ImageInput._fitted_attributes,
+        "color_deviation_": declared.number(1e-7, declared.MAX_WIDTH),
+        "edge_deviation_": declared.number(1e-7, declared.MAX_WIDTH),
+        "scale_": declared.scale,
+        "n_features_in_": declared.n_features,
+        "_n_features_out": declared.whole(1, declared.MAX_WIDTH),
+    }
+    _role = "features"
 
     def __init__(
         self,
@@ -178,6 +197,17 @@ class ColorEdgeFeatures(
                 color_histograms(some, self.n_levels),
                 edge_histograms(some, self.n_directions, self.n_cells),
             )
+
+    def _check_loaded(self) -> None:
+        height, width, n_channels = self.image_shape_
+        if math.prod(self.image_shape_) != self.n_features_in_:
+            raise ValueError(f"Images of shape {self.image_shape_} have other numbers of values.")
+        n_rows, n_columns = (max(1, min(self.n_cells, side // 2)) for side in (height, width))
+        tall, wide = min(2, n_rows), min(2, n_columns)
+        n_blocks = (n_rows - tall + 1) * (n_columns - wide + 1)
+        n_edges = n_blocks * tall * wide * self.n_directions
+        if self._n_features_out != self.n_levels ** (3 if n_channels in (3, 4) else 2) + n_edges:
+            raise ValueError(f"Its parameters do not make {self._n_features_out} values.")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "edge_deviation_")

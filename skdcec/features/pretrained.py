@@ -19,7 +19,8 @@ from skdcec._encoders.base import unchanged_on_failure
 from skdcec._encoders.cache import content_digest
 from skdcec._encoders.images import ImageInput, check_units
 from skdcec._nn.batches import Batches, check_output, map_batches
-from skdcec._nn.device import cpu_state, resolve_device
+from skdcec._nn.device import resolve_device
+from skdcec._nn.kept import state_with_tensors, state_without_tensors
 from skdcec._sklearn_compat import Interval, fit_context
 
 # Mean and deviation of the channels of ImageNet, which the networks expect to be taken out.
@@ -280,7 +281,10 @@ class PretrainedFeatures(
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        return cpu_state(super().__getstate__())
+        return state_without_tensors(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state_with_tensors(state))
 
 
 def _features(

@@ -1,6 +1,6 @@
 """Are there groups at all? A model of points without clusters, and a test for gaps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -98,16 +98,31 @@ def gaussian_null(
     if not n_clusters:
         return means
     points = np.asarray(points, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    mean, spread = points.mean(axis=0), _square_root(points)
-    for draw in range(n_draws):
-        drawn = mean + rng.standard_normal((len(points), spread.shape[0])) @ spread
+    for draw, drawn in enumerate(normal_draws(points, n_draws=n_draws, seed=seed)):
         if metric == "cosine":
             drawn = normalize(drawn)
         labellings = [cluster_by_k_means(drawn, k, n_init, seed) for k in n_clusters]
         means[draw] = silhouettes(distance_matrix(drawn, metric), labellings).mean(axis=1)
         on_draw()
     return means
+
+
+def normal_draws(points: np.ndarray, *, n_draws: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield samples of one normal distribution with the mean and covariance of `points`.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_samples, n_components), dtype float64
+    n_draws, seed : int
+
+    Yields
+    ------
+    drawn : ndarray of shape (n_samples, n_components)
+    """
+    rng = np.random.default_rng(seed)
+    mean, spread = points.mean(axis=0), _square_root(points)
+    for _ in range(n_draws):
+        yield mean + rng.standard_normal((len(points), spread.shape[0])) @ spread
 
 
 def _square_root(points: np.ndarray) -> np.ndarray:

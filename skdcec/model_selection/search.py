@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 from skdcec._analysis.silhouette import sample_rows
 from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
 from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, check_array, fit_context
-from skdcec._workers import EndsWithParent
+from skdcec._workers import EndsWithParent, ending_with_parent
 from skdcec.model_selection.progress import JOINT, PRETRAINING, progress
 from skdcec.model_selection.table import MAX_TRAINED, Table, choose, screen
 from skdcec.model_selection.trainings import Cache, cache_of, run_candidate
@@ -37,11 +37,13 @@ def _has(method: str) -> Callable[[Any], bool]:
 class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
     """Choose the number of clusters, and say whether there are any.
 
-    The encoder is pretrained once. Each number of clusters k is screened by k-means in its
-    embedding, which takes seconds; only the plausible ones are trained jointly; and all labels
-    are scored by their silhouette in that one embedding. (In its own refined embedding, each
-    model is rewarded for the separation that it made itself, whatever its k.) Points drawn
-    without clusters, and a test for gaps, then say how strong the evidence is.
+    The encoder is pretrained once, and each number of clusters k is screened in its embedding,
+    which takes seconds. Three kinds of evidence, which err on different sets, are each compared
+    with points drawn without clusters: whether unlike methods find the same k clusters, whether
+    these cut few edges between nearest neighbours, and their silhouette. The k that all three
+    support best is chosen, and those they support about as well are plausible; only these are
+    trained jointly. (In its own refined embedding, each model is rewarded for the separation
+    that it made itself, whatever its k.) A test for gaps then says how strong the evidence is.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         seed of what follows; the first has the seed of `estimator`. Scores are means over them.
     screen : {"plausible"} or None, default="plausible"
         "plausible" trains the best of the plausible numbers, at most three; the others keep
-        their k-means labels. None trains all.
+        their k-means labels. None trains all, and chooses the same.
     reference : fitted transformer, default=None
         Its ``transform`` of `X` is the space in which labels are scored. None takes the
         pretrained embedding where there is one, else the input of the (last) estimator.
@@ -88,6 +90,15 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
           "screened_standard_error": to the best k, paired point by point;
         - "null_silhouette": mean over samples without clusters; "excess_silhouette": how much
           higher the screened one is;
+        - "consensus": mean adjusted mutual information between four clusterings: by k-means, by
+          Ward's linkage, by the graph of nearest neighbours, and by a mixture;
+          "excess_consensus": how much higher than for points without clusters;
+        - "modularity": their mean in that graph; "excess_modularity", likewise;
+        - "bic": Bayesian information criterion of a Gaussian mixture, for each point, less is
+          better, and its "covariance": "full", "tied", "diagonal" or "spherical";
+        - "eigengap": of that graph; "resampled": adjusted Rand index of k-means on two halves;
+          like "bic", to be looked at, but without a say in what is chosen;
+        - "support": of the three excesses together, the best with 1;
         - "plausible": whether k may be the best;
         - "trained": whether the rest of the row is of trained labels, or of k-means;
         - "silhouette", "difference", "standard_error": of these, in the shared space;
@@ -99,7 +110,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
     labels_of_ : dict of int to ndarray of shape (n_samples,)
         The labels of each k: of its best run, or of k-means.
     best_n_clusters_ : int
-        The k of the highest "silhouette" among the trained ones.
+        The smallest k whose "support" is within noise of the best.
     best_index_ : int
         Its position in `results_`.
     best_score_ : float
@@ -108,6 +119,10 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         Its best run, fitted. Its encoder is frozen, that is, shared by all candidates.
     labels_ : ndarray of shape (n_samples,)
         Its labels.
+    stability_ : Stability
+        How firm the clusters of `labels_` are, found anew in random halves of the shared space:
+        ``stability_.clusters`` has, for each, how much of it comes back on average (below 0.5 it
+        would not), and ``stability_.agreement`` how far two such runs agree (adjusted Rand index).
     verdict_ : str
         What the search shows, in words.
     evidence_ : {"separated groups", "structure", "none", "unknown"}
@@ -125,8 +140,8 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
     Notes
     -----
     The score of a candidate does not depend on which others are in the list, as long as it is
-    trained. Labels are those that `estimator` with this `n_clusters` and seed would find in a
-    process with as many threads.
+    trained; its support does, since that is relative to the best. Labels are those that
+    `estimator` with this `n_clusters` and seed would find in a process with as many threads.
 
     Examples
     --------
@@ -220,7 +235,9 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             bar.joint(self.n_runs * len(chosen))
             # No more processes than trainings: one without work would share processors in vain.
             n_jobs = min(joblib.effective_n_jobs(self.n_jobs), self.n_runs * len(chosen))
-            parallel = joblib.Parallel(n_jobs=n_jobs, return_as=_return_as())
+            parallel = joblib.Parallel(
+                n_jobs=n_jobs, return_as=_return_as(), **ending_with_parent()
+            )
             found = {}
             for run in parallel(self._jobs(clusterer, reached, chosen, run_seeds, cache)):
                 bar.done(JOINT)
@@ -293,12 +310,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             )
         self.labels_of_ = {**table.screened, **{k: run.labels for k, run in best.items()}}
         self.results_ = table.results()
-        scores = np.where(self.results_["trained"], self.results_["silhouette"], np.nan)
-        if np.isfinite(scores).any():
-            self.best_index_ = int(np.nanargmax(scores))
-        else:
-            # Every model put all into one cluster, so no k is better than another.
-            self.best_index_ = int(np.flatnonzero(self.results_["trained"])[0])
+        self.best_index_ = table.best_index
         self.best_n_clusters_ = int(self.results_["n_clusters"][self.best_index_])
         self.best_score_ = float(self.results_["silhouette"][self.best_index_])
         run = best[self.best_n_clusters_]
@@ -309,6 +321,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             self.best_estimator_ = Pipeline([*head.steps, (name, run.model)])
         if hasattr(self.best_estimator_, "feature_names_in_"):
             self.feature_names_in_ = self.best_estimator_.feature_names_in_
+        self.stability_ = table.stability(self.labels_, seed)
         self.null_p_value_ = table.null_p_value
         self.gap_p_value_ = table.gap_p_value(seed)
         self.evidence_, self.verdict_ = judge(

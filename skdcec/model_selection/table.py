@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from skdcec._analysis.silhouette import distance_matrix, silhouettes
+from skdcec._analysis.silhouette import distance_matrix, sample_rows, silhouettes
 from skdcec._analysis.spaces import Space, within_range
+from skdcec._analysis.stability import Stability, cluster_stability
+from skdcec.model_selection.evidence import MAX_POINTS, N_CLOUDS, collect, supported, weigh
 from skdcec.model_selection.null import (
     GAP_SPLITS,
     cluster_by_k_means,
@@ -40,6 +42,7 @@ class Table:
     errors: dict[int, str]
     distances: np.ndarray
     null: np.ndarray
+    views: dict[str, np.ndarray]
     values: dict[int, np.ndarray] = field(default_factory=dict)
     runs: dict[int, list[Run]] = field(default_factory=dict)
     best: dict[int, Run] = field(default_factory=dict)
@@ -91,13 +94,49 @@ class Table:
         return _compare([self.values.get(k, nothing) for k in self.candidates])
 
     @property
+    def support(self) -> np.ndarray:
+        """How much all kinds of evidence together support each k, the best with 1."""
+        excess = self.screened_scores - self.null_scores.mean(axis=0)
+        views = self.views["excess_consensus"], self.views["excess_modularity"], excess
+        return weigh(np.array(self.candidates), views)
+
+    @property
+    def order(self) -> list[int]:
+        """Positions of the candidates that may be trained, the chosen one first."""
+        support = self.support
+        chosen, _ = supported(support)
+        if chosen is None:
+            support = self.screened_scores
+        ranked = np.argsort(-np.nan_to_num(support, nan=-np.inf), kind="stable")
+        order = [int(i) for i in ranked if np.isfinite(support[i])]
+        return order if chosen is None else [chosen, *(i for i in order if i != chosen)]
+
+    @property
     def plausible(self) -> np.ndarray:
-        """Whether each k may be the best: not clearly worse, or next to one that is not."""
-        difference, error = self.compare_screened()
-        as_good = as_good_as_best(difference, error)
+        """Whether each k may be the best: all kinds of evidence support it about as well."""
+        chosen, as_good = supported(self.support)
+        if chosen is not None:
+            return as_good
+        # Nothing exceeds points without clusters: by the silhouettes alone.
+        good = as_good_as_best(*self.compare_screened())
         numbers = np.array(self.candidates)
-        near = np.abs(numbers[:, None] - numbers[as_good]).min(axis=1, initial=2**31) <= 1
+        near = np.abs(numbers[:, None] - numbers[good]).min(axis=1, initial=2**31) <= 1
         return near & np.isfinite(self.screened_scores)
+
+    @property
+    def best_index(self) -> int:
+        """Position of the candidate that is chosen, of those whose training succeeded."""
+        trained = [i for i in self.order if self.candidates[i] in self.best]
+        for i in trained:
+            if np.isfinite(self._score(self.best[self.candidates[i]])):
+                return i
+        # Every model put all into one cluster, so no k is better than another.
+        return trained[0] if trained else self.candidates.index(min(self.best))
+
+    def stability(self, labels: np.ndarray, seed: int) -> Stability:
+        """Return how firm clusters are in the shared space."""
+        rows = self.rows
+        return cluster_stability(self.space.points[rows], labels[rows], random_state=seed)
 
     @property
     def null_p_value(self) -> float:
@@ -128,6 +167,8 @@ class Table:
             "screened_standard_error": error,
             "null_silhouette": null,
             "excess_silhouette": self.screened_scores - null,
+            **self.views,
+            "support": self.support,
             "plausible": self.plausible,
             "trained": np.array([k in self.best for k in self.candidates]),
         }
@@ -199,27 +240,30 @@ def screen(
             screened[k] = labels
         bar.done(SCREENING / 2 / len(candidates))
     sample = points[rows]
-    ks = [k for k in screened if 1 < k < len(rows)]
+    few = sample[sample_rows(len(sample), MAX_POINTS, seed)]
+    ks = [k for k in screened if 1 < k < len(few)]
     null = np.full((n_draws, len(screened)), np.nan)
     null[:, np.isin(list(screened), ks)] = gaussian_null(
-        sample,
+        few,
         ks,
         metric=space.metric,
         n_draws=n_draws,
         n_init=_NULL_N_INIT,
         seed=seed,
-        on_draw=lambda: bar.done(SCREENING / 2 / n_draws),
+        on_draw=lambda: bar.done(SCREENING / 4 / n_draws),
+    )
+    views = collect(
+        few, candidates, seed=seed, on_cloud=lambda: bar.done(SCREENING / 4 / (1 + N_CLOUDS))
     )
     distances = distance_matrix(sample, space.metric)
-    return Table(space, rows, candidates, screened, errors, distances, null)
+    return Table(space, rows, candidates, screened, errors, distances, null, views)
 
 
 def choose(table: Table, screen: str | None) -> list[int]:
     """Return the numbers of clusters to train."""
     if screen is None:
         return list(table.candidates)
-    scores = np.where(table.plausible, table.screened_scores, -np.inf)
-    order = np.argsort(-scores, kind="stable")[:MAX_TRAINED]
-    chosen = [table.candidates[i] for i in order if np.isfinite(scores[i])]
+    plausible = table.plausible
+    chosen = [table.candidates[i] for i in table.order if plausible[i]][:MAX_TRAINED]
     # Where nothing can be scored, there still is something to fit.
     return sorted(chosen) or table.candidates[:1]

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from skdcec.model_selection.table import as_good_as_best
-
 # Deep embeddings of noise are not quite normal, so a smaller excess than this is no evidence, even
 # where it is significant.
 _MIN_EXCESS = 0.02
@@ -45,12 +43,7 @@ def judge(
             "clusters, and fewer than there are images."
         )
     excess = np.nanmax(results["excess_silhouette"])
-    good = (
-        as_good_as_best(results["screened_difference"], results["screened_standard_error"]) & scored
-    )
-    good |= results["trained"] & as_good_as_best(results["difference"], results["standard_error"])
-    others = ", ".join(f"{k}" for k in numbers[good] if k != best)
-    others = f" (as good: {others})" if others else ""
+    good = _as_good(numbers[results["plausible"]], best)
     if not (excess >= _MIN_EXCESS and null_p_value <= _NULL_LEVEL):
         evidence = "none"
         text = (
@@ -61,17 +54,27 @@ def judge(
     elif gap_p_value < _GAP_LEVEL:
         evidence = "separated groups"
         text = (
-            f"Separated groups: k = {best}{others}. The silhouette is {excess:.2f} above that of "
-            f"points without clusters, and there are gaps (p = {gap_p_value:.2g})."
+            f"Separated groups: k = {best} fits best{good}. The silhouette is up to {excess:.2f} "
+            "above that of points without clusters, and there are gaps between some groups "
+            f"(p = {gap_p_value:.2g}), which does not say between all of them."
         )
     else:
         evidence = "structure"
         text = (
-            f"Structure, but no gap shown: the silhouette is {excess:.2f} above that of points "
-            f"without clusters, and groups pass into each other (p = {gap_p_value:.2g}). "
-            f"k is a choice of resolution; k = {best} is the best of those tried{others}."
+            f"Structure, but no gap shown: the silhouette is up to {excess:.2f} above that of "
+            f"points without clusters, and groups pass into each other (p = {gap_p_value:.2g}). "
+            f"k is a choice of resolution; k = {best} fits best{good}."
         )
     return evidence, text + _edge(numbers, best, n_found)
+
+
+def _as_good(plausible: np.ndarray, best: int) -> str:
+    others = plausible[plausible != best]
+    if not others.size:
+        return ", and no other of those tried as well"
+    if others.size == 1:
+        return f", and {others[0]} about as well"
+    return f", and any of {plausible.min()} to {plausible.max()} about as well"
 
 
 def _edge(numbers: np.ndarray, best: int, n_found: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from skdcec._analysis.palette import NO_CLUSTER, cluster_colors
+from skdcec._analysis.stability import FIRM, Stability
 from skdcec._files import Table, as_rows, versions
 from skdcec.report.metadata import Column, Standout
 from skdcec.report.tables import examples_of
@@ -200,6 +201,15 @@ def payload_of_space(embedding: np.ndarray, metric: str) -> dict:
         "embedding": packed(embedding, "f2"),
         "dimensions": embedding.shape[1],
         "metric": metric,
+    }
+
+
+def payload_of_stability(stability: Stability) -> dict:
+    """Return how far two runs agree, and below which share a cluster would not come back."""
+    agreement = stability.agreement
+    return {
+        "agreement": round(agreement, 2) if math.isfinite(agreement) else None,
+        "firm": FIRM,
     }
 
 

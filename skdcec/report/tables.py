@@ -1,5 +1,6 @@
 """What is written beside the page? One row per image, and one per cluster."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -133,6 +134,7 @@ def cluster_summary(
     *,
     pixels: np.ndarray | None = None,
     cluster_names: Mapping[int, Any] | None = None,
+    stability: Mapping[int, float] | None = None,
     random_state: Any = 0,
 ) -> Table:
     """Return one row per cluster, the content of ``cluster_summary.csv``.
@@ -144,16 +146,18 @@ def cluster_summary(
     pixels : uint8 ndarray of shape (n, h, w, 3), default=None
         Small versions of the images, for colours.
     cluster_names : mapping of int to str or to {"name": str, "note": str}, default=None
+    stability : mapping of int to float, default=None
+        How much of each cluster comes back from other starts and other samples, 0 to 1.
     random_state : int, RandomState instance or None, default=0
 
     Returns
     -------
     summary : dict of str to list
         Largest cluster first, -1 last: `cluster`, `name`, `note`, `size`, `share`, mean
-        `confidence`, mean `distance`; `lightness`, the mean L* of CIELAB, and `contrast`, the
-        mean of its standard deviation within an image (both 0 to 100); `palette`, six colours
-        by k-means in CIELAB as "#rrggbb 31%", from dark to light; `metadata`, the values that
-        stand out most, as "column=value 41/120 lift 3.2".
+        `confidence`, mean `distance`; `stability`, None where it is not known; `lightness`, the
+        mean L* of CIELAB, and `contrast`, the mean of its standard deviation within an image
+        (both 0 to 100); `palette`, six colours by k-means in CIELAB as "#rrggbb 31%", from dark
+        to light; `metadata`, the values that stand out most, as "column=value 41/120 lift 3.2".
 
     Examples
     --------
@@ -167,7 +171,8 @@ def cluster_summary(
     columns = [
         read_column(key, values) for key, values in table.items() if key not in TABLE_COLUMNS
     ]
-    return rows_of_clusters(table, standouts(labels, columns), pixels, names, random_state)
+    found = standouts(labels, columns)
+    return rows_of_clusters(table, found, pixels, names, stability or {}, random_state)
 
 
 def rows_of_clusters(
@@ -175,6 +180,7 @@ def rows_of_clusters(
     standing_out: Mapping[int, list[Standout]],
     pixels: np.ndarray | None,
     names: Mapping[int, Mapping[str, str]],
+    stability: Mapping[int, float],
     random_state: Any,
 ) -> Table:
     """Return what :func:`cluster_summary` does, from arguments that have been checked."""
@@ -192,6 +198,7 @@ def rows_of_clusters(
             "share": round(size / len(labels), 4),
             "confidence": round(float(confidence[members].mean()), 4),
             "distance": round(float((distance[members] / size).sum()), 4),
+            "stability": _known(stability.get(cluster)),
         }
         if pixels is not None:
             row |= colours(pixels[members], random_state)
@@ -202,6 +209,10 @@ def rows_of_clusters(
         for key, value in row.items():
             summary.setdefault(key, []).append(value)
     return summary
+
+
+def _known(share: float | None) -> float | None:
+    return None if share is None or not math.isfinite(share) else round(share, 2)
 
 
 def _by_size(item: tuple[int, int]) -> tuple:

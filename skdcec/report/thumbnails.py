@@ -5,6 +5,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,14 @@ from joblib import Parallel, delayed
 from PIL import Image, ImageOps
 
 from skdcec._analysis.images import to_pixels, value_range
-from skdcec.datasets.decode import MAX_PIXELS, UnusableImage, read_picture, shrink, to_rgb
+from skdcec.datasets.decode import (
+    MAX_PIXELS,
+    Picture,
+    UnusableImage,
+    opened_picture,
+    shrink,
+    to_rgb,
+)
 from skdcec.report.checks import are_paths
 
 Progress = Callable[[str, int, int], None]
@@ -155,27 +163,29 @@ class Pictures:
 
     def _square(self, i: int, side: int) -> tuple[np.ndarray, int] | str:
         try:
-            picture, longest = self._open(i, side)
+            with self._opened(i, side) as (picture, size):
+                square = ImageOps.fit(picture, (side, side), Image.Resampling.BOX)
+                return np.asarray(square.convert("RGB")), max(size)
         except UnusableImage as reason:
             return str(reason)
-        square = ImageOps.fit(picture, (side, side), Image.Resampling.BOX)
-        return np.asarray(square.convert("RGB")), longest
 
     def _single(self, i: int, size: int) -> bytes:
         try:
-            picture, _ = self._open(i, size)
+            with self._opened(i, size) as (picture, _):
+                small = shrink(picture, size)
+                # Before its memory is lent to another.
+                del picture
         except UnusableImage:
-            picture = Image.new("RGB", (8, 8), GRAY)
-        return encode_webp(shrink(picture, size))
+            small = Image.new("RGB", (8, 8), GRAY)
+        return encode_webp(small)
 
-    def _open(self, i: int, side: int) -> tuple[Image.Image, int]:
-        """Return a picture, and how long the longer side of the original is."""
+    def _opened(self, i: int, side: int) -> AbstractContextManager[Picture]:
+        """Return what lends a picture, with the size of the original."""
         if self.from_files:
-            picture, size = read_picture(self.images[i], side=side, max_pixels=self.max_pixels)
-            return picture, max(size)
+            return opened_picture(self.images[i], side=side, max_pixels=self.max_pixels)
         pixels = np.asarray(self.images[i])
         picture = Image.fromarray(to_pixels(np.atleast_3d(pixels), *self.range))
-        return to_rgb(picture), max(picture.size)
+        return nullcontext(Picture(to_rgb(picture), picture.size))
 
 
 def encode_webp(picture: Image.Image) -> bytes:

@@ -23,13 +23,20 @@ from skdcec._analysis.spaces import (
     space_of,
     within_range,
 )
+from skdcec._analysis.stability import cluster_stability
 from skdcec._files import Table, check_target, write_bytes
 from skdcec._sklearn_compat import check_array
 from skdcec.datasets.decode import MAX_PIXELS
 from skdcec.report.checks import are_paths, check_labels, check_length, check_matrix, image_names
 from skdcec.report.metadata import agreement_of, metadata_columns, standouts
 from skdcec.report.names import check_names
-from skdcec.report.page import Page, payload_of, payload_of_run, payload_of_space
+from skdcec.report.page import (
+    Page,
+    payload_of,
+    payload_of_run,
+    payload_of_space,
+    payload_of_stability,
+)
 from skdcec.report.tables import rows_of_clusters, rows_of_images
 from skdcec.report.thumbnails import CELL, Pictures, Progress, encode_sheets
 
@@ -54,6 +61,9 @@ class Report:
         One row per image, see :func:`image_table`.
     summary : dict of str to list
         One row per cluster, see :func:`cluster_summary`.
+    agreement : float
+        How far two runs agree that find as many clusters in random halves of `embedding`, as a
+        mean adjusted Rand index; NaN where there are too few images or clusters.
     """
 
     path: Path
@@ -62,6 +72,7 @@ class Report:
     n_thumbnails: int
     table: Table
     summary: Table
+    agreement: float
 
 
 def report_from_estimator(
@@ -263,10 +274,12 @@ def write_report(
     belonging = membership(labels, probabilities=probabilities, distances=distances)
     table = rows_of_images(labels, names, belonging, map_coordinates, columns)
     standing_out = standouts(labels, columns)
-    summary = rows_of_clusters(table, standing_out, cells, named, seed)
+    firm = cluster_stability(embedding, labels)
+    summary = rows_of_clusters(table, standing_out, cells, named, firm.clusters, seed)
     content = payload_of(table, summary, columns, standing_out)
     content |= payload_of_space(embedding, metric)
     content |= payload_of_run(title, history, settings)
+    content["stability"] = payload_of_stability(firm)
     content["agreement"] = [agreement_of(labels, column, seed) for column in columns]
     page = Page(content, encode_sheets(cells))
     flagged = np.flatnonzero([flag != "" for flag in table["flag"]])
@@ -275,7 +288,7 @@ def write_report(
     pictures.warn()
     _warn_of_size(n_bytes, max_bytes, n)
     n_thumbnails = sum(1 for single in thumbnails.singles if single)
-    return Report(path, n_bytes, thumbnails.size, n_thumbnails, table, summary)
+    return Report(path, n_bytes, thumbnails.size, n_thumbnails, table, summary, firm.agreement)
 
 
 def _check_arrays(

@@ -5,6 +5,8 @@ function showLead() {
   const parts = [`${images(N)} in ${real.length === 1 ? "one cluster" : `${real.length} clusters`}`];
   if (real.length < data.clusters.length) parts.push(`${count(data.clusters.at(-1).size)} of them in none`);
   if (data.unused.length) parts.push(`without members: ${data.unused.join(", ")}`);
+  const { agreement } = data.stability;
+  if (agreement !== null) parts.push(`two runs on halves of the images agree by ${agreement.toFixed(2)} (1 is alike, 0 is chance)`);
   $("lead").textContent = parts.join("; ");
 }
 
@@ -28,13 +30,15 @@ function clusterCard(cluster) {
   const about = element("div", {},
     element("div", { class: "cluster-name" }, swatch(clusterColour(cluster.cluster)), input),
     element("p", { class: "cluster-size" }, `${images(cluster.size)}, ${percent(cluster.share)}`),
+    isLoose(cluster) ? element("p", { class: "loose" }, "Loose: it would not come back in another run") : null,
     palette(cluster.palette), clusterFacts(cluster), outstanding(cluster), area,
     button(`See all ${count(cluster.size)}`, () => {
       setColour("cluster");
       state.only = new Set([rankOfCluster.get(cluster.cluster)]);
       refilter();
       const members = indicesOf((i) => labels[i] === cluster.cluster);
-      showGallery(members.sort((a, b) => distance[a] - distance[b]), clusterName(cluster.cluster));
+      const mark = isLoose(cluster) ? " (loose)" : "";
+      showGallery(members.sort((a, b) => distance[a] - distance[b]), clusterName(cluster.cluster) + mark);
     }));
   const examples = element("div", { class: "examples" },
     exampleList("Typical", cluster.typical),
@@ -42,6 +46,10 @@ function clusterCard(cluster) {
     exampleList("Odd", cluster.odd));
   return element("article", { class: "cluster", "data-cluster": cluster.cluster, "aria-label": clusterName(cluster.cluster) },
     about, examples);
+}
+
+function isLoose({ stability }) {
+  return stability !== null && stability < data.stability.firm;
 }
 
 function palette(colours) {
@@ -57,6 +65,7 @@ function palette(colours) {
 function clusterFacts(cluster) {
   const rows = [["Lightness", decimal(cluster.lightness, 0)], ["Contrast", decimal(cluster.contrast, 0)]];
   if (cluster.confidence !== null) rows.push(["Confidence", `${decimal(cluster.confidence)} on average`]);
+  if (cluster.stability !== null) rows.push(["Comes back", `${percent(cluster.stability)} of it in other runs`]);
   return factList(rows);
 }
 

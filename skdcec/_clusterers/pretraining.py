@@ -1,0 +1,146 @@
+"""Which encoder does a clusterer start from? The one given, fitted here, cached or frozen."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from skdcec._encoders.autoencoder import precision_of
+from skdcec._encoders.cache import fit_encoder
+from skdcec._nn import distributed
+from skdcec._nn.device import resolve_device, usual_settings
+from skdcec._sklearn_compat import fit_context
+
+
+class PretrainedByEncoder(BaseEstimator):
+    """What clusterers do with their sub-estimator `encoder`."""
+
+    encoder: Any
+    memory: Any
+    device: Any
+    verbose: Any
+    random_state: Any
+    max_epochs: int
+    n_features_in_: int
+    _given_encoder: Callable[..., Any]
+    _as_encoder_is_given: Callable[..., Any]
+    _validate: Callable[..., Any]
+    _draw_seeds: Callable[..., Any]
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit_encoder(self, X: Any) -> BaseEstimator:
+        """Pretrain the encoder alone, as `fit` would, and leave the clusterer as it is.
+
+        Parameters
+        ----------
+        X : array-like
+            The images or vectors.
+
+        Returns
+        -------
+        encoder : estimator
+            Fitted. With an integer `random_state`, equal to the ``encoder_`` of `fit`;
+            ``encoder=FrozenEstimator(encoder)`` makes further fits start from it.
+        """
+        model = clone(self)
+        with usual_settings(), distributed.joined():
+            return model._pretrain(model._validate(X, reset=True), model._draw_seeds()[0])
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, those of the encoder as ``encoder__name``.
+
+        Parameters
+        ----------
+        **params : dict
+            New values by name.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or no encoder that could have it.
+        """
+        nested = sorted(name for name in params if name.startswith("encoder__"))
+        if nested and params.get("encoder", self.encoder) is None:
+            default = type(clone(self).set_params(encoder=None)._given_encoder(1)).__name__
+            given = ", ".join(f"{name[9:]}={params[name]!r}" for name in nested)
+            raise ValueError(
+                f"{nested[0]} cannot be set while encoder=None, since there is no encoder yet to "
+                f"set it on: set encoder={default}({given})."
+            )
+        return super().set_params(**params)
+
+    def _pretrain(self, array: np.ndarray, seed: int) -> Any:
+        """Return the fitted encoder: the frozen one, or a clone fitted here or cached."""
+        if isinstance(self.encoder, FrozenEstimator):
+            encoder = self.encoder.estimator
+            check_is_fitted(encoder)
+        else:
+            given = self._given_encoder(len(array))
+            encoder = self._unfitted_encoder(given, seed)
+            params = encoder.get_params(deep=False)
+            device = resolve_device(params.get("device"))
+            own_seed = given.get_params(deep=False).get("random_state")
+            encoder = fit_encoder(
+                encoder,
+                self._as_encoder_is_given(array, params),
+                memory=self.memory,
+                # Either may be left to the machine.
+                device=f"{device} {precision_of(encoder, device)}",
+                seeded=own_seed is not None or self.random_state is not None,
+            )
+        self._check_encoder(encoder)
+        return encoder
+
+    def _unfitted_encoder(self, given: Any, seed: int) -> Any:
+        """Return a clone of an encoder, which takes from here what its user left open."""
+        encoder = clone(given)
+        params = encoder.get_params(deep=False)
+        from_here = {
+            "random_state": seed,
+            "device": self.device,
+            "verbose": self.verbose,
+            "image_shape": getattr(self, "image_shape_", None),
+        }
+        encoder.set_params(
+            **{k: v for k, v in from_here.items() if k in params and params[k] is None}
+        )
+        if "data_format" in params:
+            encoder.set_params(data_format="channels_last")
+        return encoder
+
+    def _check_encoder(self, encoder: Any) -> None:
+        """Raise if a fitted encoder does not follow the protocol, or was fitted on other data."""
+        # Without a joint phase, nothing is trained; and None says that there is no network.
+        module: Any = getattr(encoder, "module_", None if self.max_epochs == 0 else False)
+        if module is not None and not hasattr(module, "encode"):
+            raise TypeError(
+                f"encoder={self.encoder!r} has no module_ with an encode method after fit, so it "
+                "cannot be trained together with the clusters: use ConvAutoencoder, "
+                "DenseAutoencoder or an estimator that follows their protocol; or set "
+                "max_epochs=0, which clusters its embedding as it is."
+            )
+        if module is not None and not all(
+            parameter.isfinite().all() for parameter in module.parameters()
+        ):
+            raise ValueError(
+                f"encoder={self.encoder!r} has weights of NaN or infinity after fit: lower its "
+                "learning rate, or look for extreme values in X."
+            )
+        metric = getattr(encoder, "metric_", "euclidean")
+        if metric not in ("euclidean", "cosine"):
+            raise ValueError(
+                f"The encoder's metric_ is {metric!r}; it must be 'euclidean' or 'cosine'."
+            )
+        n_features = getattr(encoder, "n_features_in_", self.n_features_in_)
+        if n_features != self.n_features_in_:
+            raise ValueError(
+                f"X has {self.n_features_in_} features per row, but the fitted encoder takes "
+                f"{n_features}."
+            )

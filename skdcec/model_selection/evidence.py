@@ -1,0 +1,235 @@
+"""How many clusters do several views of one space agree on?"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.linalg import eigh
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
+
+from skdcec._analysis.mixtures import best_mixture, fit_mixture
+from skdcec._analysis.stability import principal, resampled_labels
+from skdcec._clusterers.starts import modularity
+from skdcec.model_selection.null import cluster_by_k_means, normal_draws
+
+# What is read here are shares of points and edges, which so many points give to a few percent.
+MAX_POINTS = 1000
+# More directions than this hold little of an embedding, and a covariance of them is expensive.
+_MAX_COMPONENTS = 64
+# A full covariance of each cluster needs more points than a cluster has, in more directions.
+_MAX_COVARIANCE_COMPONENTS = 16
+_N_NEIGHBORS = 10
+_N_INIT = 3
+N_CLOUDS = 3
+# The views of neighbouring k differ by noise; this is a tenth of the logarithm of k.
+_BANDWIDTH = 0.1
+# Less than the noise that is left. Of numbers that are as good as the best, the smallest is taken.
+_AS_BEST = 0.02
+_AS_GOOD = 0.05
+
+
+class Views(NamedTuple):
+    """What is seen of each number of clusters in one cloud of points.
+
+    Attributes
+    ----------
+    consensus : ndarray of shape (n_numbers,)
+        Mean adjusted mutual information between clusterings by k-means, by Ward's linkage, by
+        the graph of neighbours and by a mixture of one covariance.
+    modularity : ndarray of shape (n_numbers,)
+        Mean modularity of the four in the graph of nearest neighbours.
+    eigenvalues : ndarray of shape (n_points,)
+        Of that graph, normalised, from the largest; padded with NaN.
+    """
+
+    consensus: np.ndarray
+    modularity: np.ndarray
+    eigenvalues: np.ndarray
+
+
+def collect(
+    points: np.ndarray,
+    numbers: Sequence[int],
+    *,
+    seed: int,
+    on_cloud: Callable[[], None] = lambda: None,
+) -> dict[str, np.ndarray]:
+    """Return what several views say of each number of clusters.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_samples, n_components)
+        A few hundred to `MAX_POINTS`.
+    numbers : sequence of int
+        Numbers of clusters; those without a meaning for so many points get NaN.
+    seed : int
+    on_cloud : callable
+        Called after the points, and after each cloud without clusters, are done.
+
+    Returns
+    -------
+    columns : dict of ndarray of shape (n_numbers,)
+        "bic" (for each point, the least over covariances) and its "covariance"; "consensus",
+        "modularity" and "eigengap" of the points; "excess_consensus" and "excess_modularity" over
+        clouds of the same spread without clusters; "resampled": adjusted Rand index of k-means
+        on two halves.
+    """
+    points = principal(points, _MAX_COMPONENTS)
+    tried = [int(k) for k in numbers if 1 < k < len(points) - 1] if points.shape[1] else []
+    columns: dict[str, np.ndarray] = {
+        name: np.full(len(numbers), np.nan)
+        for name in (
+            "bic",
+            "consensus",
+            "excess_consensus",
+            "modularity",
+            "excess_modularity",
+            "eigengap",
+            "resampled",
+        )
+    }
+    columns["covariance"] = np.full(len(numbers), "", dtype="<U9")
+    if not tried:
+        return columns
+    at = np.isin(numbers, tried)
+    seen = look(points, tried, seed)
+    on_cloud()
+    clouds = []
+    for drawn in normal_draws(points, n_draws=N_CLOUDS, seed=seed):
+        clouds.append(look(drawn, tried, seed))
+        on_cloud()
+    values = seen.eigenvalues
+    criteria = [_criterion(points, k, seed) for k in tried]
+    columns["bic"][at] = [bic for bic, _ in criteria]
+    columns["covariance"][at] = [covariance for _, covariance in criteria]
+    columns["consensus"][at] = seen.consensus
+    columns["excess_consensus"][at] = seen.consensus - np.mean([c.consensus for c in clouds], 0)
+    columns["modularity"][at] = seen.modularity
+    columns["excess_modularity"][at] = seen.modularity - np.mean([c.modularity for c in clouds], 0)
+    columns["eigengap"][at] = [values[k - 1] - values[k] for k in tried]
+    columns["resampled"][at] = [_resampled(points, k, seed) for k in tried]
+    return columns
+
+
+def look(points: np.ndarray, numbers: Sequence[int], seed: int) -> Views:
+    """Cluster points in four ways, and compare the ways.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_samples, n_components)
+    numbers : sequence of int
+    seed : int
+    """
+    neighbors = _neighbors(points)
+    values, vectors = _spectrum(neighbors, max(numbers) + 1)
+    tree = linkage(points, "ward")
+    pairwise, modularities = [], []
+    for k in numbers:
+        compact = cluster_by_k_means(points, k, _N_INIT, seed)
+        labellings = [
+            compact,
+            cluster_by_k_means(normalize(vectors[:, :k]), k, _N_INIT, seed),
+            fcluster(tree, k, "maxclust") - 1,
+            fit_mixture(points, compact, k, "tied").predict(points),
+        ]
+        pairs = [
+            adjusted_mutual_info_score(one, other)
+            for i, one in enumerate(labellings)
+            for other in labellings[:i]
+        ]
+        pairwise.append(np.mean(pairs))
+        modularities.append(np.mean([modularity(labels, neighbors) for labels in labellings]))
+    return Views(np.array(pairwise), np.array(modularities), values)
+
+
+def _neighbors(points: np.ndarray) -> np.ndarray:
+    n_neighbors = min(_N_NEIGHBORS, len(points) - 1)
+    return NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(return_distance=False)
+
+
+def _spectrum(neighbors: np.ndarray, n_values: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest eigenvalues of the normalised graph, and their vectors."""
+    n = len(neighbors)
+    graph = np.zeros((n, n))
+    graph[np.arange(n)[:, None], neighbors] = 0.5
+    graph += graph.T
+    scale = 1 / np.sqrt(graph.sum(axis=1))
+    graph *= scale[:, None] * scale
+    values, vectors = eigh(graph, subset_by_index=[max(n - n_values, 0), n - 1])
+    return values[::-1], vectors[:, ::-1]
+
+
+def _resampled(points: np.ndarray, k: int, seed: int) -> float:
+    """Return how well k-means on two halves agree on all points."""
+    order = np.random.default_rng(seed).permutation(len(points))
+    halves = order[::2], order[1::2]
+    if k > len(halves[1]):
+        return math.nan
+    return float(adjusted_rand_score(*(resampled_labels(points, rows, k, seed) for rows in halves)))
+
+
+def _criterion(points: np.ndarray, k: int, seed: int) -> tuple[float, str]:
+    points = points[:, :_MAX_COVARIANCE_COMPONENTS]
+    return best_mixture(points, cluster_by_k_means(points, k, _N_INIT, seed), k)
+
+
+# One rule
+
+
+def weigh(numbers: np.ndarray, excesses: Sequence[np.ndarray]) -> np.ndarray:
+    """Return how much several excesses over points without clusters support each number.
+
+    Parameters
+    ----------
+    numbers : ndarray of shape (n_numbers,)
+    excesses : sequence of ndarray of shape (n_numbers,)
+        In any units, greater is better; one that is nowhere positive is left out.
+
+    Returns
+    -------
+    support : ndarray of shape (n_numbers,)
+        Geometric mean of the excesses, each as a share of its largest, smoothed over
+        neighbouring numbers and divided by its largest; NaN where any of them is.
+    """
+    known = np.all([np.isfinite(excess) for excess in excesses], axis=0)
+    support = np.full(len(numbers), np.nan)
+    shares = [excess[known] for excess in excesses]
+    shares = [share / share.max() for share in shares if share.size and share.max() > 0]
+    if not shares:
+        return support
+    # No view alone may rule out a number: a hundredth is left.
+    joint = np.exp(np.mean(np.log(np.maximum(shares, 0.01)), axis=0))
+    places = np.log(numbers[known])
+    kernel = np.exp(-0.5 * np.square((places[:, None] - places) / _BANDWIDTH))
+    smooth = kernel @ joint / kernel.sum(axis=1)
+    support[known] = smooth / smooth.max()
+    return support
+
+
+def supported(support: np.ndarray) -> tuple[int | None, np.ndarray]:
+    """Return which number is chosen, and which are as good.
+
+    Parameters
+    ----------
+    support : ndarray of shape (n_numbers,)
+        As `weigh` returns it, of increasing numbers.
+
+    Returns
+    -------
+    index : int or None
+        The smallest number whose support is not less than the greatest by more than noise;
+        None where nothing is known.
+    as_good : ndarray of bool of shape (n_numbers,)
+        All from the first to the last whose support is nearly as great.
+    """
+    as_good = np.zeros(len(support), dtype=bool)
+    known = np.nan_to_num(support, nan=-np.inf)
+    if not np.isfinite(known).any():
+        return None, as_good
+    near = np.flatnonzero(known >= 1 - _AS_GOOD)
+    as_good[near[0] : near[-1] + 1] = True
+    return int(np.flatnonzero(known >= 1 - _AS_BEST)[0]), as_good & np.isfinite(support)

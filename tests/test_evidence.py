@@ -1,0 +1,100 @@
+"""What several views of one space say of the number of clusters, and what they come to."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs
+from sklearn.mixture import GaussianMixture
+
+from skdcec._analysis.mixtures import COVARIANCES, best_mixture, fit_mixture, information_criterion
+from skdcec._analysis.stability import principal
+from skdcec.model_selection.evidence import collect, supported, weigh
+
+NUMBERS = np.arange(2, 9)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    return make_blobs(150, 3, centers=5, cluster_std=0.5, random_state=0)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_a_mixture_is_as_likely_as_that_of_scikit_learn(blobs, covariance):
+    points, labels = principal(blobs[0], 3), blobs[1]
+    mixture = fit_mixture(points, labels, 5, covariance)
+    means = [points[labels == label].mean(axis=0) for label in range(5)]
+    theirs = GaussianMixture(
+        5,
+        covariance_type="diag" if covariance == "diagonal" else covariance,
+        means_init=means,
+        reg_covar=0.02 * points.var(axis=0).mean(),
+        random_state=0,
+    ).fit(points)
+    assert mixture.likelihood == pytest.approx(theirs.score(points), abs=0.01)
+    criterion = information_criterion(mixture, len(points), covariance)
+    assert criterion == pytest.approx(theirs.bic(points) / len(points), abs=0.02)
+    np.testing.assert_array_equal(mixture.predict(points), labels)
+
+
+def test_the_covariance_is_that_of_the_points():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 80)
+    turn = np.array([[3.0, 0.0], [1.5, 0.3]])
+    shared = 8 * np.eye(3, 2)[labels] + rng.normal(size=(240, 2)) @ turn.T
+    assert best_mixture(principal(shared, 2), labels, 3)[1] == "tied"
+    spread = np.array([1.0, 0.2, 0.5])[labels, None]
+    round_ = 8 * np.eye(3, 2)[labels] + spread * rng.normal(size=(240, 2))
+    assert best_mixture(principal(round_, 2), labels, 3)[1] == "spherical"
+
+
+def test_all_views_see_separated_groups(blobs):
+    columns = collect(blobs[0], NUMBERS, seed=0)
+    assert {len(column) for column in columns.values()} == {len(NUMBERS)}
+    for name in ("consensus", "excess_consensus", "eigengap"):
+        assert NUMBERS[np.argmax(columns[name])] == 5
+    assert columns["consensus"][3] == pytest.approx(1)
+    assert columns["resampled"][3] == pytest.approx(1)
+    assert set(columns["covariance"]) <= set(COVARIANCES)
+    again = collect(blobs[0], NUMBERS, seed=0)
+    for name, column in columns.items():
+        np.testing.assert_array_equal(column, again[name])
+
+
+def test_numbers_without_a_meaning_are_not_known():
+    points = np.random.default_rng(0).normal(size=(12, 2))
+    columns = collect(points, [1, 2, 40], seed=0)
+    np.testing.assert_array_equal(np.isnan(columns["consensus"]), [True, False, True])
+    assert columns["covariance"][0] == ""
+    for same in (np.ones((12, 2)), np.zeros((12, 2))):
+        assert np.isnan(collect(same, [2, 3], seed=0)["consensus"]).all()
+
+
+def test_copies_and_extreme_values_are_no_obstacle():
+    copies = np.repeat(np.random.default_rng(0).normal(size=(4, 2)), 10, axis=0)
+    assert np.isfinite(collect(copies, [2, 6], seed=0)["consensus"]).all()
+    points = make_blobs(60, centers=3, cluster_std=0.3, random_state=0)[0]
+    large = collect(points * 2.0**400, [2, 3, 4], seed=0)
+    np.testing.assert_allclose(
+        large["modularity"], collect(points, [2, 3, 4], seed=0)["modularity"], atol=1e-6
+    )
+
+
+def test_support_is_what_all_views_share():
+    numbers = np.array([2, 4, 8, 16])
+    few, many = np.array([0.8, 1.0, 0.7, 0.2]), np.array([0.1, 0.9, 1.0, 1.0])
+    support = weigh(numbers, [few, many])
+    assert support.max() == 1
+    assert support.argmax() == 1
+    # Units do not matter, and what is nowhere positive says nothing.
+    np.testing.assert_allclose(weigh(numbers, [7 * few, many, -many]), support)
+    assert np.isnan(weigh(numbers, [-few])).all()
+    unknown = weigh(numbers, [few, np.array([np.nan, 0.9, 1.0, 1.0])])
+    np.testing.assert_array_equal(np.isnan(unknown), [True, False, False, False])
+
+
+def test_of_numbers_that_are_as_good_the_smallest_is_chosen():
+    index, as_good = supported(np.array([0.5, 0.985, 0.94, 1.0, 0.96, 0.9]))
+    assert index == 1
+    np.testing.assert_array_equal(as_good, [False, True, True, True, True, False])
+    index, as_good = supported(np.full(3, np.nan))
+    assert index is None
+    assert not as_good.any()

@@ -1,0 +1,63 @@
+"""The encoder that comes with the package is what its model card says."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skdcec import ContrastiveEncoder
+from skdcec._encoders.weights import weights_file
+from skdcec.features import SideBySide
+from skdcec.features.side_by_side import painting_space
+
+CARD = Path(__file__).parent.parent / "docs" / "guide" / "painting_encoder.rst"
+
+DIGEST = "8d5e6e353b2895ae76dcb2ef468cb0bcab12f1c1516c13bef30075d29ccc2175"
+
+# The first six components of each of the pictures.
+EMBEDDING = [
+    [-0.0029, 0.2691, -0.0668, -0.0757, -0.1098, 0.0897],
+    [-0.0088, 0.2551, -0.1455, -0.0701, -0.1376, 0.1077],
+    [0.0191, 0.2711, -0.0711, -0.0473, -0.1235, 0.1554],
+]
+
+
+def pictures():
+    """Return waves, a slope and spots, without a random generator that may change."""
+    y, x = np.mgrid[:64, :64] / 64
+    waves = [np.sin(2 * np.pi * (f * x + g * y)) for f, g in ((3, 1), (5, 2), (1, 7))]
+    slope = [2 * x - 1, 2 * y - 1, 1 - x - y]
+    spots = [np.cos(40 * (x - c) ** 2 + 60 * (y - 0.5) ** 2) for c in (0.2, 0.5, 0.8)]
+    values = np.stack([np.stack(one, axis=2) for one in (waves, slope, spots)])
+    return (127.5 * (values + 1)).round().astype(np.uint8)
+
+
+def test_the_file_is_what_it_was():
+    path = weights_file("paintings")
+    content = path.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == DIGEST
+    assert len(content) < 6e6
+
+
+@pytest.mark.skipif(not CARD.exists(), reason="the docs are not here")
+def test_the_model_card_is_about_this_file():
+    assert DIGEST in CARD.read_text()
+
+
+def test_pictures_lie_where_they_lay():
+    encoder = ContrastiveEncoder(weights="paintings", max_epochs=0)
+    found = encoder.fit_transform(pictures())
+    assert found.shape == (3, 64)
+    np.testing.assert_allclose(found[:, :6], EMBEDDING, atol=1e-3)
+
+
+def test_the_space_of_paintings_is_made_without_training(tmp_path):
+    space = painting_space().fit(pictures())
+    embedding = space.transform(pictures())
+    assert embedding.shape == (3, 32)
+    np.testing.assert_allclose(SideBySide().fit_transform(pictures()), embedding, atol=1e-6)
+    space.save(tmp_path / "space.safetensors")
+    loaded = SideBySide.load(tmp_path / "space.safetensors")
+    np.testing.assert_allclose(loaded.transform(pictures()), embedding, atol=1e-6)
+    np.testing.assert_allclose(loaded.fit_transform(pictures()), embedding, atol=1e-5)
