@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from skdcec._nn import distributed
 from skdcec._persistence import declared, register
 from skdcec._persistence.declared import Kind
 
@@ -52,6 +53,12 @@ class Augmentation(BaseEstimator):
 
     _role = "augmentation"
     _kept_parameters: ClassVar[Mapping[str, Kind]] = {}
+
+    @property
+    def takes_shards(self) -> bool:
+        """Whether a part of a batch is changed as it would be among the whole."""
+        # Subclasses may draw in other ways than by `_uniform`.
+        return type(self).__module__ == __name__
 
     def __call__(self, batch: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return a changed copy of `batch`.
@@ -119,6 +126,12 @@ class Compose(Augmentation):
     augmentations: Sequence[Any]
 
     _kept_parameters = {"augmentations": declared.items(declared.part("augmentation"), 0, 100)}
+
+    @property
+    def takes_shards(self) -> bool:
+        """Whether all of the augmentations do."""
+        parts = self.augmentations
+        return super().takes_shards and all(getattr(a, "takes_shards", False) for a in parts)
 
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         for augmentation in self.augmentations:
@@ -435,9 +448,10 @@ def painting_augmentation(size: int | tuple[int, int] | None = None) -> Compose:
 
 def _uniform(n_draws: int, batch: Tensor, generator: torch.Generator) -> Tensor:
     """Draw `n_draws` numbers in [0, 1) for each image, and bring them to its device."""
-    shape = (n_draws, len(batch))
+    n_rows, rows = distributed.drawn_rows(len(batch))
+    shape = (n_draws, n_rows)
     draws = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
-    return draws.to(batch.device, batch.dtype)
+    return draws[:, rows].to(batch.device, batch.dtype)
 
 
 def _resample(batch: Tensor, theta: Tensor, size: tuple[int, int], padding: str) -> Tensor:
@@ -473,6 +487,7 @@ def _luma(colours: Tensor) -> Tensor:
 def _value_range(batch: Tensor) -> tuple[float, float]:
     """Return the range that the values of images have by convention."""
     least, greatest = (float(value) for value in batch.aminmax()) if batch.numel() else (0.0, 1.0)
+    least, greatest = distributed.value_range(least, greatest)
     high = max(1.0, greatest, -least)
     return (-high if least < 0 else 0.0), high
 

@@ -29,9 +29,11 @@ from skdcec._clusterers.starts import Start, clarity, find_labels, find_start
 from skdcec._clusterers.unfinished import joint_checkpoint
 from skdcec._encoders.autoencoder import precision_of
 from skdcec._encoders.base import check_network, unchanged_on_failure
+from skdcec._encoders.cache import content_digest
 from skdcec._encoders.images import check_units
 from skdcec._encoders.recognition import recognized
-from skdcec._nn.batches import Batches, check_output, loader_for, map_batches, plan_batches
+from skdcec._nn import distributed
+from skdcec._nn.batches import Batches, check_output, loader_for, map_together, plan_batches
 from skdcec._nn.callbacks import TargetRefresh
 from skdcec._nn.device import (
     make_generator,
@@ -170,6 +172,7 @@ class BaseEmbeddingClustering(
         """
         with unchanged_on_failure(self):
             array = self._validate(X, reset=True)
+            distributed.check_data(array, content_digest)
             if len(array) < self.n_clusters:
                 raise ValueError(
                     f"n_samples={len(array)} should be >= n_clusters={self.n_clusters}."
@@ -183,25 +186,31 @@ class BaseEmbeddingClustering(
             self.device_ = str(device)
             embedding = self._embed(array)
             how = {"n_init": self.n_init, "seed": start_seed}
-            start = find_start(embedding, self.n_clusters, init=self.init, **how)
+            start = distributed.on_first(
+                find_start, embedding, self.n_clusters, init=self.init, **how
+            )
             self._keep_start(start)
             labels = start.labels
             if self.max_epochs > 0 and self.module_ is not None:
                 self._train(start, Batches(array, self.scale_, device), joint_seed)
                 refined, labels = self._embed(array), None
                 if start.labels is not None and isinstance(self.init, str) and self.init == "auto":
-                    labels = find_labels(refined, self.n_clusters, init="auto", **how)
-                    self.refined_ = clarity(refined, labels) >= clarity(embedding, start.labels)
+                    labels = distributed.on_first(
+                        find_labels, refined, self.n_clusters, init="auto", **how
+                    )
+                    self.refined_ = distributed.shared(
+                        clarity(refined, labels) >= clarity(embedding, start.labels)
+                    )
                 if self.refined_:
                     embedding = refined
                 else:
                     self.module_, labels = self._copied_module(device), start.labels
             if labels is not None:
                 self._keep_readout(embedding, labels, start_seed)
-            assignment = self._assign(embedding)
+            assignment = distributed.on_first(self._assign, embedding)
             self.labels_ = assignment.argmax(axis=1)
         self._warn_of_empty_clusters(assignment)
-        if self.n_iter_ > 0 and not self.refined_:
+        if self.n_iter_ > 0 and not self.refined_ and distributed.is_first():
             warnings.warn(
                 "Training blurred the clusters, so the result is their start: the pretrained "
                 "embedding shows its clusters more clearly than the refined one does. A smaller "
@@ -342,7 +351,8 @@ class BaseEmbeddingClustering(
 
     def _draw_seeds(self) -> tuple[int, int, int]:
         """Return the seeds of pretraining, initial centers and joint training."""
-        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=3)
+        rng = check_random_state(self.random_state)
+        seeds = distributed.shared(rng.randint(2**31 - 1, size=3))
         return int(seeds[0]), int(seeds[1]), int(seeds[2])
 
     def _train(self, start: Start, batches: Batches, seed: int) -> None:
@@ -350,7 +360,7 @@ class BaseEmbeddingClustering(
         generator = make_generator(seed)
         clustering = self._clustering_module(self.module_, start.centers)
         refresh = TargetRefresh(
-            lambda trained: map_batches(lambda x: trained.assign(trained.embed(x)), batches),
+            lambda trained: map_together(lambda x: trained.assign(trained.embed(x)), batches),
             interval=self.update_interval,
             tol=self.tol,
             min_steps=_MIN_STEPS,
@@ -408,7 +418,9 @@ class BaseEmbeddingClustering(
     def _keep_readout(self, embedding: np.ndarray, labels: np.ndarray, seed: int) -> None:
         """Set the mixture that assigns points to these clusters."""
         known = labels >= 0
-        readout = fit_readout(embedding[known], labels[known], self.n_clusters, seed)
+        readout = distributed.on_first(
+            fit_readout, embedding[known], labels[known], self.n_clusters, seed
+        )
         self.weights_, self.means_, self.covariances_ = readout
         self._keep_centers(readout.means)
 
@@ -432,7 +444,7 @@ class BaseEmbeddingClustering(
 
     def _warn_of_empty_clusters(self, assignment: np.ndarray) -> None:
         n_found = len(np.unique(self.labels_))
-        if n_found < self.n_clusters:
+        if n_found < self.n_clusters and distributed.is_first():
             # Copies differ by rounding, if at all.
             n_distinct = len(np.unique(assignment.round(5), axis=0))
             reason = (
@@ -475,11 +487,12 @@ class BaseEmbeddingClustering(
     def _embed(self, array: np.ndarray) -> np.ndarray:
         """Embed images or vectors in the order that the encoder takes."""
         if self.module_ is None:
-            return check_array(self.encoder_.transform(array), dtype=np.float32, input_name="Z")
+            found = distributed.on_first(self.encoder_.transform, array)
+            return check_array(found, dtype=np.float32, input_name="Z")
         batches = Batches(array, self.scale_, next(self.module_.parameters()).device)
         metric = self._metric
         return check_output(
-            map_batches(lambda x: normalize_embedding(self.module_.encode(x), metric), batches),
+            map_together(lambda x: normalize_embedding(self.module_.encode(x), metric), batches),
             batches,
         ).numpy()
 
@@ -495,7 +508,7 @@ class BaseEmbeddingClustering(
         if readout is not None:
             return readout.posterior(embedding)
         clustering = self._clustering_module(nn.Identity(), self.cluster_centers_)
-        return map_batches(clustering.assign, Batches(embedding, 1.0, torch.device("cpu"))).numpy()
+        return map_together(clustering.assign, Batches(embedding, 1.0, torch.device("cpu"))).numpy()
 
     def _as_encoder_takes(self, array: np.ndarray) -> np.ndarray:
         """Return rows, or images where the encoder's module works on images."""

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.autoencoder import precision_of
 from skdcec._encoders.cache import fit_encoder
+from skdcec._nn import distributed
 from skdcec._nn.device import resolve_device, usual_settings
 from skdcec._sklearn_compat import fit_context
 
@@ -45,7 +46,7 @@ class PretrainedByEncoder(BaseEstimator):
             ``encoder=FrozenEstimator(encoder)`` makes further fits start from it.
         """
         model = clone(self)
-        with usual_settings():
+        with usual_settings(), distributed.joined():
             return model._pretrain(model._validate(X, reset=True), model._draw_seeds()[0])
 
     def set_params(self, **params: Any) -> Self:

@@ -13,7 +13,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skdcec import _persistence
+from skdcec._encoders.cache import content_digest
 from skdcec._encoders.images import check_units
+from skdcec._nn import distributed
 from skdcec._nn.batches import (
     Batches,
     check_output,
@@ -108,7 +110,9 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _fit(self, array: np.ndarray) -> None:
         device = resolve_device(self.device)
-        generator = make_generator(check_random_state(self.random_state).randint(2**31 - 1))
+        distributed.check_data(array, content_digest)
+        seed = distributed.shared(check_random_state(self.random_state).randint(2**31 - 1))
+        generator = make_generator(seed)
         scale = self._find_scale(array)
         module = self._initial_module(generator)
         batches = Batches(array, scale, device)
@@ -117,6 +121,7 @@ class BaseEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             module = self._train(module, batches, generator)
         self.module_ = module.to(device).eval()
         self._complete(batches)
+        distributed.equalize(self.module_)
         self.scale_ = scale
         self.n_iter_ = len(self.history_["loss"])
         self.device_ = str(device)
@@ -316,10 +321,13 @@ def decode_embedding(module: Any, Z: Any, n_components: int, scale: float) -> np
 
 @contextlib.contextmanager
 def unchanged_on_failure(estimator: Any) -> Iterator[None]:
-    """Fit under the usual settings, and leave an estimator as it was if that does not succeed."""
+    """Fit under the usual settings, and leave an estimator as it was if that does not succeed.
+
+    Processes of one group fit together.
+    """
     before = dict(vars(estimator))
     try:
-        with usual_settings(), telling_once(), kept_until_stored():
+        with usual_settings(), telling_once(), kept_until_stored(), distributed.joined():
             yield
     except BaseException:
         vars(estimator).clear()

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_memory
 from skdcec import _persistence
 from skdcec._encoders.weights import NAMES, weights_file
 from skdcec._files import write_bytes, write_json
+from skdcec._nn import distributed
 from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, tell
 from skdcec._persistence.tensors import open_regular
 
@@ -58,23 +59,53 @@ def fit_encoder(
     encoder : estimator
         Fitted.
     """
+    ranks = distributed.current()
+    if ranks is not None:
+        ranks.has_told = False
+        if ranks.rank > 0:
+            return _as_first_does(encoder, X)
     folder = folder_of(memory)
     if folder is None:
-        return encoder.fit(X)
+        return _fit_together(encoder, X)
     if not seeded:
         _warn(
             "memory is of no use without a seed: set random_state of the clusterer or of its "
             "encoder, so that fits can share one pretraining."
         )
-        return encoder.fit(X)
+        return _fit_together(encoder, X)
     try:
         key = pretraining_key(encoder, X, device)
     except TypeError as error:
         _warn(f"The pretraining is not cached: {error}")
-        return encoder.fit(X)
+        return _fit_together(encoder, X)
     if _persistence.is_registered(encoder):
         return _load_or_fit(_Entry(folder, key), encoder, X)
     return _unpickle_or_fit(memory, folder, key, encoder, X)
+
+
+def _fit_together(encoder: BaseEstimator, X: np.ndarray) -> BaseEstimator:
+    """Fit where the cache had nothing, which of several processes only the first knows."""
+    ranks = distributed.current()
+    if ranks is not None:
+        ranks.tell(None)
+    encoder.fit(X)
+    # That of a user's class was fitted by each process for itself.
+    distributed.equalize(getattr(encoder, "module_", None))
+    return encoder
+
+
+def _tell(found: BaseEstimator) -> BaseEstimator:
+    """Give the other processes what the first one found in the cache."""
+    ranks = distributed.current()
+    if ranks is not None:
+        ranks.tell(_without_session(found))
+    return found
+
+
+def _as_first_does(encoder: BaseEstimator, X: np.ndarray) -> BaseEstimator:
+    """Take what the first process found, or fit with it."""
+    found = distributed.shared(None)
+    return _fit_together(encoder, X) if found is None else found.set_params(**_session(encoder))
 
 
 def folder_of(memory: Any) -> Path | None:
@@ -157,19 +188,19 @@ def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEs
                 if found is not None:
                     # Whoever wrote it may not have come to that.
                     checkpoint.remove()
-                    return found
+                    return _tell(found)
             entry.folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(entry.lock))
             # Whoever had the lock before may have written it.
             found = entry.read(encoder)
             if found is not None:
-                return found
+                return _tell(found)
         except ValueError:
             _warn(f"{entry} held a damaged entry, which is replaced.", depth=1)
         except OSError as error:
             _warn(f"{entry} cannot be used ({error}).", depth=1)
             tell("trouble", None)
-            return encoder.fit(X)
+            return _fit_together(encoder, X)
         with kept_until_stored():
             _fit_from(checkpoint, encoder, X)
             try:
@@ -185,7 +216,7 @@ def _fit_from(checkpoint: Checkpoint, encoder: Any, X: np.ndarray) -> None:
     """Fit one of our encoders from where an equal fit was interrupted."""
     encoder._checkpoint = checkpoint
     try:
-        encoder.fit(X)
+        _fit_together(encoder, X)
     finally:
         del encoder._checkpoint
 
@@ -211,8 +242,10 @@ def _unpickle_or_fit(
         raise failure.error from None
     except OSError as error:
         _warn(f"The cache memory={str(folder)!r} cannot be used ({error}).", depth=1)
-        return encoder.fit(X)
-    return fitted.set_params(**_session(encoder))
+        ranks = distributed.current()
+        # The others would not fit once more.
+        return encoder if ranks is not None and ranks.has_told else _fit_together(encoder, X)
+    return _tell(fitted.set_params(**_session(encoder)))
 
 
 class _FitFailed(Exception):
@@ -225,9 +258,13 @@ class _FitFailed(Exception):
 def _fit(key: str, encoder: BaseEstimator, X: np.ndarray) -> BaseEstimator:
     """Return a fitted encoder without what belongs to one session only."""
     try:
-        encoder.fit(X)
+        _fit_together(encoder, X)
     except OSError as error:
         raise _FitFailed(error) from error
+    return _without_session(encoder)
+
+
+def _without_session(encoder: BaseEstimator) -> BaseEstimator:
     return copy.copy(encoder).set_params(**dict.fromkeys(_session(encoder)))
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from skdcec._encoders.base import BaseEncoder, check_widths
 from skdcec._encoders.images import ImageInput
 from skdcec._encoders.weights import NAMES, weights_file
-from skdcec._nn.batches import Batches, map_batches
+from skdcec._nn import distributed
+from skdcec._nn.batches import Batches, map_together
 from skdcec._nn.functional import whitening
 from skdcec._nn.modules import ContrastiveModule
 from skdcec._nn.nets import ContrastiveNet, check_finite, view_loss
@@ -193,6 +194,7 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
         self.random_state = random_state
         self.verbose = verbose
 
+    @distributed.takes_shards
     def joint_loss(self, module: Any, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the contrastive loss of a batch, for the joint phase of a clusterer.
 
@@ -309,6 +311,7 @@ def _mean_and_covariance(module: ContrastiveModule, batches: Batches) -> tuple[T
         squares.addmm_(rows.T, rows)
         return rows[:, :0]
 
-    map_batches(add, batches)
+    map_together(add, batches)
+    distributed.summed(total, squares)
     mean = total / len(batches)
     return mean + origin[0], squares / len(batches) - torch.outer(mean, mean)

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skdcec._nn import distributed
 from skdcec._nn.device import usual_settings
+from skdcec._nn.ranks import Ranks
 
 # Values of one inference batch: its size depends on the images' size alone, never on n, and
 # memory does not grow with n.
@@ -92,9 +94,16 @@ class ShuffledLoader:
 
     Attributes
     ----------
+    ranks : Ranks or None
+        Where several processes train together, batches hold the rows that are this one's.
+    whole : bool
+        Whether they hold all rows all the same.
     order_state : tensor or None
         State of the generator before it drew the order of the current pass.
     """
+
+    ranks: Ranks | None = None
+    whole = False
 
     def __init__(
         self,
@@ -126,7 +135,11 @@ class ShuffledLoader:
         while n_pass < self.n_passes:
             order = self._draw_order(again=goes_on)
             for index in order.tensor_split(self._n_batches)[n_done:]:
-                yield self.load(index.numpy())
+                rows = index.numpy()
+                if self.ranks is None:
+                    yield self.load(rows)
+                else:
+                    yield distributed.load_share(self.ranks, rows, self.load, self.whole)
             n_pass, n_done, goes_on = n_pass + 1, 0, False
 
     def _draw_order(self, *, again: bool) -> Tensor:
@@ -183,11 +196,31 @@ def map_batches(
         On the CPU.
     """
     if batch_size is None:
-        batch_size = max(1, min(1024, _INFERENCE_VALUES // math.prod(batches.array.shape[1:])))
+        batch_size = _inference_rows(batches)
+    return _map_rows(function, batches, range(0, len(batches), batch_size))
+
+
+def map_together(function: Callable[[Tensor], Tensor], batches: Batches) -> Tensor:
+    """Do the same, in processes that fit together by a part each."""
+    ranks = distributed.current()
+    if ranks is None:
+        return map_batches(function, batches)
+    start, stop = ranks.bounds(len(batches))
+    part = None
+    if stop > start:
+        part = _map_rows(function, batches, range(start, stop, _inference_rows(batches)))
+    return ranks.gather(part, len(batches))
+
+
+def _inference_rows(batches: Batches) -> int:
+    return max(1, min(1024, _INFERENCE_VALUES // math.prod(batches.array.shape[1:])))
+
+
+def _map_rows(function: Callable[[Tensor], Tensor], batches: Batches, starts: range) -> Tensor:
     with usual_settings(), torch.inference_mode():
         parts = [
-            function(batches[start : start + batch_size]).cpu()
-            for start in range(0, len(batches), batch_size)
+            function(batches[start : min(start + starts.step, starts.stop)]).cpu()
+            for start in starts
         ]
     return torch.cat(parts)
 

@@ -56,6 +56,9 @@ class TargetRefresh(Callback):
     settled : bool
     """
 
+    # Processes that train together assign the samples together.
+    together = True
+
     def __init__(
         self,
         assign: Callable[[ClusteringModule], Tensor],

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from skdcec._files import versions, write_bytes
+from skdcec._nn import distributed
 from skdcec._persistence.tensors import Refused, TensorFile, dtype_name, open_regular
 
 # Seconds between two checkpoints: what is lost by a kill. Where they cost more than this share of
@@ -87,6 +88,13 @@ class Checkpoint:
                 f"An unfinished training in memory={str(self.folder)!r} was begun with "
                 f"{header['threads']} threads and goes on with {torch.get_num_threads()}: the "
                 "result may differ from that of an uninterrupted one.",
+            )
+        if header["ranks"] != distributed.n_ranks():
+            tell(
+                "ranks",
+                f"An unfinished training in memory={str(self.folder)!r} was begun by "
+                f"{header['ranks']} processes and goes on in {distributed.n_ranks()}: the result "
+                "may differ by rounding.",
             )
         return state
 
@@ -212,6 +220,7 @@ def _as_parts(state: Mapping[str, Any], key: str) -> list[Any]:
         "key": key,
         "versions": _versions(),
         "threads": torch.get_num_threads(),
+        "ranks": distributed.n_ranks(),
     }
     packed = json.dumps(_pack(state, "state", tensors)).encode()
     # The history grows with the training, and the header of such a file must not.

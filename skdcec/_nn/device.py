@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from skdcec._nn import distributed
+
 # Whose threads there are.
 _PROCESS = os.getpid()
 
@@ -16,13 +18,15 @@ _PROCESS = os.getpid()
 def resolve_device(device: str | torch.device | None) -> torch.device:
     """Return the device to run on: the one asked for, else CUDA where present, else the CPU.
 
+    Of several GPUs, a process that a launcher has numbered takes its own unless one is named.
+
     Raises
     ------
     ValueError
         If `device` names nothing that this machine's PyTorch can use.
     """
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
         torch.empty(0, device=resolved).cpu()
@@ -32,7 +36,8 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
             f"device={device!r} cannot be used here; available: {available}, "
             "or None to let the library choose."
         ) from error
-    return resolved
+    own = distributed.local_device_index()
+    return torch.device("cuda", own) if str(resolved) == "cuda" and own is not None else resolved
 
 
 def resolve_precision(precision: str | None, device: torch.device) -> torch.dtype:

@@ -11,6 +11,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, P
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from skdcec._nn import distributed
 from skdcec._nn.batches import ShuffledLoader
 from skdcec._nn.callbacks import Progress, StopTraining
 from skdcec._nn.checkpoints import Checkpoint
@@ -20,6 +21,7 @@ from skdcec._nn.functional import (
     reconstruction_loss,
 )
 from skdcec._nn.modules import ClusteringModule
+from skdcec._nn.ranks import Ranks
 from skdcec._nn.resuming import Resumption
 from skdcec._nn.schedule import Schedule
 
@@ -49,6 +51,8 @@ class EmbeddingNet(NeuralNet):
         self.schedule = schedule
         self.generator = generator
         self.augmentation = augmentation
+        self.ranks: Ranks | None = None
+        self._wants_to_stop = False
         # Whether training goes on from a checkpoint rather than begins.
         self.goes_on = False
         super().__init__(
@@ -91,14 +95,26 @@ class EmbeddingNet(NeuralNet):
 
     def train_step_single(self, batch: tuple[Tensor, ...], **fit_params: Any) -> dict[str, Tensor]:
         self._set_training(True)
-        losses = self.losses(batch)
-        losses["loss"].backward()
+        if isinstance(batch, distributed.ShardedBatch):
+            losses = distributed.train_step(self, batch)
+        else:
+            losses = self.losses(batch)
+            losses["loss"].backward()
         for name in self.loss_names:
             self.history.record_batch(f"train_{name}", losses[name].item())
         return losses
 
-    def on_batch_end(self, net: NeuralNet, *, loss: Tensor, **kwargs: Any) -> None:
+    def on_batch_end(
+        self, net: NeuralNet, *, loss: Tensor, batch: tuple[Tensor, ...], **kwargs: Any
+    ) -> None:
+        if isinstance(batch, distributed.ShardedBatch):
+            self.history.record_batch("train_batch_size", batch.shard.n_rows)
         check_finite(loss, self.lr)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        super().on_epoch_end(net, **kwargs)
+        if self.ranks is not None:
+            self.ranks.equalize(self.module_)
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call the callbacks; skorch's early stopping ends the loop after all have run.
@@ -110,20 +126,38 @@ class EmbeddingNet(NeuralNet):
         getattr(self, method_name)(self, **cb_kwargs)
         for _, callback in self.callbacks_:
             try:
-                getattr(callback, method_name)(self, **cb_kwargs)
+                with self._scope_of(callback):
+                    getattr(callback, method_name)(self, **cb_kwargs)
             except StopTraining:
                 stop = True
             except KeyboardInterrupt:
                 if not isinstance(callback, EarlyStopping):
                     raise
                 stop = True
+        if self.ranks is not None:
+            stop = self._stop_with_all(stop, at=method_name)
         if stop:
             raise StopTraining
+
+    def _scope_of(self, callback: Any) -> contextlib.AbstractContextManager[None]:
+        """Return what a callback runs in: alone, as a user's may do anything on one rank only."""
+        if self.ranks is None or getattr(callback, "together", False):
+            return contextlib.nullcontext()
+        return distributed.alone()
+
+    def _stop_with_all(self, stop: bool, *, at: str) -> bool:
+        """Whether to stop now: at the end of an epoch in which any of the ranks wanted to."""
+        assert self.ranks is not None
+        self._wants_to_stop |= stop
+        if at != "on_epoch_end":
+            return False
+        self.ranks.check_draws(self.generator)
+        return self.ranks.any(self._wants_to_stop)
 
     def augment(self, x: Tensor, *, any_size: bool = False) -> Tensor:
         """Apply the user's augmentation, and check that what comes back can be trained on."""
         if self.augmentation is None:
-            return x
+            return distributed.local(x)
         return augmented(self.augmentation, x, self.generator, any_size=any_size)
 
 
@@ -186,7 +220,7 @@ class ClusteringNet(EmbeddingNet):
         x = self.augment(clean, any_size=self.joint_loss is not None)
         code = self.compute(self.module_.encoder.encode, x)
         assignment = self.module_.assign(self.module_.normalize(code))
-        clustering = clustering_loss(assignment, target)
+        clustering = clustering_loss(assignment, distributed.local(target))
         loss = self.gamma * clustering
         losses = {"clustering_loss": clustering}
         if self.reconstruction_weight > 0:
@@ -219,12 +253,16 @@ def train(
         On Ctrl-C, which skorch's own `fit` would swallow.
     """
     # A bar that shows nothing would still start tqdm's monitoring thread.
-    bar = tqdm(total=net.max_epochs * len(loader), desc=description) if verbose else None
+    shown = verbose and distributed.is_first()
+    bar = tqdm(total=net.max_epochs * len(loader), desc=description) if shown else None
     if bar is not None:
         net.callbacks = [*(net.callbacks or ()), ("progress", Progress(bar))]
+    if not distributed.is_first():
+        checkpoint = None
     resumption = Resumption(checkpoint, loader)
     net.callbacks = [("resumption", resumption), *(net.callbacks or ())]
     net.initialize()
+    _share_out(net, loader)
     try:
         net.goes_on = resumption.begin(net)
         if bar is not None:
@@ -243,6 +281,23 @@ def train(
     finally:
         if bar is not None:
             bar.close()
+
+
+def _share_out(net: EmbeddingNet, loader: ShuffledLoader) -> None:
+    """Prepare for training together with other processes, where there are any."""
+    ranks = distributed.current()
+    if ranks is None:
+        return
+    n_weights = sum(parameter.numel() for parameter in net.module_.parameters())
+    ranks.check_plan(
+        f"{type(net).__name__}({len(loader)} batches of {loader.n_samples} rows, "
+        f"max_epochs={net.max_epochs}, lr={net.lr}, precision={net.precision}, {n_weights} weights)"
+    )
+    ranks.equalize(net.module_)
+    net.ranks = loader.ranks = ranks
+    # What may do anything with a batch is given the whole of it, on each rank.
+    functions = (net.augmentation, getattr(net, "joint_loss", None))
+    loader.whole = not all(f is None or getattr(f, "takes_shards", False) for f in functions)
 
 
 def check_finite(result: Tensor, lr: float) -> None:
@@ -316,7 +371,7 @@ def augmented(
             f"{x.dtype}; got dtype {result.dtype}"
             + ("." if result.dtype != x.dtype else " with NaN or infinity.")
         )
-    return result
+    return distributed.local(result)
 
 
 def view_loss(
@@ -334,4 +389,6 @@ def view_loss(
         first, second = module.project(both).chunk(2)
     else:
         first, second = (module.project(view) for view in views)
-    return contrastive_loss(first, second, temperature)
+    first, second, weight = distributed.gathered_views(first, second)
+    loss = contrastive_loss(first, second, temperature)
+    return loss if weight == 1 else loss.detach() + weight * (loss - loss.detach())

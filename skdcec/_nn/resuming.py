@@ -7,6 +7,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from skorch.history import History
 from torch import Tensor
 
+from skdcec._nn import distributed
 from skdcec._nn.batches import ShuffledLoader
 from skdcec._nn.checkpoints import Checkpoint
 
@@ -46,15 +47,19 @@ class Resumption(Callback):
 
     def begin(self, net: "EmbeddingNet") -> bool:
         """Take what there is into a net that has not begun; return whether there was anything."""
-        state = None if self.checkpoint is None else self.checkpoint.read()
-        if self.checkpoint is None or state is None:
+        # Of several processes, only the first has a checkpoint.
+        state = distributed.on_first(
+            lambda: None if self.checkpoint is None else self.checkpoint.read()
+        )
+        if state is None:
             return False
         try:
             _check(state, net, self.loader)
             for generator, kept in zip(self._generators(net), state["generators"], strict=True):
                 generator.set_state(kept)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError):
-            self.checkpoint.refuse("does not fit")
+            if self.checkpoint is not None:
+                self.checkpoint.refuse("does not fit")
             return False
         self._state = state
         net.module_.load_state_dict(state["module"])
