@@ -332,9 +332,10 @@ def test_progress_and_plan_go_to_stderr(out, folder, tmp_path, run):
     assert "ConvAutoencoder: 100%" in result.err
     assert "DeepConvEmbeddingClustering: 100%" in result.err
     assert "Encoding: 100%" in result.err
-    first, *clusters, last = result.out.splitlines()
+    first, *clusters, agreement, last = result.out.splitlines()
     assert first == "62 images in 3 clusters"
     assert len(clusters) == 3
+    assert "agree by" in agreement
     assert last.endswith(str(out / "report.html"))
 
 

@@ -187,7 +187,8 @@ class ColorEdgeFeatures(
     def _parts(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield colours and edges of some images at a time."""
         for start in range(0, len(images), _CHUNK):
-            some = np.divide(images[start : start + _CHUNK], self.scale_, dtype=np.float32)
+            # Divided before it is rounded: float32 does not hold every scale.
+            some = np.divide(images[start : start + _CHUNK], self.scale_).astype(np.float32)
             some = some.clip(0, 1)
             if some.shape[3] == 4:
                 some = some[..., :3]
@@ -235,7 +236,7 @@ def color_histograms(images: np.ndarray, n_levels: int) -> np.ndarray:
     n, n_channels = len(images), images.shape[3]
     per_channel = n_levels if n_channels > 1 else n_levels**2
     n_bins = per_channel**n_channels
-    levels = np.minimum((images * per_channel).astype(np.int64), per_channel - 1)
+    levels = (images * per_channel).clip(0, per_channel - 1).astype(np.int64)
     place = per_channel ** np.arange(n_channels)[::-1]
     bins = (levels @ place).reshape(n, -1)
     counts = np.bincount((bins + n_bins * np.arange(n)[:, None]).ravel(), minlength=n * n_bins)
