@@ -190,7 +190,8 @@ def meetings(source, folder, n):
     folder.mkdir()
     out, cache = folder / "out", folder / "cache"
     servers = Server(), Server()
-    commands = [["cluster", source, "-k", k, "--out", out, "--cache", cache, *TINY] for k in (2, 3)]
+    train = ["--cache", cache, "--encoder", "autoencoder", *TINY]
+    commands = [["cluster", source, "-k", k, "--out", out, *train] for k in (2, 3)]
     for server, command in zip(servers, commands, strict=True):
         server.run(command)
     mixed = untold = refused = 0
@@ -291,7 +292,8 @@ def damaged_caches(source, folder, n, random):
     """Damage a file of the cache, and give the same command again, twice."""
     folder.mkdir()
     server, out, cache = Server(), folder / "out", folder / "cache"
-    command = ["cluster", source, "-k", 3, "--out", out, "--cache", cache, *TINY]
+    command = ["cluster", source, "-k", 3, "--out", out, "--cache", cache]
+    command += ["--encoder", "autoencoder", *TINY]
     server.run(command)
     expected = read_table(out / "clusters.csv")
     whole = folder / "whole"

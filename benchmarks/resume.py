@@ -170,7 +170,8 @@ def command(place):
     from skdcec._cli import main as run
 
     source, cache = place.parent / "images", place / "memory"
-    arguments = ["cluster", source, "-k", 3, "--out", place / "out", "--cache", cache, "--size", 16]
+    arguments = ["cluster", source, "-k", 3, "--out", place / "out", "--cache", cache]
+    arguments += ["--encoder", "autoencoder", "--size", 16]
     status = run([*map(str, arguments), "--epochs", str(EPOCHS), "--jobs", "1", "--quiet"])
     if status:
         sys.exit(status)
