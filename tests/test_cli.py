@@ -332,9 +332,10 @@ def test_progress_and_plan_go_to_stderr(out, folder, tmp_path, run):
     assert "ConvAutoencoder: 100%" in result.err
     assert "DeepConvEmbeddingClustering: 100%" in result.err
     assert "Encoding: 100%" in result.err
-    first, *clusters, last = result.out.splitlines()
+    first, *clusters, agreement, last = result.out.splitlines()
     assert first == "62 images in 3 clusters"
     assert len(clusters) == 3
+    assert agreement.startswith("Two runs on halves of these images")
     assert last.endswith(str(out / "report.html"))
 
 
@@ -345,6 +346,8 @@ def test_quiet_and_json(out, folder, run):
     assert content["n_images"] == 62
     assert content["page"] == str(out / "report.html")
     assert [row["cluster"] for row in content["clusters"]] == [0, 1, 2]
+    assert all(0 <= row["stability"] <= 1 for row in content["clusters"])
+    assert -1 <= content["agreement"] <= 1
 
 
 def test_unusable_files_are_listed(tmp_path, run):
