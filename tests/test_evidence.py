@@ -92,7 +92,7 @@ def test_support_is_what_all_views_share():
 
 
 def test_of_numbers_that_are_as_good_the_smallest_is_chosen():
-    index, as_good = supported(np.array([0.5, 0.985, 0.94, 1.0, 0.96, 0.9]))
+    index, as_good = supported(np.array([0.5, 0.985, 0.9, 1.0, 0.96, 0.9]))
     assert index == 1
     np.testing.assert_array_equal(as_good, [False, True, True, True, True, False])
     index, as_good = supported(np.full(3, np.nan))

@@ -616,7 +616,7 @@ def test_that_all_runs_failed_is_an_error(blobs):
 
 
 def test_a_model_that_collapsed_is_reported_and_never_best(blobs):
-    search = NClustersSearch(Collapsed(), [3, 4]).fit(blobs)
+    search = NClustersSearch(Collapsed(), [3, 4], screen=None).fit(blobs)
     assert (search.results_["n_found"] == 1).all()
     assert np.isnan(search.results_["silhouette"]).all()
     assert "1 have members" in search.verdict_

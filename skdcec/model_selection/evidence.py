@@ -29,7 +29,7 @@ N_CLOUDS = 3
 _BANDWIDTH = 0.1
 # Less than the noise that is left. Of numbers that are as good as the best, the smallest is taken.
 _AS_BEST = 0.02
-_AS_GOOD = 0.05
+_AS_GOOD = 0.07
 
 
 class Views(NamedTuple):
