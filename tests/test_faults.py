@@ -324,10 +324,10 @@ def test_damaged_plans_and_times_are_made_again(seed, images, files, tmp_path, m
     speed = Speed(0.5, 0.55, 1e-3)
     monkeypatch.setattr("skdcec._recipes.measure_speed", lambda model, X: speed)
     monkeypatch.setattr("skdcec._timing._measure_drawing", lambda files: (len(files), 2.0))
-    plan = plan_training(images, minutes=0.1, cache=tmp_path)
+    plan = plan_training(images, encoder="autoencoder", minutes=0.1, cache=tmp_path)
     seconds = drawing_seconds(files, cache=tmp_path)
     for path in [*tmp_path.rglob("*.json")]:
         path.write_bytes(damaged(path.read_bytes(), seed))
-    assert plan_training(images, minutes=0.1, cache=tmp_path) == plan
+    assert plan_training(images, encoder="autoencoder", minutes=0.1, cache=tmp_path) == plan
     assert drawing_seconds(files, cache=tmp_path) == seconds
-    assert plan_training(images, minutes=0.1, cache=tmp_path).is_reused
+    assert plan_training(images, encoder="autoencoder", minutes=0.1, cache=tmp_path).is_reused
