@@ -116,19 +116,19 @@ def test_a_plan_is_never_too_short_to_learn():
 
 def test_what_follows_the_training_is_taken_from_its_time(images, speeds):
     speeds += [Speed(0.1, 0.1, 0)] * 2
-    whole = plan_training(images, minutes=2)
-    less = plan_training(images, minutes=2, reserved=60)
+    whole = plan_training(images, encoder="autoencoder", minutes=2)
+    less = plan_training(images, encoder="autoencoder", minutes=2, reserved=60)
     assert less.pretraining < whole.pretraining
     assert less.training_seconds <= 60 < whole.training_seconds <= 120
 
 
 def test_the_plan_is_kept_for_the_next_run(tmp_path, images, speeds):
     speeds += [SLOW, FAST, FAST]
-    plan = plan_training(images, minutes=0.1, cache=tmp_path)
-    again = plan_training(images, minutes=0.1, reserved=3.0, cache=tmp_path)
+    plan = plan_training(images, encoder="autoencoder", minutes=0.1, cache=tmp_path)
+    again = plan_training(images, encoder="autoencoder", minutes=0.1, reserved=3.0, cache=tmp_path)
     assert not plan.is_reused
     assert again == replace(plan, is_reused=True)
-    other = plan_training(images, minutes=1, cache=tmp_path)
+    other = plan_training(images, encoder="autoencoder", minutes=1, cache=tmp_path)
     assert other.pretraining > plan.pretraining
     # What one encoder was planned for is not what another one needs.
     contrastive = plan_training(images, minutes=0.1, encoder="contrastive", cache=tmp_path)
@@ -150,17 +150,17 @@ def test_the_plan_is_kept_for_the_next_run(tmp_path, images, speeds):
 )
 def test_a_damaged_plan_is_made_again(damage, tmp_path, images, speeds):
     speeds += [SLOW, SLOW, SLOW]
-    plan = plan_training(images, minutes=0.1, cache=tmp_path)
+    plan = plan_training(images, encoder="autoencoder", minutes=0.1, cache=tmp_path)
     (file,) = (tmp_path / "plans").iterdir()
     file.write_text(damage(json.loads(file.read_text())))
-    assert plan_training(images, minutes=0.1, cache=tmp_path) == plan
-    assert plan_training(images, minutes=0.1, cache=tmp_path).is_reused
+    assert plan_training(images, encoder="autoencoder", minutes=0.1, cache=tmp_path) == plan
+    assert plan_training(images, encoder="autoencoder", minutes=0.1, cache=tmp_path).is_reused
 
 
 def test_a_plan_needs_no_cache_that_can_be_written(tmp_path, images, speeds):
     speeds += [SLOW]
     (tmp_path / "file").touch()
-    assert plan_training(images, minutes=0.1, cache=tmp_path / "file").pretraining > 0
+    assert plan_training(images, encoder="autoencoder", minutes=0.1, cache=tmp_path / "file").pretraining > 0
 
 
 # What it is timed by
