@@ -160,7 +160,12 @@ def test_a_damaged_plan_is_made_again(damage, tmp_path, images, speeds):
 def test_a_plan_needs_no_cache_that_can_be_written(tmp_path, images, speeds):
     speeds += [SLOW]
     (tmp_path / "file").touch()
-    assert plan_training(images, encoder="autoencoder", minutes=0.1, cache=tmp_path / "file").pretraining > 0
+    assert (
+        plan_training(
+            images, encoder="autoencoder", minutes=0.1, cache=tmp_path / "file"
+        ).pretraining
+        > 0
+    )
 
 
 # What it is timed by

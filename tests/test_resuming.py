@@ -25,6 +25,7 @@ from skdcec import (
 )
 from skdcec._clusterers.unfinished import joint_checkpoint
 from skdcec._nn import checkpoints
+from skdcec._nn.batches import Batches
 from skdcec._nn.checkpoints import Checkpoint, kept_until_stored
 from skdcec.augmentation import RandomFlip
 from skdcec.model_selection import NClustersSearch
@@ -315,7 +316,11 @@ def test_checkpoints_take_a_small_share_of_the_time(memory, monkeypatch):
 )
 def test_another_joint_phase_has_a_checkpoint_of_its_own(params, images, memory):
     fitted = copy.copy(fit_once("conv", images)).set_params(memory=memory)
-    batches = fitted._batches(images)
+
+    def batches_of(images):
+        return Batches(fitted._checked(images), fitted.scale_, torch.device("cpu"))
+
+    batches = batches_of(images)
 
     def path(model, seed=1, batches=batches):
         return joint_checkpoint(model, batches, seed).path
@@ -324,7 +329,7 @@ def test_another_joint_phase_has_a_checkpoint_of_its_own(params, images, memory)
     assert path(copy.copy(fitted).set_params(verbose=1, callbacks=[stop_at()])) == path(fitted)
     assert path(copy.copy(fitted).set_params(**params)) != path(fitted)
     assert path(fitted, seed=2) != path(fitted)
-    assert path(fitted, batches=fitted._batches(images[1:])) != path(fitted)
+    assert path(fitted, batches=batches_of(images[1:])) != path(fitted)
     other = copy.copy(fitted)
     other.encoder_ = clone(fitted.encoder_).set_params(random_state=5).fit(images)
     assert path(other) != path(fitted)
