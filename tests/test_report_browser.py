@@ -171,7 +171,9 @@ def test_every_part_is_there(open_page):
     assert "120 different values" in page.text_content("#metadata-body")
     assert page.locator(".curves figure").count() == 2
     assert "nothing leaves this computer" in page.text_content("footer")
-    assert page.text_content("#lead") == "120 images in 3 clusters"
+    lead, agreement = page.text_content("#lead").split("; ")
+    assert lead == "120 images in 3 clusters"
+    assert "agree by" in agreement
     assert page.is_hidden("#problem")
     undrawn = "nodes => nodes.filter(node => node.complete && !node.naturalWidth).length"
     assert page.locator("img").evaluate_all(undrawn) == 0

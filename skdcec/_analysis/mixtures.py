@@ -58,6 +58,7 @@ class Mixture(NamedTuple):
         return self.log_joint(points).argmax(axis=1)
 
 
+@np.errstate(under="ignore")
 def fit_mixture(points: np.ndarray, labels: np.ndarray, k: int, covariance: str) -> Mixture:
     """Fit a Gaussian mixture that starts from labels.
 

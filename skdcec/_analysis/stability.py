@@ -40,6 +40,7 @@ class Stability(NamedTuple):
     agreement: float
 
 
+@np.errstate(under="ignore")
 def cluster_stability(
     points: Any, labels: Any, *, n_refits: int = _N_REFITS, random_state: Any = 0
 ) -> Stability:

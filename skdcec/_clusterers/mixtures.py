@@ -114,10 +114,10 @@ class Readout(NamedTuple):
             else:
                 scaled = centered / factor[:, None]
             joint[:, cluster] = -0.5 * np.square(scaled).sum(axis=0) - np.log(factor).sum()
-        with np.errstate(divide="ignore"):
-            # A cluster without points has no share.
+        # A cluster without points has no share, and what is far from a cluster no probability.
+        with np.errstate(divide="ignore", under="ignore"):
             joint += np.log(self.weights)
-        posterior: np.ndarray = softmax(joint, axis=1).astype(np.float32)
+            posterior: np.ndarray = softmax(joint, axis=1).astype(np.float32)
         return posterior
 
     def check(self, shape: tuple[int, int]) -> None:

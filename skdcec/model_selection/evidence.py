@@ -115,6 +115,7 @@ def collect(
     return columns
 
 
+@np.errstate(under="ignore")
 def look(points: np.ndarray, numbers: Sequence[int], seed: int) -> Views:
     """Cluster points in four ways, and compare the ways.
 
@@ -180,6 +181,7 @@ def _criterion(points: np.ndarray, k: int, seed: int) -> tuple[float, str]:
 # One rule
 
 
+@np.errstate(under="ignore")
 def weigh(numbers: np.ndarray, excesses: Sequence[np.ndarray]) -> np.ndarray:
     """Return how much several excesses over points without clusters support each number.
 
