@@ -277,14 +277,13 @@ def drawn_rows(n_rows: int) -> tuple[int, slice]:
     return shard.n_rows, shard.rows
 
 
-def value_range(least: float, greatest: float) -> tuple[float, float]:
+def value_range(least: Tensor, greatest: Tensor) -> tuple[Tensor, Tensor]:
     """Return the least and greatest value among the global batch, from those of the shares."""
     shard = _SHARD.get()
     if shard is None or shard.whole:
         return least, greatest
-    ends = torch.tensor([-least, greatest], dtype=torch.float64, device="cpu")
-    shard.ranks.reduce_(ends, dist.ReduceOp.MAX)
-    return -float(ends[0]), float(ends[1])
+    ends = shard.ranks.reduce_(torch.stack([-least, greatest]), dist.ReduceOp.MAX)
+    return -ends[0], ends[1]
 
 
 def gathered_views(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, float]:

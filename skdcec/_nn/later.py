@@ -38,8 +38,7 @@ class Notes:
         checks, losses = self._checks, self._losses
         self._checks, self._losses = [], []
         if losses:
-            # Each in its own precision, and of one device.
-            values = torch.stack([v.double() for _, step in losses for v in step.values()]).tolist()
+            values = torch.stack([loss for _, step in losses for loss in step.values()]).tolist()
             names = ((row, name) for row, step in losses for name in step)
             for (row, name), value in zip(names, values, strict=True):
                 row[name] = value
