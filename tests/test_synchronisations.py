@@ -1,7 +1,7 @@
 """Does a step of training leave everything on the device that may be on one?
 
-A GPU works ahead of the program as long as nobody asks for a number. Whoever does waits until it has
-done all before. Without a GPU such questions cost nothing, but they can be counted.
+A GPU works ahead of the program as long as nobody asks for a number. Whoever does waits until it
+has done all before. Without a GPU such questions cost nothing, but they can be counted.
 """
 
 import numpy as np
