@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from skdcec._nn import distributed, later
+from skdcec._nn.device import moved
 from skdcec._persistence import declared, register
 from skdcec._persistence.declared import Kind
 
@@ -453,7 +454,7 @@ def _uniform(n_draws: int, batch: Tensor, generator: torch.Generator) -> Tensor:
     n_rows, rows = distributed.drawn_rows(len(batch))
     shape = (n_draws, n_rows)
     draws = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
-    return draws[:, rows].to(batch.device, batch.dtype)
+    return moved(draws[:, rows].to(batch.dtype), batch.device)
 
 
 def _resample(batch: Tensor, theta: Tensor, size: tuple[int, int], padding: str) -> Tensor:

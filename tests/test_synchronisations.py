@@ -4,6 +4,8 @@ A GPU works ahead of the program as long as nobody asks for a number. Whoever do
 has done all before. Without a GPU such questions cost nothing, but they can be counted.
 """
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -124,6 +126,31 @@ def test_no_step_of_training_asks_for_a_number(name, epochs):
         # The losses and the checks of all steps are read at the end of the epoch.
         assert few_steps == many_steps, phase
         assert few_steps == ["tolist", "tolist"], phase
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", MODELS)
+def test_no_step_of_training_waits_for_a_gpu(name, monkeypatch):
+    run_single_epoch, found = EmbeddingNet.run_single_epoch, []
+
+    def watched(net, iterator, *args, **kwargs):
+        if iterator is None:
+            return
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                run_single_epoch(net, iterator, *args, **kwargs)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        waits = sum("synchron" in str(one.message).lower() for one in caught)
+        found.append((type(net).__name__, waits))
+
+    monkeypatch.setattr(EmbeddingNet, "run_single_epoch", watched)
+    X = IMAGES.reshape(48, -1) if name == "vectors" else IMAGES
+    for size in (24, 6):
+        MODELS[name](size).set_params(device="cuda").fit(X)
+    assert found[:2] == found[2:]
 
 
 def test_questions_are_counted(epochs):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skdcec._maps import MappedRows
 from skdcec._nn import distributed
-from skdcec._nn.device import usual_settings
+from skdcec._nn.device import moved, usual_settings
 from skdcec._nn.ranks import Ranks
 
 Index = TypeVar("Index")
@@ -67,14 +67,16 @@ class Batches:
 
     def __getitem__(self, index: slice | np.ndarray) -> Tensor:
         if self._resident is not None:
-            rows = index if isinstance(index, slice) else torch.from_numpy(index).to(self.device)
+            rows = (
+                index if isinstance(index, slice) else moved(torch.from_numpy(index), self.device)
+            )
             # A copy before the division in place: a slice is a view of the images themselves.
             batch = self._resident[rows].to(torch.float32, copy=True).div_(self.scale)
         else:
             self._mapped.announce(index)
             scaled = divide(np.ascontiguousarray(self.array[index]), self.scale)
             self._mapped.looked_at(index, len(scaled))
-            batch = torch.from_numpy(scaled).to(self.device)
+            batch = moved(torch.from_numpy(scaled), self.device)
         return batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch
 
 
@@ -184,7 +186,8 @@ class ShuffledLoader:
             if self.target is None:
                 yield batch
             else:
-                yield *batch, self.target()[torch.from_numpy(rows)].to(batch[0].device)
+                target = self.target()[torch.from_numpy(rows)]
+                yield *batch, moved(target, batch[0].device)
 
     def _shares(self, ranks: Ranks, parts: list[np.ndarray]) -> Iterator[tuple[Tensor, ...]]:
         shards = [distributed.shard_of(ranks, len(rows), self.whole) for rows in parts]
