@@ -1,12 +1,12 @@
 """What does the graph of nearest neighbours say of clusters?"""
 
-import warnings
-
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import SpectralClustering
 from sklearn.neighbors import NearestNeighbors
+
+from skdcec._sklearn_compat import unwarned
 
 # Neighbours by which labels are judged. As many as this share a cluster even where clusters are
 # small: of ten images each, ten neighbours cannot.
@@ -93,9 +93,8 @@ def cuts(neighbors: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
         # A point belongs to itself, so that none is without an edge.
         graph.setdiag(1)
         model = SpectralClustering(n_clusters, affinity="precomputed", random_state=seed)
-        with warnings.catch_warnings():
-            # Pieces without an edge between them are the clearest clusters there are.
-            warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
+        # Pieces without an edge between them are the clearest clusters there are.
+        with unwarned("Graph is not fully connected", category=UserWarning):
             found.append(model.fit_predict((graph + graph.T) / 2).astype(np.int64))
     return found
 
