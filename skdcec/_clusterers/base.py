@@ -453,7 +453,7 @@ class BaseEmbeddingClustering(
 
     def _copied_module(self, device: torch.device) -> Any:
         """Return a copy of the encoder's network to train further; None if it has none."""
-        module = self.encoder_.module_
+        module = getattr(self.encoder_, "module_", None)
         return None if module is None else copy.deepcopy(module).to(device).eval()
 
     def _clustering_module(self, module: nn.Module, centers: np.ndarray) -> ClusteringModule:
