@@ -36,6 +36,8 @@ from skdcec.datasets import ImageLoader, load_images
 from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, SideBySide
 from skdcec.novelty import NoveltyDetector
 
+HALF = (0.5, 0.5, 0.5)
+
 
 @dataclass
 class Given:
@@ -262,7 +264,9 @@ CALLS = {
     "DeepEmbeddingClustering in a Pipeline": lambda g: g.pipeline.predict_proba(g.rows),
     "save and load": _saved,
     "PretrainedFeatures.transform": lambda g: (
-        PretrainedFeatures(torch.nn.AvgPool2d(4), size=8).fit(g.known).transform(g.images)
+        PretrainedFeatures(torch.nn.AvgPool2d(4), mean=HALF, std=HALF, size=8, resize="stretch")
+        .fit(g.known)
+        .transform(g.images)
     ),
     "SideBySide.transform": lambda g: (
         SideBySide([g.contrastive, ColorEdgeFeatures()], n_components=3, random_state=0)

@@ -127,7 +127,7 @@ class Writer:
         if is_fitted_part and not is_registered(value):
             raise ValueError(
                 f"{name} cannot be saved: its class {full_name(value)} is none of those that "
-                "files may name."
+                "files may name. A pickle holds it, for your own use."
             )
         if role == "estimator" or is_fitted_part:
             if value is self.model:
