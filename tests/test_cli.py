@@ -551,6 +551,44 @@ def test_names_are_read_back_and_stay(out, tmp_path, run, folder):
     }
 
 
+def test_edits_are_read_back_and_stay(out, tmp_path, run):
+    before = read_csv(out / "clusters.csv")
+    others = [i for i, cluster in enumerate(before["cluster"]) if cluster == "2"]
+    first = before["cluster"].index("0")
+    moves = [{"file": before["file"][i], "from": 2, "to": 1} for i in others]
+    moves += [{"file": before["file"][first], "from": 0, "to": 3}]
+    edits = {"format": "skdcec cluster edits", "moves": moves}
+    edits["clusters"] = [{"cluster": 3, "name": "Alone"}, {"cluster": 1, "name": "Both"}]
+    file = tmp_path / "cluster-edits.json"
+    file.write_text(json.dumps(edits))
+    result = run("report", out, "--edits", file, "--json")
+    assert result.status == 0
+    rows = {row["cluster"]: row for row in json.loads(result.out)["clusters"]}
+    assert rows.keys() == {0, 1, 3}
+    assert (rows[3]["name"], rows[3]["size"]) == ("Alone", 1)
+    for _ in range(2):
+        after = read_csv(out / "clusters.csv")
+        expected = [{"2": "1"}.get(cluster, cluster) for cluster in before["cluster"]]
+        expected[first] = "3"
+        assert after["cluster"] == expected
+        assert all(0 <= float(value) <= 1 for value in after["confidence"])
+        assert "moved by hand" in (out / "report.html").read_text()
+        # Neither a second drawing nor the same file again changes anything.
+        assert run("report", out, "--edits", file).status == 0
+    moves[0]["from"] = 0
+    file.write_text(json.dumps(edits | {"moves": [moves[0] | {"to": 2}]}))
+    result = run("report", out, "--edits", file)
+    assert result.status == 1
+    assert "made on the page of another run" in result.err
+
+
+def test_the_page_links_to_the_images_it_was_made_of(clustered, folder):
+    page = (clustered / "report.html").read_text()
+    prefix = re.search(r'"originals":{"prefix":"([^"]*)"}', page)[1]
+    for name in read_csv(clustered / "clusters.csv")["file"]:
+        assert (clustered / prefix / name).resolve() == (folder / name).resolve()
+
+
 def test_damaged_names_do_not_cost_a_training(out, folder, run):
     (out / "names.json").write_text("{")
     result = run("cluster", folder, "-k", 3, "--out", out, *FAST)

@@ -80,7 +80,7 @@ def _cluster(
         save_model(model, folder / MODEL, reading=found.reading, detector=detector)
         result.save(folder)
         names = result.kept_names(found.out) if has_names else {}
-        report = draw(result, folder, options, names=names)
+        report = draw(result, folder, found.out, options, names=names)
         clock.lap("page")
         record = _write_record(options, found, plan, clock, result, folder)
     if previous is None or result.map is not previous.map:
