@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 # Neighbours by which labels are judged. As many as this share a cluster even where clusters are
 # small: of ten images each, ten neighbours cannot.
-_N_JUDGES = 5
+N_JUDGES = 5
 # Graphs that are cut. In the sparser one, thin clusters hold together; the other does not fall
 # into more pieces than there are clusters.
 _N_NEIGHBORS = (5, 10)
@@ -46,7 +46,7 @@ def modularity(labels: np.ndarray, neighbors: np.ndarray) -> float:
     labels : ndarray of shape (n_samples,)
         From 0.
     neighbors : ndarray of shape (n_samples, n_neighbors)
-        Row numbers of the nearest neighbours of each point, of which the first five count.
+        Row numbers of the nearest neighbours of each point.
 
     Returns
     -------
@@ -58,8 +58,7 @@ def modularity(labels: np.ndarray, neighbors: np.ndarray) -> float:
     2004, equation 5, for a graph in which every point has edges to equally many neighbours.
     """
     shares = np.bincount(labels) / len(labels)
-    same = labels[neighbors[:, :_N_JUDGES]] == labels[:, None]
-    return float(same.mean() - np.square(shares).sum())
+    return float((labels[neighbors] == labels[:, None]).mean() - np.square(shares).sum())
 
 
 def cuts(neighbors: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
@@ -123,7 +122,7 @@ def rearranged(
     ndarray of shape (n_samples,)
     """
     n_clusters = labels.max() + 1
-    judges = neighbors[:, :_N_JUDGES]
+    judges = neighbors[:, :N_JUDGES]
     reached = modularity(labels, judges)
     for _ in range(_MAX_MOVES if n_clusters > 2 else 0):
         moves = _moves(points, labels, n_clusters, judges, seed)
