@@ -551,6 +551,18 @@ def test_names_are_read_back_and_stay(out, tmp_path, run, folder):
     }
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_the_page_is_named_in_full_and_opened(out, run, monkeypatch, works):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: [opened.append(url), works][1])
+    monkeypatch.chdir(out.parent)
+    assert str(out / "report.html") in run("report", out.name).out
+    assert opened == []
+    result = run("report", out.name, "--open", "--json")
+    assert opened == [(out / "report.html").as_uri()]
+    assert ("No browser could be started" in result.err) != works
+
+
 def test_edits_are_read_back_and_stay(out, tmp_path, run):
     before = read_csv(out / "clusters.csv")
     others = [i for i, cluster in enumerate(before["cluster"]) if cluster == "2"]
@@ -876,7 +888,8 @@ def test_choose_k_writes_page_table_picture_and_verdict(compared):
     page = (compared / "choose_k.html").read_text()
     assert record["verdict"].split(":")[0] in page
     for k, plausible in zip(table["n_clusters"], table["plausible"], strict=True):
-        assert (f"<h3>k = {k}" in page) == (plausible == "True")
+        heading = f"<h2>{k} c" if int(k) == record["best_n_clusters"] else f"<h3>k = {k}<"
+        assert (heading in page) == (plausible == "True")
     with Image.open(compared / "choose_k.png") as picture:
         assert picture.width > 400
 
@@ -902,8 +915,15 @@ def test_choose_k_prints_the_table_and_goes_on_from_its_cache(
     done = run(*arguments, "--out", tmp_path / "again")
     assert done.status == 0
     assert not fits
-    assert [line.split()[0].rstrip("*") for line in done.out.splitlines()[1:5]] == list("2345")
-    assert "Page: " in done.out
+    first, command, _, _, *lines = done.out.splitlines()
+    best = json.loads((compared / "run.json").read_text())["best_n_clusters"]
+    assert str(best) in first
+    assert command.startswith(f"Next: skdcec cluster {folder} -k {best}")
+    assert [line.split()[0].rstrip("*") for line in lines[:4]] == list("2345")
+    assert f"Page: {tmp_path / 'again' / 'choose_k.html'}" in done.out
+    # What is to be typed is what can be typed.
+    words = shlex.split(command.removeprefix("Next: "))
+    assert run(*words[1:], "--out", tmp_path / "next", "--quiet").status == 0
     shown = run(*arguments, "--out", tmp_path / "json", "--json", "--quiet")
     result = json.loads(shown.out)
     assert [row["n_clusters"] for row in result["results"]] == [2, 3, 4, 5]

@@ -66,6 +66,7 @@ class ClusterOptions(TrainingOptions):
 
     clusters: int | None
     max_mb: float
+    open: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,7 @@ class ReportOptions(Options):
     title: str | None
     images: str | None
     max_mb: float
+    open: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -507,6 +509,7 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
         metavar="MB",
         help="size of the page, which decides that of its thumbnails (default: 25)",
     )
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import ClusterOptions, ReportOptions
-from skdcec._cli.console import bars, print_json, printable, say
+from skdcec._cli.console import bars, open_page, print_json, printable, say
 from skdcec._files import as_rows
 from skdcec._folders import PAGE, holding, staged
 from skdcec._runs import Run
@@ -27,7 +27,10 @@ def run(options: ReportOptions) -> None:
         rows = as_rows(report.summary)
         print_json({"out": str(out), "page": str(out / PAGE), "clusters": rows})
     else:
-        print(f"Page ({report.n_bytes / 1e6:.1f} MB): {out / PAGE}")
+        page = (out / PAGE).absolute()
+        print(f"Page ({report.n_bytes / 1e6:.1f} MB): {printable(str(page))}")
+    if options.open:
+        open_page(out / PAGE)
 
 
 def _draw_again(options: ReportOptions, out: Path) -> Report:

@@ -56,8 +56,8 @@ class Page:
     """The page without its single thumbnails, whose size decides what these may need."""
 
     def __init__(self, payload: dict, sheets: list[bytes]):
-        style = _viewer_file("viewer.css")
-        script = '"use strict";\n\n' + "\n".join(map(_viewer_file, SCRIPTS))
+        style = viewer_file("viewer.css")
+        script = '"use strict";\n\n' + "\n".join(map(viewer_file, SCRIPTS))
         policy = (
             f"default-src 'none'; script-src '{source_hash(script)}'; "
             f"style-src '{source_hash(style)}'; "
@@ -65,7 +65,7 @@ class Page:
         )
         self.payload = payload
         self.sheets = "".join(_data_element(f"sheet-{i}", [s]) for i, s in enumerate(sheets))
-        self.pieces = re.split(r"\{\{(\w+)\}\}", _viewer_file("template.html"))
+        self.pieces = re.split(r"\{\{(\w+)\}\}", viewer_file("template.html"))
         self.values = {
             "title": html.escape(payload["title"]),
             "policy": policy,
@@ -97,7 +97,8 @@ class Page:
         return [piece.encode("utf-8", "xmlcharrefreplace") for piece in pieces]
 
 
-def _viewer_file(name: str) -> str:
+def viewer_file(name: str) -> str:
+    """Return one of the files that pages are made of."""
     file = importlib.resources.files("skdcec.report") / "viewer" / name
     return file.read_text(encoding="utf-8").replace("\r\n", "\n")
 
