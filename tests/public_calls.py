@@ -212,7 +212,7 @@ def _page(given: Given, images: Any, **options: Any) -> Any:
 
 
 def _estimator_page(given: Given) -> Any:
-    made = report.report_from_estimator(given.path("page.html"), given.model, given.images)
+    made = report.report_from_estimator(given.model, given.images, given.path("page.html"))
     return made.table, made.summary
 
 
