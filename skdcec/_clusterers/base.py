@@ -260,8 +260,10 @@ class BaseEmbeddingClustering(
 
         Parameters
         ----------
-        X : array-like
-            Images or vectors of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images or vectors of the shape seen in `fit`. Of images also what stands for them:
+            paths, contents of files, open files or PIL images, one or a sequence, which are read
+            as :func:`skdcec.datasets.load_images` reads them by default.
 
         Returns
         -------
@@ -274,8 +276,10 @@ class BaseEmbeddingClustering(
 
         Parameters
         ----------
-        X : array-like
-            Images or vectors of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images or vectors of the shape seen in `fit`. Of images also what stands for them:
+            paths, contents of files, open files or PIL images, one or a sequence, which are read
+            as :func:`skdcec.datasets.load_images` reads them by default.
 
         Returns
         -------
@@ -285,21 +289,23 @@ class BaseEmbeddingClustering(
             to the centers by a Student's t kernel; where it is the cosine, the softmax of ten
             times the cosines with the centers.
         """
-        return self._assign(self._embed(self._checked(X)))
+        return self._by_chunks(lambda some: self._assign(self._embed(self._checked(some))), X)
 
     def transform(self, X: Any) -> np.ndarray:
         """Embed `X` as refined together with the clusters.
 
         Parameters
         ----------
-        X : array-like
-            Images or vectors of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images or vectors of the shape seen in `fit`. Of images also what stands for them:
+            paths, contents of files, open files or PIL images, one or a sequence, which are read
+            as :func:`skdcec.datasets.load_images` reads them by default.
 
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_components), dtype float32
         """
-        return self._embed(self._checked(X))
+        return self._by_chunks(lambda some: self._embed(self._checked(some)), X)
 
     def score(self, X: Any, y: None = None) -> float:
         """Return the silhouette of the predicted labels in the pretrained embedding.
@@ -467,11 +473,15 @@ class BaseEmbeddingClustering(
 
     def _copied_module(self, device: torch.device) -> Any:
         """Return a copy of the encoder's network to train further; None if it has none."""
-        module = self.encoder_.module_
+        module = getattr(self.encoder_, "module_", None)
         return None if module is None else copy.deepcopy(module).to(device).eval()
 
     def _clustering_module(self, module: nn.Module, centers: np.ndarray) -> ClusteringModule:
         return ClusteringModule(module, torch.tensor(centers), self.alpha, self._metric)
+
+    def _by_chunks(self, function: Callable[[Any], np.ndarray], X: Any) -> np.ndarray:
+        """Apply `function` to `X`; that of images does so by parts where these are pictures."""
+        return function(X)
 
     def _checked(self, X: Any) -> np.ndarray:
         """Return `X` in the order that the encoder takes."""

@@ -26,7 +26,8 @@ def recognized(X: Any, *, rows: bool = False, name: str = "X") -> Any:
     ----------
     X : object
         Arrays and frames of numbers, and lists of those, are left to the checks; tensors on the
-        CPU become arrays, and lists of equal images one array.
+        CPU become arrays, lists of equal images one array, and what `load_images` returns the
+        images in it.
     rows : bool, default=False
         Whether rows of features are wanted, and not images.
     name : str, default="X"
@@ -46,6 +47,9 @@ def recognized(X: Any, *, rows: bool = False, name: str = "X") -> Any:
         X = X.item()
     if sparse.issparse(X):
         return X
+    if not rows and isinstance(X, Mapping) and hasattr(X.get("images"), "shape"):
+        # What `load_images` and the data sets of scikit-learn return.
+        X = X["images"]
     _refuse_things(X, rows, name)
     if isinstance(X, torch.Tensor):
         return _from_tensor(X, name)
