@@ -18,7 +18,7 @@ class Notes:
 
     def __init__(self) -> None:
         self._checks: list[tuple[Tensor, Callable[[], Exception]]] = []
-        self._losses: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+        self._losses: list[tuple[dict[str, Any], list[str], Tensor]] = []
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
@@ -31,17 +31,18 @@ class Notes:
 
     def add_losses(self, row: dict[str, Any], losses: dict[str, Tensor]) -> None:
         """Note the losses of a step, to be written to its row of the history."""
-        self._losses.append((row, {name: loss.detach() for name, loss in losses.items()}))
+        # Copied: what is only detached holds on to all that it was computed from.
+        values = torch.stack([loss.detach() for loss in losses.values()])
+        self._losses.append((row, [*losses], values))
 
     def read(self) -> None:
         """Write the losses to their rows, and raise what the first check that failed says."""
         checks, losses = self._checks, self._losses
         self._checks, self._losses = [], []
         if losses:
-            values = torch.stack([loss for _, step in losses for loss in step.values()]).tolist()
-            names = ((row, name) for row, step in losses for name in step)
-            for (row, name), value in zip(names, values, strict=True):
-                row[name] = value
+            found = torch.stack([values for _, _, values in losses]).tolist()
+            for (row, names, _), values in zip(losses, found, strict=True):
+                row.update(zip(names, values, strict=True))
         if checks:
             passed = torch.stack([check for check, _ in checks]).tolist()
             if not all(passed):
