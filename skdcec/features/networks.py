@@ -119,7 +119,7 @@ def known_preprocessing(module: nn.Module) -> Preprocessing | None:
 
 def set_input_size(module: nn.Module, size: tuple[int, int]) -> None:
     """Let a network whose positions are counted take images of another size, if it can."""
-    own = getattr(module, "trunk", module)
+    own: Any = getattr(module, "trunk", module)
     if hasattr(own, "set_input_size"):
         own.set_input_size(img_size=size)
 
@@ -183,12 +183,10 @@ def _of_open_clip(name: str, weights: Any) -> nn.Module:
     load = weights == "default"
     with _telling(name, "open_clip.list_pretrained() names them"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "QuickGELU mismatch")
-        wants = None
-        if tag is not None:
-            wants = open_clip.get_pretrained_cfg(own, tag)
-            if not wants:
-                raise ValueError(f"{own} has no weights {tag!r}")
-        quick = {"force_quick_gelu": True} if (wants or {}).get("quick_gelu") else {}
+        wants: dict[str, Any] = open_clip.get_pretrained_cfg(own, tag) if tag is not None else {}
+        if tag is not None and not wants:
+            raise ValueError(f"{own} has no weights {tag!r}")
+        quick = {"force_quick_gelu": True} if wants.get("quick_gelu") else {}
         model = open_clip.create_model(
             own,
             pretrained=tag if load else None,
