@@ -35,6 +35,8 @@ _OFFLINE = {
     "MaxRetryError",
 }
 _GATED = {"GatedRepoError"}
+# How much of another package's words an error repeats.
+_MAX_REASON = 200
 
 
 class Network(NamedTuple):
@@ -366,7 +368,7 @@ def _telling(name: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         kinds = {type(one).__name__ for one in _chain(error)}
         from_system = any(isinstance(one, OSError) for one in _chain(error))
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:_MAX_REASON]
         if kinds & _GATED:
             raise ValueError(
                 f"The weights of model={name!r} are gated: accept their terms on the page of the "
