@@ -16,7 +16,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from skdcec._recipes import Model
     from skdcec.novelty import NoveltyDetector
-    from skdcec.report import Report
+    from skdcec.report import Edits, Report
 
     Names = dict[int, dict[str, str]]
     Progress = Callable[[str, int, int], None]
@@ -247,6 +247,28 @@ class Run:
         """The files of images that are no longer where they were."""
         return [path for path in self.filenames if not os.path.exists(path)]
 
+    def edited(self, edits: Edits) -> Run:
+        """Return the run with images in the clusters that somebody moved them to.
+
+        Raises
+        ------
+        ValueError
+            If the edits were made on the page of another run.
+        """
+        from skdcec.report.edits import edited_clusters
+
+        labels, probabilities, distances = edited_clusters(
+            self.labels, self.paths, self.embedding, edits
+        )
+        settings = self.settings | {"moved by hand": int((labels != self.labels).sum())}
+        return replace(
+            self,
+            labels=labels,
+            probabilities=probabilities,
+            distances=distances,
+            settings=settings,
+        )
+
     def digest(self) -> str:
         """Return what names given to the clusters hold for."""
         labels = [int(label) for label in self.labels]
@@ -283,6 +305,7 @@ class Run:
         n_jobs: int = -1,
         progress: Progress | None = None,
         write_names: bool = True,
+        page_folder: Path | None = None,
     ) -> Report:
         """Write the page, the tables and the names into a folder.
 
@@ -300,6 +323,8 @@ class Run:
         write_names : bool, default=True
             Whether the names are new. Those that came from a file in the folder of the run stay
             there as they are, since the user may be editing it.
+        page_folder : Path, default=None
+            Where the page will lie, if not in `folder`: its links to the images start there.
 
         Returns
         -------
@@ -322,6 +347,7 @@ class Run:
             history=self.history,
             settings=self.settings,
             title=self.title,
+            link_originals=True if page_folder is None else page_folder,
             max_bytes=max_bytes,
             n_jobs=n_jobs,
             progress=progress,

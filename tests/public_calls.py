@@ -218,7 +218,7 @@ def _page(given: Given, images: Any, **options: Any) -> Any:
 
 
 def _estimator_page(given: Given) -> Any:
-    made = report.report_from_estimator(given.path("page.html"), given.model, given.images)
+    made = report.report_from_estimator(given.model, given.images, given.path("page.html"))
     return made.table, made.summary
 
 
@@ -288,9 +288,11 @@ CALLS = {
     "painting_augmentation": lambda g: _augmented(augmentation.painting_augmentation(4), g),
     "digit_augmentation": lambda g: _augmented(augmentation.digit_augmentation(), g),
     "RandomGrayscale": lambda g: _augmented(augmentation.RandomGrayscale(), g),
+    "neighbor_modularity": lambda g: metrics.neighbor_modularity(g.rows, g.labels),
     "clustering_accuracy": lambda g: metrics.clustering_accuracy(g.labels, g.labels[::-1]),
     "silhouette_scorer": lambda g: model_selection.silhouette_scorer(g.ranks, g.rows),
     "calinski_harabasz_scorer": lambda g: model_selection.calinski_harabasz_scorer(g.ranks, g.rows),
+    "modularity_scorer": lambda g: model_selection.modularity_scorer(g.ranks, g.rows),
     "davies_bouldin_scorer": lambda g: model_selection.davies_bouldin_scorer(g.ranks, g.rows),
     "silhouette_scorer in a GridSearchCV": _grid,
     "NClustersSearch.fit": lambda g: (g.search, g.search.predict_proba(g.images)),

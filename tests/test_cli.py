@@ -551,6 +551,56 @@ def test_names_are_read_back_and_stay(out, tmp_path, run, folder):
     }
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_the_page_is_named_in_full_and_opened(out, run, monkeypatch, works):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: [opened.append(url), works][1])
+    monkeypatch.chdir(out.parent)
+    assert str(out / "report.html") in run("report", out.name).out
+    assert opened == []
+    result = run("report", out.name, "--open", "--json")
+    assert opened == [(out / "report.html").as_uri()]
+    assert ("No browser could be started" in result.err) != works
+
+
+def test_edits_are_read_back_and_stay(out, tmp_path, run):
+    before = read_csv(out / "clusters.csv")
+    others = [i for i, cluster in enumerate(before["cluster"]) if cluster == "2"]
+    first = before["cluster"].index("0")
+    moves = [{"file": before["file"][i], "from": 2, "to": 1} for i in others]
+    moves += [{"file": before["file"][first], "from": 0, "to": 3}]
+    edits = {"format": "skdcec cluster edits", "moves": moves}
+    edits["clusters"] = [{"cluster": 3, "name": "Alone"}, {"cluster": 1, "name": "Both"}]
+    file = tmp_path / "cluster-edits.json"
+    file.write_text(json.dumps(edits))
+    result = run("report", out, "--edits", file, "--json")
+    assert result.status == 0
+    rows = {row["cluster"]: row for row in json.loads(result.out)["clusters"]}
+    assert rows.keys() == {0, 1, 3}
+    assert (rows[3]["name"], rows[3]["size"]) == ("Alone", 1)
+    for _ in range(2):
+        after = read_csv(out / "clusters.csv")
+        expected = [{"2": "1"}.get(cluster, cluster) for cluster in before["cluster"]]
+        expected[first] = "3"
+        assert after["cluster"] == expected
+        assert all(0 <= float(value) <= 1 for value in after["confidence"])
+        assert "moved by hand" in (out / "report.html").read_text()
+        # Neither a second drawing nor the same file again changes anything.
+        assert run("report", out, "--edits", file).status == 0
+    moves[0]["from"] = 0
+    file.write_text(json.dumps(edits | {"moves": [moves[0] | {"to": 2}]}))
+    result = run("report", out, "--edits", file)
+    assert result.status == 1
+    assert "made on the page of another run" in result.err
+
+
+def test_the_page_links_to_the_images_it_was_made_of(clustered, folder):
+    page = (clustered / "report.html").read_text()
+    prefix = re.search(r'"originals":{"prefix":"([^"]*)"}', page)[1]
+    for name in read_csv(clustered / "clusters.csv")["file"]:
+        assert (clustered / prefix / name).resolve() == (folder / name).resolve()
+
+
 def test_damaged_names_do_not_cost_a_training(out, folder, run):
     (out / "names.json").write_text("{")
     result = run("cluster", folder, "-k", 3, "--out", out, *FAST)
@@ -874,7 +924,8 @@ def test_choose_k_writes_page_table_picture_and_verdict(compared):
     page = (compared / "choose_k.html").read_text()
     assert record["verdict"].split(":")[0] in page
     for k, plausible in zip(table["n_clusters"], table["plausible"], strict=True):
-        assert (f"<h3>k = {k}" in page) == (plausible == "True")
+        heading = f"<h2>{k} c" if int(k) == record["best_n_clusters"] else f"<h3>k = {k}<"
+        assert (heading in page) == (plausible == "True")
     with Image.open(compared / "choose_k.png") as picture:
         assert picture.width > 400
 
@@ -900,8 +951,15 @@ def test_choose_k_prints_the_table_and_goes_on_from_its_cache(
     done = run(*arguments, "--out", tmp_path / "again")
     assert done.status == 0
     assert not fits
-    assert [line.split()[0].rstrip("*") for line in done.out.splitlines()[1:5]] == list("2345")
-    assert "Page: " in done.out
+    first, command, _, _, *lines = done.out.splitlines()
+    best = json.loads((compared / "run.json").read_text())["best_n_clusters"]
+    assert str(best) in first
+    assert command.startswith(f"Next: skdcec cluster {folder} -k {best}")
+    assert [line.split()[0].rstrip("*") for line in lines[:4]] == list("2345")
+    assert f"Page: {tmp_path / 'again' / 'choose_k.html'}" in done.out
+    # What is to be typed is what can be typed.
+    words = shlex.split(command.removeprefix("Next: "))
+    assert run(*words[1:], "--out", tmp_path / "next", "--quiet").status == 0
     shown = run(*arguments, "--out", tmp_path / "json", "--json", "--quiet")
     result = json.loads(shown.out)
     assert [row["n_clusters"] for row in result["results"]] == [2, 3, 4, 5]

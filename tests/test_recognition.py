@@ -440,5 +440,5 @@ def test_the_page_takes_searches_and_pipelines(wrap, model, images, tmp_path):
         grid = {"deepconvembeddingclustering__n_clusters": [3]}
     if wrap != "pipeline":
         estimator = GridSearchCV(estimator, grid, cv=TransductiveSplit())
-    report_from_estimator(tmp_path / "page.html", estimator.fit(images), images)
+    report_from_estimator(estimator.fit(images), images, tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size > 1000

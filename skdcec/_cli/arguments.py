@@ -66,6 +66,7 @@ class ClusterOptions(TrainingOptions):
 
     clusters: int | None
     max_mb: float
+    open: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +75,11 @@ class ReportOptions(Options):
 
     out: str
     names: str | None
+    edits: str | None
     title: str | None
     images: str | None
     max_mb: float
+    open: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,12 +227,14 @@ def _add_report(commands: Any) -> None:
         "Draw the page and the tables again, without training.",
         """
         Names and notes that were given to clusters on the page are saved there as a file, and
-        read back with --names. They stay with OUT until the clusters change.
+        read back with --names. They stay with OUT until the clusters change. So do images that were
+        moved there, and clusters merged or split, with --edits: page and tables follow, the model
+        does not.
         """,
         """
         skdcec report paintings-clusters
         skdcec report paintings-clusters --names cluster-names.json
-        skdcec report paintings-clusters --title "The collection" --max-mb 60
+        skdcec report paintings-clusters --edits cluster-edits.json --title "The collection"
         skdcec report paintings-clusters --images /media/disk/paintings
         """,
     )
@@ -238,6 +243,11 @@ def _add_report(commands: Any) -> None:
         "--names",
         metavar="FILE",
         help="names of clusters: exported from the page, or a CSV with cluster, name and note",
+    )
+    parser.add_argument(
+        "--edits",
+        metavar="FILE",
+        help="images moved, and clusters merged or split, on the page: saved there",
     )
     parser.add_argument("--title", metavar="TEXT", help="heading of the page")
     parser.add_argument("--images", metavar="FOLDER", help="where the images have moved to")
@@ -501,6 +511,7 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
         metavar="MB",
         help="size of the page, which decides that of its thumbnails (default: 25)",
     )
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -50,6 +50,9 @@ from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, check_array
 # Labels never count as settled before this many steps of joint training.
 _MIN_STEPS = 100
 
+# Rows that are compared at once.
+_BLOCK = 2**14
+
 
 def can_decode(model: Any) -> bool:
     """Whether `model` has, or after fit will have, a decoder that fits its embedding."""
@@ -63,6 +66,18 @@ def can_decode(model: Any) -> bool:
         and not hasattr(encoder, "joint_loss")
         and getattr(encoder, "metric_", "euclidean") == "euclidean"
     )
+
+
+def _n_distinct(assignment: np.ndarray, enough: int) -> int:
+    """Return how many rows differ; counted until there are enough."""
+    distinct = assignment[:0]
+    for start in range(0, len(assignment), _BLOCK):
+        # Copies differ by rounding, if at all.
+        block = assignment[start : start + _BLOCK].round(5)
+        distinct = np.unique(np.concatenate([distinct, block]), axis=0)
+        if len(distinct) >= enough:
+            break
+    return len(distinct)
 
 
 class BaseEmbeddingClustering(
@@ -434,8 +449,7 @@ class BaseEmbeddingClustering(
     def _warn_of_empty_clusters(self, assignment: np.ndarray) -> None:
         n_found = len(np.unique(self.labels_))
         if n_found < self.n_clusters and distributed.is_first():
-            # Copies differ by rounding, if at all.
-            n_distinct = len(np.unique(assignment.round(5), axis=0))
+            n_distinct = _n_distinct(assignment, self.n_clusters)
             reason = (
                 f"only {n_distinct} samples differ in what the model sees of them"
                 if n_distinct < self.n_clusters
@@ -459,7 +473,7 @@ class BaseEmbeddingClustering(
 
     def _copied_module(self, device: torch.device) -> Any:
         """Return a copy of the encoder's network to train further; None if it has none."""
-        module = self.encoder_.module_
+        module = getattr(self.encoder_, "module_", None)
         return None if module is None else copy.deepcopy(module).to(device).eval()
 
     def _clustering_module(self, module: nn.Module, centers: np.ndarray) -> ClusteringModule:

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.recognition import check_finite_values, recognized
+from skdcec._maps import blocks, one_by_one
 from skdcec._persistence import declared
 from skdcec._persistence.declared import Kind
 from skdcec._sklearn_compat import StrOptions, check_array, check_feature_names, validate_data
@@ -270,7 +271,10 @@ def natural_scale(array: np.ndarray) -> float:
     largest value fills more than half of them; then the same images as uint8, as fractions
     and as floats up to 255 come out equal. Any other range is divided by its largest value.
     """
-    largest = _largest(array)
+    return _scale_of(_largest(array))
+
+
+def _scale_of(largest: float) -> float:
     for full in _PIXEL_RANGES:
         if full / 2 < largest <= full:
             return full
@@ -298,10 +302,10 @@ def check_units(array: np.ndarray, scale: float) -> None:
         )
     if array.ndim < 4 or scale not in _PIXEL_RANGES:
         return
-    if array.dtype.kind in "iu" and np.iinfo(array.dtype).max >= scale >= array.max():
+    if array.dtype.kind in "iu" and np.iinfo(array.dtype).max >= scale >= largest:
         # Dark images, in units of the same range.
         return
-    found = natural_scale(array)
+    found = _scale_of(largest)
     if found != scale and found in _PIXEL_RANGES:
         warnings.warn(
             f"X has values up to {found:g}, but the images seen in fit went up to {scale:g}: "
@@ -319,13 +323,13 @@ def root_mean_square(array: np.ndarray) -> float:
         return 1.0
     squares = sum(
         float(np.square(np.divide(block, largest, dtype=np.float64)).sum())
-        for block in np.array_split(array, max(1, array.size // 2**20))
+        for block in one_by_one(np.array_split(array, max(1, array.size // 2**20)))
     )
     return largest * math.sqrt(squares / array.size)
 
 
 def _largest(array: np.ndarray) -> float:
-    return max(float(array.max()), -float(array.min()))
+    return max(max(float(block.max()), -float(block.min())) for block in blocks(array))
 
 
 def _refuse_one_image(X: Any, wanted: ImageShape | None) -> None:

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from scipy import sparse
 
+from skdcec._maps import blocks
+
 # Tables that cannot name the files to load; those of text can.
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".parquet")
 # What Pillow's modes are to us: the others hold indices, inks, or half of their channels for hue.
 _MODES = ("L", "RGB", "RGBA", "F", "I", "I;16")
-# So many values are looked at together when one of them is known not to be finite.
-_BLOCK = 2**22
 
 
 def recognized(X: Any, *, rows: bool = False, name: str = "X") -> Any:
@@ -76,14 +76,10 @@ def check_finite_values(X: np.ndarray, *, name: str = "X") -> None:
     if X.dtype.kind != "f" or X.size == 0 or sklearn.get_config()["assume_finite"]:
         return
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(X.sum(dtype=np.float64)):
+        if all(np.isfinite(block.sum(dtype=np.float64)) for block in blocks(X)):
             return
-    step = max(1, _BLOCK // max(1, X[0].size))
     bad = np.concatenate(
-        [
-            ~np.isfinite(X[start : start + step]).reshape(len(X[start : start + step]), -1).all(1)
-            for start in range(0, len(X), step)
-        ]
+        [~np.isfinite(block).reshape(len(block), -1).all(axis=1) for block in blocks(X)]
     )
     if bad.any():
         first = int(bad.argmax())

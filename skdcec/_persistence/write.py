@@ -72,7 +72,9 @@ class Writer:
         """Return what stands for the encoder of a clusterer."""
         if is_registered(encoder):
             return self.estimator(encoder, prefix)
-        self.module(encoder.module_, f"{prefix}{NETWORK}.")
+        # A transformer without a network is clustered by as it is.
+        if getattr(encoder, NETWORK, None) is not None:
+            self.module(encoder.module_, f"{prefix}{NETWORK}.")
         name = full_name(encoder)
         self.left_out.add(f"the encoder {name} (to be passed to load)")
         return {"name": name}
