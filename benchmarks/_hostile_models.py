@@ -82,7 +82,10 @@ def make_models(images):
         "DenseAutoencoder": (dense, rows),
         "ContrastiveEncoder": (contrastive, images),
         "SideBySide": (SideBySide([contrastive, ColorEdgeFeatures()], n_components=3), images),
-        "Resized": (Resized(ColorEdgeFeatures(), size=6), images),
+        "Resized": (
+            SideBySide([Resized(contrastive, size=6), ColorEdgeFeatures()], n_components=3),
+            images,
+        ),
         "DEC, side by side": (
             DeepEmbeddingClustering(3, encoder=BalancedBlocks([100, 92], n_components=3), **few),
             rows,
