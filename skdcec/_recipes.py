@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from skdcec import _bars
 from skdcec._files import read_sealed, write_sealed
 from skdcec._named import NAMES, encoder_by_name, resolve_name
 from skdcec._timing import Speed, measure_speed
@@ -260,16 +261,19 @@ class Backbone:
         """
         import numpy as np
         from sklearn.preprocessing import normalize
-        from tqdm import tqdm
 
         rows = []
-        with tqdm(
-            total=len(images), desc="Features", unit=" images", disable=not verbose
-        ) as progress:
+        shown = (
+            _bars.bar(len(images), "Features", unit=" images")
+            if verbose
+            else contextlib.nullcontext()
+        )
+        with shown as progress:
             for start in range(0, len(images), self._CHUNK):
                 some = images[start : start + self._CHUNK]
                 rows.append(self.transformer.transform(some))
-                progress.update(len(some))
+                if progress is not None:
+                    progress.update(len(some))
         return normalize(np.concatenate(rows), copy=False)
 
 
@@ -302,6 +306,15 @@ class Plan:
     speed: Speed
     digest: str
     is_reused: bool = False
+
+    @property
+    def seconds_of_phases(self) -> dict[str, float]:
+        """The seconds by phase, as if all epochs took as long."""
+        epochs = max(1, self.pretraining + self.joint)
+        return {
+            "pretraining": self.training_seconds * self.pretraining / epochs,
+            "joint": self.training_seconds * self.joint / epochs,
+        }
 
 
 def plan_training(

@@ -4,13 +4,14 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
+from skdcec import _bars
 from skdcec.datasets.decode import UnusableImage, fit_picture, opened_picture
 from skdcec.datasets.files import File
 
@@ -54,7 +55,7 @@ def decode_steps(
     # processes.
     with (
         Parallel(n_jobs=n_jobs, prefer="threads") as parallel,
-        tqdm(total=len(files), desc="Loading", unit=" images", disable=not verbose) as bar,
+        _bars.bar(len(files), "Loading", unit=" images") if verbose else nullcontext() as bar,
     ):
         for start in range(0, len(files), step):
             part = files[start : start + step]
@@ -68,7 +69,8 @@ def decode_steps(
                 ]
             )
             yield [known.get(file.version) or next(decoded) for file in part]
-            bar.update(len(part))
+            if bar is not None:
+                bar.update(len(part))
 
 
 def _decode_batch(paths: list[str], settings: Settings) -> list[Row]:
