@@ -11,7 +11,13 @@ _maker: ContextVar[Callable[..., Any] | None] = ContextVar("maker", default=None
 
 
 def bar(
-    total: float, description: str, *, passes: int | None = None, unit: str = "it", **options: Any
+    total: float,
+    description: str,
+    *,
+    passes: int | None = None,
+    verbose: Any = True,
+    unit: str = "it",
+    **options: Any,
 ) -> Any:
     """Return what has the methods of a bar of tqdm.
 
@@ -23,17 +29,19 @@ def bar(
         What is being done.
     passes : int, default=None
         How often all data are gone through until `total` is reached.
+    verbose : bool or int, default=True
+        Whether anything is to be shown.
     unit : str, default="it"
         Of what `total` counts.
     **options
         Of the bar, if it is one of tqdm.
     """
     make = _maker.get()
-    if make is not None:
+    if make is not None and verbose:
         return make(total, description, passes)
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc=description, unit=unit, **options)
+    return tqdm(total=total, desc=description, unit=unit, disable=not verbose, **options)
 
 
 @contextlib.contextmanager

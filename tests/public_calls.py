@@ -36,6 +36,8 @@ from skdcec.datasets import ImageLoader, load_images
 from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, SideBySide
 from skdcec.novelty import NoveltyDetector
 
+HALF = (0.5, 0.5, 0.5)
+
 
 @dataclass
 class Given:
@@ -262,7 +264,9 @@ CALLS = {
     "DeepEmbeddingClustering in a Pipeline": lambda g: g.pipeline.predict_proba(g.rows),
     "save and load": _saved,
     "PretrainedFeatures.transform": lambda g: (
-        PretrainedFeatures(torch.nn.AvgPool2d(4), size=8).fit(g.known).transform(g.images)
+        PretrainedFeatures(torch.nn.AvgPool2d(4), mean=HALF, std=HALF, size=8, resize="stretch")
+        .fit(g.known)
+        .transform(g.images)
     ),
     "SideBySide.transform": lambda g: (
         SideBySide([g.contrastive, ColorEdgeFeatures()], n_components=3, random_state=0)
@@ -274,9 +278,11 @@ CALLS = {
     "painting_augmentation": lambda g: _augmented(augmentation.painting_augmentation(4), g),
     "digit_augmentation": lambda g: _augmented(augmentation.digit_augmentation(), g),
     "RandomGrayscale": lambda g: _augmented(augmentation.RandomGrayscale(), g),
+    "neighbor_modularity": lambda g: metrics.neighbor_modularity(g.rows, g.labels),
     "clustering_accuracy": lambda g: metrics.clustering_accuracy(g.labels, g.labels[::-1]),
     "silhouette_scorer": lambda g: model_selection.silhouette_scorer(g.ranks, g.rows),
     "calinski_harabasz_scorer": lambda g: model_selection.calinski_harabasz_scorer(g.ranks, g.rows),
+    "modularity_scorer": lambda g: model_selection.modularity_scorer(g.ranks, g.rows),
     "davies_bouldin_scorer": lambda g: model_selection.davies_bouldin_scorer(g.ranks, g.rows),
     "silhouette_scorer in a GridSearchCV": _grid,
     "NClustersSearch.fit": lambda g: (g.search, g.search.predict_proba(g.images)),

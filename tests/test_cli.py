@@ -700,7 +700,23 @@ def network(monkeypatch, tmp_path):
         return SmallNet()
 
     module = ModuleType("torchvision")
-    module.models = SimpleNamespace(get_model=get_model, list_models=lambda module: ["small"])
+    preset = SimpleNamespace(
+        crop_size=[224],
+        resize_size=[256],
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        interpolation=SimpleNamespace(value="bilinear"),
+    )
+    published = SimpleNamespace(transforms=lambda: preset)
+
+    class Published(list):
+        DEFAULT = published
+
+    module.models = SimpleNamespace(
+        get_model=get_model,
+        list_models=lambda module: ["small"],
+        get_model_weights=lambda name: Published([published]),
+    )
     monkeypatch.setitem(sys.modules, "torchvision", module)
     monkeypatch.setattr(SmallNet, "n_seen", 0)
     generator = torch.Generator().manual_seed(0)
@@ -732,6 +748,26 @@ def test_all_commands_work_with_a_network_of_torchvision(folder, tmp_path, run, 
     assert run("similar", out, *images, "--in", folder, *network).out == near.out
     how_many = run("choose-k", *arguments, "--k", "2..4", "--out", tmp_path / "k", "--json")
     assert json.loads(how_many.out)["best_n_clusters"] == 3
+
+
+def test_all_commands_work_with_spaces_side_by_side(folder, tmp_path, run, network):
+    out, joined = tmp_path / "out", ["--encoder", "paintings+small", *network, "--quiet"]
+    arguments = [folder, "--size", 80, *joined]
+    assert run("cluster", *arguments, "-k", 3, "--out", out).status == 0
+    clusters = read_csv(out / "clusters.csv")
+    kinds = [file.split("/")[0] for file in clusters["file"]]
+    assert len({*zip(kinds, clusters["cluster"], strict=True)}) == 3
+    record = json.loads((out / "run.json").read_text())
+    assert record["arguments"]["encoder"] == "paintings+small"
+    assert record["epochs"] == {"pretraining": 0, "joint": 0}
+    assigned = read_csv(run("assign", out, folder, *network).out)
+    assert assigned["cluster"] == clusters["cluster"]
+    near = run("similar", out, folder / "gold" / "0.png", "--top", 2, *network)
+    assert "gold" in read_csv(near.out)["similar"][0]
+    how_many = run("choose-k", *arguments, "--k", "2..4", "--out", tmp_path / "k", "--json")
+    assert json.loads(how_many.out)["best_n_clusters"] == 3
+    refused = run("cluster", folder, "--encoder", "autoencoder+small", *network)
+    assert "autoencoder learns from the images" in refused.err
 
 
 def test_a_network_that_cannot_be_had_is_said_at_once(folder, tmp_path, run, network, monkeypatch):

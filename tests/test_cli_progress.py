@@ -94,7 +94,7 @@ def test_the_page_is_told_by_its_stages(clock, capsys):
 def test_bars_of_the_library_are_taken_only_within_the_command(capsys):
     with showing(quiet=False, form="json"):
         assert isinstance(_bars.bar(3, "Loading"), progress.Stage)
-    assert not isinstance(_bars.bar(3, "Loading", disable=True), progress.Stage)
+    assert not isinstance(_bars.bar(3, "Loading", verbose=False), progress.Stage)
     with showing(quiet=True, form="json"), _bars.bar(3, "Loading") as bar:
         bar.update(3)
     assert [state["text"] for state in told(capsys)] == ["Reading images, 0 of 3"]

@@ -35,7 +35,9 @@ contrastive = ContrastiveEncoder(n_components=3, filters=(4, 8), max_epochs=2)
 pooling = torch.nn.AvgPool2d(2)
 estimators = [
     ColorEdgeFeatures(),
-    PretrainedFeatures(pooling, size=4),
+    PretrainedFeatures(
+        pooling, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), size=4, resize="stretch"
+    ),
     SideBySide([ColorEdgeFeatures(), conv], n_components=3),
     conv,
     dense,

@@ -77,6 +77,7 @@ def _search(
         make_model(
             plan,
             numbers[0],
+            blocks=found.backbone and found.backbone.blocks,
             memory=memory,
             device=options.device,
             random_state=options.seed,

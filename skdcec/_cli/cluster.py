@@ -98,6 +98,7 @@ def _train(
     model = make_model(
         plan,
         n_clusters,
+        blocks=found.backbone and found.backbone.blocks,
         memory=kept(found.cache, "pretraining"),
         device=options.device,
         random_state=options.seed,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from skdcec._backbones import Backbone
 from skdcec._cli.arguments import (
     AssignOptions,
     ChooseKOptions,
@@ -22,9 +23,9 @@ from skdcec._cli.console import Clock, printable, say, was_told
 from skdcec._cli.progress import current
 from skdcec._files import read_json
 from skdcec._folders import RECORD, OtherFiles, claim, holding
+from skdcec._named import JOINT, NETWORKS, words_of
 from skdcec._recipes import (
     ENCODERS,
-    Backbone,
     Plan,
     choose_encoder,
     image_size,
@@ -186,6 +187,7 @@ def prepare(
 def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
     """Return the network that --encoder names, if it does."""
     name, size = options.encoder, options.size
+    words_of(name)
     if name in ("auto", *ENCODERS):
         if options.weights is not None:
             raise ValueError(f"--weights are those of a network, not of --encoder {name}.")
@@ -202,8 +204,18 @@ def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
     except (ImportError, ValueError) as error:
         raise ValueError(
             f"--encoder {name} is none of auto, {', '.join(ENCODERS)}, and cannot be had from "
-            f"torchvision: {error}"
+            f"{library_of(name)}: {error}"
         ) from error
+
+
+def library_of(name: str) -> str:
+    """Return who knows the networks of such a name."""
+    if JOINT in name:
+        return "what it joins"
+    beginning = next((one for one in NETWORKS if name.startswith(one)), "torchvision")
+    return {"timm/": "timm", "open_clip/": "open_clip", "torchvision": "torchvision"}.get(
+        beginning, "Hugging Face or a folder, by timm"
+    )
 
 
 def reading_of(

@@ -1,12 +1,13 @@
 """What does the graph of nearest neighbours say of clusters?"""
 
-import warnings
-
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import SpectralClustering
 from sklearn.neighbors import NearestNeighbors
+
+from skdcec._sklearn_compat import unwarned
+from skdcec.metrics import modularity
 
 # Neighbours by which labels are judged. As many as this share a cluster even where clusters are
 # small: of ten images each, ten neighbours cannot.
@@ -36,29 +37,6 @@ def neighbors_of(points: np.ndarray) -> np.ndarray:
     """
     n_neighbors = min(max(_N_NEIGHBORS), len(points) - 1)
     return NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(return_distance=False)
-
-
-def modularity(labels: np.ndarray, neighbors: np.ndarray) -> float:
-    """Return how many neighbours share a cluster beyond what cluster sizes alone would make.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n_samples,)
-        From 0.
-    neighbors : ndarray of shape (n_samples, n_neighbors)
-        Row numbers of the nearest neighbours of each point.
-
-    Returns
-    -------
-    float
-
-    References
-    ----------
-    Newman & Girvan, *Finding and evaluating community structure in networks*, Physical Review E
-    2004, equation 5, for a graph in which every point has edges to equally many neighbours.
-    """
-    shares = np.bincount(labels) / len(labels)
-    return float((labels[neighbors] == labels[:, None]).mean() - np.square(shares).sum())
 
 
 def cuts(neighbors: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
@@ -93,9 +71,8 @@ def cuts(neighbors: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
         # A point belongs to itself, so that none is without an edge.
         graph.setdiag(1)
         model = SpectralClustering(n_clusters, affinity="precomputed", random_state=seed)
-        with warnings.catch_warnings():
-            # Pieces without an edge between them are the clearest clusters there are.
-            warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
+        # Pieces without an edge between them are the clearest clusters there are.
+        with unwarned("Graph is not fully connected", category=UserWarning):
             found.append(model.fit_predict((graph + graph.T) / 2).astype(np.int64))
     return found
 

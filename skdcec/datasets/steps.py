@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from joblib import Parallel, delayed
 from skdcec import _bars
 from skdcec.datasets.decode import UnusableImage, fit_picture, opened_picture
 from skdcec.datasets.files import File
+from skdcec.datasets.pictures import as_source
 
 # One step of decoding is also one entry of the cache's journal: what a killed run can lose.
 STEP_FILES = 512
@@ -55,7 +55,7 @@ def decode_steps(
     # processes.
     with (
         Parallel(n_jobs=n_jobs, prefer="threads") as parallel,
-        _bars.bar(len(files), "Loading", unit=" images") if verbose else nullcontext() as bar,
+        _bars.bar(len(files), "Loading", unit=" images", verbose=verbose) as bar,
     ):
         for start in range(0, len(files), step):
             part = files[start : start + step]
@@ -69,8 +69,7 @@ def decode_steps(
                 ]
             )
             yield [known.get(file.version) or next(decoded) for file in part]
-            if bar is not None:
-                bar.update(len(part))
+            bar.update(len(part))
 
 
 def _decode_batch(paths: list[str], settings: Settings) -> list[Row]:
@@ -78,7 +77,7 @@ def _decode_batch(paths: list[str], settings: Settings) -> list[Row]:
     for path in paths:
         try:
             with opened_picture(
-                path, side=max(settings.shape[:2]), max_pixels=settings.max_pixels
+                as_source(path), side=max(settings.shape[:2]), max_pixels=settings.max_pixels
             ) as picture:
                 image = fit_picture(picture.image, settings.shape[:2], settings.resize)
                 # Before its memory is lent to another.
