@@ -2,7 +2,7 @@
 
 A page of generated pictures, or of those in a folder, is opened in Chromium from disk. Measured
 are the time until it answers, from the start of loading; the time between frames while the map is
-moved and zoomed as a hand would; and how long scripts block the page meanwhile.
+moved as by a hand, at three zooms; and how long the page's thread works on each.
 """
 
 import argparse
@@ -17,9 +17,10 @@ from playwright.sync_api import sync_playwright
 from skdcec.datasets import load_images
 from skdcec.report import write_report
 
+N_FRAMES = 120
 LOADED = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
 # What the handlers of a pointer and of frames take is in the time between the frames.
-PANNING = """async (zoom) => {
+PANNING = """async ([zoom, frames]) => {
   state.mode = "images";
   state.zoom = zoom;
   clampView();
@@ -33,7 +34,7 @@ PANNING = """async (zoom) => {
     draws.push(performance.now() - start);
   };
   let last = performance.now();
-  for (let step = 0; step < 120; step++) {
+  for (let step = 0; step < frames; step++) {
     state.x += 0.002 * Math.cos(step / 10) / zoom;
     state.y += 0.002 * Math.sin(step / 10) / zoom;
     moved();
@@ -65,6 +66,12 @@ def make_page(path, n, folder):
     )
 
 
+def processor_seconds(session):
+    """Return what the page's main thread has worked."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return next(one["value"] for one in metrics if one["name"] == "TaskDuration")
+
+
 def measure(path):
     """Open the page, and return what was measured."""
     with sync_playwright() as playwright:
@@ -72,12 +79,21 @@ def measure(path):
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         page = browser.new_page(viewport={"width": 1440, "height": 900})
+        session = page.context.new_cdp_session(page)
+        # Of the thread, so that what else the machine does is not in it.
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
         page.goto(Path(path).as_uri())
         page.wait_for_selector("#table-body table")
-        found = {"seconds until it answers": page.evaluate(LOADED) / 1000}
+        found = {
+            "seconds until it answers": page.evaluate(LOADED) / 1000,
+            "of these, of the processor": processor_seconds(session),
+        }
         for zoom in (1, 4, 16):
-            frames = page.evaluate(PANNING, zoom)
+            before = processor_seconds(session)
+            frames = page.evaluate(PANNING, [zoom, N_FRAMES])
+            spent = processor_seconds(session) - before
             gaps, draws = np.array(frames["gaps"]), np.array(frames["draws"])
+            found[f"zoom {zoom}: ms of the processor per frame"] = 1000 * spent / N_FRAMES
             found[f"zoom {zoom}: ms of a frame, median"] = float(np.median(gaps))
             found[f"zoom {zoom}: ms of a frame, longest"] = float(gaps.max())
             found[f"zoom {zoom}: ms of drawing, longest"] = float(draws.max())

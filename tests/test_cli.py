@@ -618,7 +618,9 @@ def test_images_that_moved_are_found_again(tmp_path, run):
     assert result.status == 0
     assert "--images" in result.err
     assert run("report", tmp_path / "out", "--images", tmp_path / "moved").status == 0
-    assert (tmp_path / "out" / "report.html").read_bytes() == page
+    # Nothing is different but where the originals are.
+    drawn = (tmp_path / "out" / "report.html").read_bytes()
+    assert drawn.replace(b'"prefix":"../moved/"', b'"prefix":"../images/"') == page
     assert "no longer" not in run("report", tmp_path / "out").err
 
 
