@@ -1,6 +1,6 @@
 # Each target does its own set-up in $(VENV), once, and again when pyproject.toml or TORCH changes.
 #
-#   make demo     cluster real images, compare with k-means, write pictures to demo_output/
+#   make demo     cluster real images, compare with k-means, make a page of pictures in demo_output/
 #   make test     the whole test suite, with doctests and examples
 #                 a part of it: make test ARGS="tests/test_metrics.py -x"
 #   make lint     ruff, the direction of imports, sizes, duplicates; make format mends what it can

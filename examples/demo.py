@@ -1,11 +1,15 @@
-"""Cluster real images and compare the result with k-means.
+"""Cluster real images, compare the result with k-means, and write a page to look at.
 
 Two sets of images that come with scikit-learn are clustered: all 1797 handwritten digits of
 ``load_digits``, and the two colour photographs of ``load_sample_images`` cut into small squares.
-Labels (the digit; the photograph) only score the finished clusters. Run it by ``make demo``, or
-``python examples/demo.py [FOLDER]``; pictures go to ``demo_output/`` or the folder given.
+Labels (the digit; the photograph) only score the finished clusters. Larger pieces of the two
+photographs become files, and the command ``skdcec cluster`` makes a page of them. Run it by
+``make demo``, or ``python examples/demo.py [FOLDER]``; what is written goes to ``demo_output/`` or
+the folder given.
 """
 
+import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +18,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from PIL import Image
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.decomposition import PCA
@@ -29,7 +34,8 @@ from skdcec.metrics import clustering_accuracy
 
 SCORES = ["NMI", "ACC", "silhouette (pixels)", "CH (pixels)", "silhouette (embedding)"]
 SCORES += ["CH (embedding)"]
-PATCH = 20  # pixels
+PATCH, PIECE = 20, 53  # pixels
+PHOTOS = ["temple", "flower"]
 COLORS = ["#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#edc948", "#b07aa1", "#9c755f"]
 
 
@@ -88,18 +94,56 @@ def main(folder):
         folder / "overview.png", [(on_white, digit_clusters, 20), (patches, patch_clusters, 16)]
     )
     print(f"\nPictures of every cluster are in {folder}/; look at {folder}/overview.png first.")
-    print(f"{time.perf_counter() - started:.0f} seconds in all.")
+
+    print(
+        "\n3. A folder of pictures, by the command, as you would use it for your own.", flush=True
+    )
+    write_pictures(folder / "pictures", photos)
+    page = make_page(folder / "pictures", folder / "report")
+    print(f"\n{time.perf_counter() - started:.0f} seconds in all. Now open this page in a browser:")
+    print(f"\n    {page}\n\nand type, for a page of your own pictures:\n")
+    for line in next_commands():
+        print(f"    {line}")
 
 
-def cut_into_patches(photos):
+def cut_into_patches(photos, side=PATCH):
     """Return the squares of all photographs, row by row, and the photograph each is from."""
     patches = []
     for photo in photos:
-        rows, columns = photo.shape[0] // PATCH, photo.shape[1] // PATCH
-        photo = photo[: rows * PATCH, : columns * PATCH]
-        squares = photo.reshape(rows, PATCH, columns, PATCH, 3).swapaxes(1, 2)
-        patches.append(squares.reshape(-1, PATCH, PATCH, 3))
+        rows, columns = photo.shape[0] // side, photo.shape[1] // side
+        photo = photo[: rows * side, : columns * side]
+        squares = photo.reshape(rows, side, columns, side, 3).swapaxes(1, 2)
+        patches.append(squares.reshape(-1, side, side, 3))
     return np.concatenate(patches), np.repeat(np.arange(len(photos)), [len(p) for p in patches])
+
+
+# --- the page ---
+
+
+def write_pictures(folder, photos):
+    """Write pieces of the photographs as files, those of each into a folder of its own."""
+    pieces, photo_of_piece = cut_into_patches(photos, PIECE)
+    for i, (piece, photo) in enumerate(zip(pieces, photo_of_piece, strict=True)):
+        path = folder / PHOTOS[photo] / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(piece).save(path)
+
+
+def make_page(pictures, out):
+    """Run the command, and return the page that it wrote."""
+    command = ["cluster", str(pictures), "-k", "6", "--out", str(out)]
+    print(f"   skdcec {' '.join(command)}\n", flush=True)
+    subprocess.run([sys.executable, "-m", "skdcec", *command], check=True)
+    return (out / "report.html").resolve()
+
+
+def next_commands():
+    """Return what to type next, with what makes the command known to the shell."""
+    if sys.prefix != sys.base_prefix:
+        is_windows = sys.platform == "win32"
+        script = Path(sys.prefix, "Scripts" if is_windows else "bin", "activate")
+        yield f"{script}" if is_windows else f"source {shlex.quote(str(script))}"
+    yield "skdcec cluster FOLDER_OF_YOUR_PICTURES --open"
 
 
 # --- the comparison ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from skdcec import _bars
 from skdcec._named import JOINT, NAMES, SMALL_SIZE, words_of
 
 if TYPE_CHECKING:
@@ -124,12 +125,10 @@ class Backbone:
         features : ndarray of shape (n_samples, n_features), dtype float32
         """
         import numpy as np
-        from tqdm import tqdm
 
         rows = []
-        with tqdm(
-            total=len(images), desc="Features", unit=" images", disable=not verbose
-        ) as progress:
+        shown = _bars.bar(len(images), "Features", unit=" images", verbose=verbose)
+        with shown as progress:
             for start in range(0, len(images), _CHUNK):
                 some = images[start : start + _CHUNK]
                 rows.append(np.concatenate([part.rows(some) for part in self.parts], axis=1))

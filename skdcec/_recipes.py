@@ -203,6 +203,15 @@ class Plan:
     digest: str
     is_reused: bool = False
 
+    @property
+    def seconds_of_phases(self) -> dict[str, float]:
+        """The seconds by phase, as if all epochs took as long."""
+        epochs = max(1, self.pretraining + self.joint)
+        return {
+            "pretraining": self.training_seconds * self.pretraining / epochs,
+            "joint": self.training_seconds * self.joint / epochs,
+        }
+
 
 def plan_training(
     X: np.ndarray,

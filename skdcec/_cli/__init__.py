@@ -13,6 +13,7 @@ from importlib import import_module
 
 from skdcec._cli.arguments import parse
 from skdcec._cli.console import describe, say, warnings_as_messages
+from skdcec._cli.progress import showing
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         with warnings_as_messages(), leaving_nothing(options):
             try:
-                command.run(options)
+                with showing(quiet=options.quiet, form=options.progress):
+                    command.run(options)
             except KeyboardInterrupt:
                 say(f"Stopped.{what_is_kept(options)}")
                 return 130

@@ -24,6 +24,7 @@ class Options:
     jobs: int
     json: bool
     quiet: bool
+    progress: str
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options by name, for the record of a run."""
@@ -523,6 +524,13 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print results as JSON")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument(
+        "--progress",
+        choices=("bar", "json", "none"),
+        default="bar",
+        help="how progress is shown on stderr: as a bar (the default), or as lines of JSON with "
+        "stage, text, share and seconds_left, for other programs",
+    )
 
 
 def _positive_int(text: str) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from skdcec._cli.arguments import ChooseKOptions
 from skdcec._cli.console import Clock, note, print_json, printable, say, until
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
+from skdcec._cli.progress import current
 from skdcec._files import Table, as_rows, write_table
 from skdcec._folders import CHOICE_FILES, CHOICE_PAGE, CHOICE_PICTURE, CHOICE_TABLE, staged
 from skdcec._recipes import Plan, make_model
@@ -130,9 +131,10 @@ def _tell_plan(
 ) -> None:
     n_trained = len(numbers) if options.all else min(3, len(numbers))
     # The embedding is trained once, and the joint phases are what that is not.
-    joint = plan.training_seconds * plan.joint / max(1, plan.pretraining + plan.joint)
-    once = plan.training_seconds - joint
-    seconds = once + joint * n_trained * options.runs + drawing
+    phases = plan.seconds_of_phases
+    search = phases["pretraining"] + phases["joint"] * n_trained * options.runs
+    seconds = search + drawing
+    current().plan({"search": search, "pictures": drawing})
     steps = [
         f"{plan.pretraining} epochs of pretraining ({plan.encoder})"
         if plan.pretraining

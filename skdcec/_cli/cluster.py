@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from skdcec._cli.arguments import ClusterOptions
 from skdcec._cli.console import Clock, duration, note, open_page, print_json, printable, say, until
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
+from skdcec._cli.progress import PAGE_STAGES, current
 from skdcec._cli.report import draw
 from skdcec._files import as_rows
 from skdcec._folders import DUPLICATES, MODEL, PAGE, file_digest, staged
@@ -65,10 +66,10 @@ def _cluster(
     n_clusters = _n_clusters(options, n_images)
     inputs, plan, drawing = prepare(options, found, clock, minutes=options.minutes)
     _tell_plan(options, found, n_clusters, plan, clock.elapsed, drawing)
+    current().plan(plan.seconds_of_phases | dict.fromkeys(("map", *PAGE_STAGES), drawing / 3))
     model = _train(options, found, inputs, n_clusters, plan)
     clock.lap("training")
-    note(f"Map and page follow, about {duration(drawing)}.", quiet=options.quiet)
-
+    mapping = current().make(1, "map")
     title = title_of(options.folder)
     result = Run.from_model(
         model, inputs, found.bunch, title=title, skipped=found.skipped, previous=previous
@@ -77,6 +78,7 @@ def _cluster(
     clock.lap("map")
     detector = NoveltyDetector(model).fit(inputs)
     clock.lap("novelty")
+    mapping.close()
     with staged(found.out) as folder:
         save_model(model, folder / MODEL, reading=found.reading, detector=detector)
         result.save(folder)

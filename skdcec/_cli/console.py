@@ -13,7 +13,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ def note(text: str, *, quiet: bool) -> None:
     """Say what is going on, unless `quiet`."""
     _flush()
     if not quiet:
-        print(text, file=sys.stderr)
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)
 
 
 def _print(text: str) -> None:
@@ -167,30 +169,6 @@ class Clock:
         """End a stage."""
         now = time.monotonic()
         self.laps[name], self.last = now - self.last, now
-
-
-@contextlib.contextmanager
-def bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
-    """Yield what shows the stages of drawing the page, one bar for each."""
-    from tqdm import tqdm
-
-    if quiet:
-        yield None
-        return
-    shown: list[tqdm] = []
-
-    def progress(stage: str, done: int, total: int) -> None:
-        if not shown or stage.capitalize() != shown[-1].desc or done < shown[-1].n:
-            for bar in shown:
-                bar.close()
-            shown.append(tqdm(total=total, desc=stage.capitalize(), unit=" images"))
-        shown[-1].update(done - shown[-1].n)
-
-    try:
-        yield progress
-    finally:
-        for bar in shown:
-            bar.close()
 
 
 # Results

@@ -20,6 +20,7 @@ from skdcec._cli.arguments import (
     TrainingOptions,
 )
 from skdcec._cli.console import Clock, printable, say, was_told
+from skdcec._cli.progress import current
 from skdcec._files import read_json
 from skdcec._folders import RECORD, OtherFiles, claim, holding
 from skdcec._named import JOINT, NETWORKS, words_of
@@ -134,6 +135,7 @@ def collecting(options: TrainingOptions, kind: str, *, needed_bytes: float) -> I
         claim(out, needed_bytes=needed_bytes, force=options.force)
     except OtherFiles as error:
         raise ValueError(f"{str(error)[:-1]}, or --force to write beside them.") from error
+    current().is_planned = True
     with holding(out):
         yield _read_collection(options, out)
 

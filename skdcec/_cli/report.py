@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import ClusterOptions, ReportOptions
-from skdcec._cli.console import bars, open_page, print_json, printable, say
+from skdcec._cli.console import open_page, print_json, printable, say
+from skdcec._cli.progress import current
 from skdcec._files import as_rows
 from skdcec._folders import PAGE, holding, staged
 from skdcec._runs import Run
@@ -75,13 +76,12 @@ def draw(
             f"{len(missing)} of {len(result.filenames)} images are no longer where they were, such "
             f"as {printable(missing[0])}: skdcec report OUT --images FOLDER says where they are."
         )
-    with bars(quiet=options.quiet) as progress:
-        return result.draw(
-            folder,
-            names,
-            max_bytes=int(options.max_mb * 1e6),
-            n_jobs=options.jobs,
-            progress=progress,
-            write_names=write_names,
-            page_folder=out,
-        )
+    return result.draw(
+        folder,
+        names,
+        max_bytes=int(options.max_mb * 1e6),
+        n_jobs=options.jobs,
+        progress=current().drawing,
+        write_names=write_names,
+        page_folder=out,
+    )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from skorch.callbacks import Callback
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from skdcec._nn.batches import ShuffledLoader
 from skdcec._nn.functional import target_distribution, warm_up_targets
@@ -159,7 +158,7 @@ class TargetRefresh(Callback):
 class Progress(Callback):
     """Moves a progress bar on by one with every batch and shows the epoch's losses."""
 
-    def __init__(self, bar: tqdm):
+    def __init__(self, bar: Any):
         self.bar = bar
 
     def on_batch_end(self, net: "EmbeddingNet", **kwargs: Any) -> None:

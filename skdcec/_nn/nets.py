@@ -9,8 +9,8 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, PassthroughScoring
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
+from skdcec import _bars
 from skdcec._nn import distributed, later
 from skdcec._nn.batches import ShuffledLoader
 from skdcec._nn.callbacks import Progress, StopTraining
@@ -282,7 +282,8 @@ def train(
     """
     # A bar that shows nothing would still start tqdm's monitoring thread.
     shown = verbose and distributed.is_first()
-    bar = tqdm(total=net.max_epochs * len(loader), desc=description) if shown else None
+    steps = net.max_epochs * len(loader)
+    bar = _bars.bar(steps, description, passes=net.max_epochs) if shown else None
     if bar is not None:
         net.callbacks = [*(net.callbacks or ()), ("progress", Progress(bar))]
     if not distributed.is_first():

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
+from skdcec import _bars
 from skdcec.datasets.decode import UnusableImage, fit_picture, opened_picture
 from skdcec.datasets.files import File
 from skdcec.datasets.pictures import as_source
@@ -55,7 +55,7 @@ def decode_steps(
     # processes.
     with (
         Parallel(n_jobs=n_jobs, prefer="threads") as parallel,
-        tqdm(total=len(files), desc="Loading", unit=" images", disable=not verbose) as bar,
+        _bars.bar(len(files), "Loading", unit=" images", verbose=verbose) as bar,
     ):
         for start in range(0, len(files), step):
             part = files[start : start + step]

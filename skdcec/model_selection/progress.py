@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tqdm import tqdm
+from skdcec import _bars
 
 # Shares of the progress bar, about as the time goes: all joint trainings, and the rest.
 PRETRAINING, SCREENING, JOINT = 60, 20, 40
@@ -36,5 +36,5 @@ def progress(verbose: Any, n_jobs: int) -> Iterator[Bar]:
         return
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     total = PRETRAINING + SCREENING + JOINT * n_jobs
-    with tqdm(total=total, desc="NClustersSearch", bar_format=form) as bar:
+    with _bars.bar(total, "NClustersSearch", bar_format=form) as bar:
         yield Bar(bar)
