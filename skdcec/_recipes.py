@@ -34,11 +34,16 @@ if TYPE_CHECKING:
         DeepEmbeddingClustering,
         DenseAutoencoder,
     )
+    from skdcec.features import ReducedFeatures
 
-    Encoder = ContrastiveEncoder | ConvAutoencoder | DenseAutoencoder
+    Encoder = ContrastiveEncoder | ConvAutoencoder | DenseAutoencoder | ReducedFeatures
     Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
 
 ENCODERS = tuple(name for name in NAMES if name != "auto")
+# What vectors that exist already are compared by: themselves, or what is learned from them.
+GIVEN, LEARNED = "given vectors", "autoencoder of given vectors"
+# With these nothing is trained.
+_READY = ("paintings", GIVEN)
 DEFAULT_CLUSTERS = 7
 DEFAULT_SIZE = 64
 NETWORK_SIZE = 224  # which most networks of torchvision were trained on
@@ -144,9 +149,9 @@ def make_encoder(name: str, max_epochs: int) -> Encoder:
     ----------
     name : {"autoencoder", "contrastive", "paintings"} or name of a network of torchvision
         For a network: the encoder of the features that it finds, as :class:`Backbone` gives
-        them.
+        them. `GIVEN` and `LEARNED` are encoders of vectors from a file.
     max_epochs : int
-        Of pretraining; not used for "paintings", whose weights are taken as they are.
+        Of pretraining; not used for "paintings" and `GIVEN`, which are taken as they are.
 
     Returns
     -------
@@ -162,6 +167,10 @@ def make_encoder(name: str, max_epochs: int) -> Encoder:
         return encoder_by_name(name, n_images=0, n_channels=3)
     if name in ENCODERS:
         return encoder_by_name(name, n_images=0, n_channels=3).set_params(max_epochs=max_epochs)
+    if name == GIVEN:
+        from skdcec.features import ReducedFeatures
+
+        return ReducedFeatures()
     from skdcec import DenseAutoencoder
 
     # What the network knows is there already: wide and shallow keeps it.
@@ -360,7 +369,7 @@ def plan_training(
 
     encoder = choose_encoder(X, encoder)
     digest = content_digest(X)
-    if encoder == "paintings":
+    if encoder in _READY:
         return Plan(encoder, 0, 0, 0.0, Speed(0.0, 0.0, 0.0), digest)
     path = None
     if cache is not None:

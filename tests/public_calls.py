@@ -33,7 +33,7 @@ from skdcec import (
     report,
 )
 from skdcec.datasets import ImageLoader, load_images
-from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, SideBySide
+from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, ReducedFeatures, SideBySide
 from skdcec.novelty import NoveltyDetector
 
 
@@ -268,6 +268,9 @@ CALLS = {
         SideBySide([g.contrastive, ColorEdgeFeatures()], n_components=3, random_state=0)
         .fit(g.known)
         .transform(g.images)
+    ),
+    "ReducedFeatures.transform": lambda g: (
+        ReducedFeatures(3).fit(as_rows(g.known)).transform(g.rows)
     ),
     "NoveltyDetector of images": _novelty,
     "NoveltyDetector of rows": _novelty_of_rows,

@@ -22,7 +22,7 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
-from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, SideBySide
+from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, ReducedFeatures, SideBySide
 
 # The checks feed constant and tiny data, on which clusters do die.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -36,6 +36,7 @@ pooling = torch.nn.AvgPool2d(2)
 estimators = [
     ColorEdgeFeatures(),
     PretrainedFeatures(pooling, size=4),
+    ReducedFeatures(n_components=3),
     SideBySide([ColorEdgeFeatures(), conv], n_components=3),
     conv,
     dense,

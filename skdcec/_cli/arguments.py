@@ -48,6 +48,7 @@ class TrainingOptions(ReadingOptions):
     `encoder` may be "auto", and `size` None, until the images are read.
     """
 
+    features: str | None
     encoder: str
     weights: str | None
     minutes: float
@@ -65,6 +66,7 @@ class ClusterOptions(TrainingOptions):
     """What ``skdcec cluster`` is asked."""
 
     clusters: int | None
+    export: str | None
     max_mb: float
 
 
@@ -76,6 +78,8 @@ class ReportOptions(Options):
     names: str | None
     title: str | None
     images: str | None
+    export: str | None
+    force: bool
     max_mb: float
 
 
@@ -198,7 +202,7 @@ def _add_cluster(commands: Any) -> None:
         """
         skdcec cluster paintings
         skdcec cluster paintings -k 12 --out twelve --metadata paintings.csv
-        skdcec cluster paintings --sample 1000 --minutes 2
+        skdcec cluster paintings.csv --features dinov2.npy --export paintings.parquet
         skdcec cluster 'archive/**/*.jpg' --out archive-clusters --resize crop --size 96
         """,
     )
@@ -213,6 +217,7 @@ def _add_cluster(commands: Any) -> None:
     )
     parser.add_argument("--out", metavar="OUT", help="folder to write (default: FOLDER-clusters)")
     _add_training(parser, minutes=10.0)
+    _add_export(parser)
     _add_page(parser)
     _add_common(parser)
 
@@ -229,7 +234,7 @@ def _add_report(commands: Any) -> None:
         """
         skdcec report paintings-clusters
         skdcec report paintings-clusters --names cluster-names.json
-        skdcec report paintings-clusters --title "The collection" --max-mb 60
+        skdcec report paintings-clusters --title "The collection" --export paintings.parquet
         skdcec report paintings-clusters --images /media/disk/paintings
         """,
     )
@@ -241,6 +246,8 @@ def _add_report(commands: Any) -> None:
     )
     parser.add_argument("--title", metavar="TEXT", help="heading of the page")
     parser.add_argument("--images", metavar="FOLDER", help="where the images have moved to")
+    _add_export(parser)
+    parser.add_argument("--force", action="store_true", help="replace the FILE of --export")
     _add_page(parser)
     _add_common(parser)
 
@@ -416,7 +423,23 @@ def _add_command(
     return parser
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--export",
+        metavar="FILE",
+        help="also write all there is of each image, its embedding included, for other tools: "
+        ".parquet or .csv",
+    )
+
+
 def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
+    parser.add_argument(
+        "--features",
+        metavar="FILE",
+        help="compare images by vectors that exist already: a .npy file, with a row for each file "
+        "of FOLDER in its order, or of FILE.txt beside it; or a Parquet file with a column of "
+        "files. They are taken as they are, or learned from by --encoder autoencoder",
+    )
     parser.add_argument(
         "--encoder",
         metavar="NAME",

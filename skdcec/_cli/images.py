@@ -20,9 +20,11 @@ from skdcec._cli.arguments import (
 )
 from skdcec._cli.console import Clock, printable, say, was_told
 from skdcec._files import read_json
-from skdcec._folders import RECORD, OtherFiles, claim, holding
+from skdcec._folders import MODEL, RECORD, OtherFiles, claim, holding
 from skdcec._recipes import (
     ENCODERS,
+    GIVEN,
+    LEARNED,
     Backbone,
     Plan,
     choose_encoder,
@@ -35,6 +37,8 @@ from skdcec._timing import drawing_seconds
 if TYPE_CHECKING:
     import numpy as np
     from sklearn.utils import Bunch
+
+    from skdcec.datasets.vectors import Vectors
 
 
 @contextlib.contextmanager
@@ -98,8 +102,8 @@ class Collection:
     out : Path
         The folder to write into.
     cache : Path or None
-    backbone : Backbone or None
-        The network whose features are trained on, if there is one.
+    backbone : Backbone, GivenFeatures or None
+        What makes vectors of the images, if these are what is trained on.
     """
 
     encoder: str
@@ -108,12 +112,32 @@ class Collection:
     skipped: list[tuple[str, str]]
     out: Path
     cache: Path | None
-    backbone: Backbone | None
+    backbone: Backbone | GivenFeatures | None
 
     @property
     def reading(self) -> dict[str, Any]:
         """What has to be known to read other images for the same model."""
         return self.settings | (self.backbone.known if self.backbone else {})
+
+
+class GivenFeatures:
+    """Vectors that exist already, in the place of a network that makes them.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_images, n_features)
+        Of the images of a bunch, in their order.
+    path : str
+        Where they came from.
+    """
+
+    def __init__(self, rows: np.ndarray, path: str):
+        self.rows = rows
+        self.known = {"features": os.path.basename(path)}
+
+    def features(self, images: np.ndarray, *, verbose: bool = False) -> np.ndarray:
+        """Return the row of each image."""
+        return self.rows
 
 
 @contextlib.contextmanager
@@ -146,11 +170,37 @@ def _read_collection(options: TrainingOptions, out: Path) -> Collection:
     size = options.size or image_size(options.encoder)
     backbone = _backbone(replace(options, size=size), cache)
     settings = {"size": size, "resize": options.resize}
+    given = _given_vectors(options, cache)
     bunch = load_bunch(options, options.folder, settings, cache=cache, **source_options(options))
     skipped = without_own_files(bunch.skipped, options.folder, out)
     tell_skipped(skipped, options.strict)
-    encoder = choose_encoder(bunch.images, options.encoder)
-    return Collection(encoder, settings, bunch, skipped, out, cache, backbone)
+    if given is None:
+        encoder = choose_encoder(bunch.images, options.encoder)
+        return Collection(encoder, settings, bunch, skipped, out, cache, backbone)
+    encoder = GIVEN if options.encoder == "auto" else LEARNED
+    features = _features_of(bunch, *given)
+    return Collection(encoder, settings, bunch, skipped, out, cache, features)
+
+
+def _given_vectors(
+    options: TrainingOptions, cache: Path | None
+) -> tuple[Vectors, Mapping[str, int]] | None:
+    """Read the vectors that images are to be compared by, and find which are of which file."""
+    if options.features is None:
+        return None
+    from skdcec.datasets.files import list_files
+    from skdcec.datasets.vectors import read_vectors
+
+    vectors = read_vectors(options.features, options.file_column)
+    return vectors, vectors.row_of(list_files(options.folder, options.file_column, cache))
+
+
+def _features_of(bunch: Bunch, vectors: Vectors, row_of: Mapping[str, int]) -> GivenFeatures:
+    import numpy as np
+
+    vectors.check_complete(bunch.paths, row_of)
+    rows = vectors.rows[[row_of[path] for path in bunch.paths]]
+    return GivenFeatures(np.ascontiguousarray(rows, dtype=np.float32), vectors.path)
 
 
 class Prepared(NamedTuple):
@@ -184,6 +234,11 @@ def prepare(
 def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
     """Return the network that --encoder names, if it does."""
     name, size = options.encoder, options.size
+    if options.features is not None and name not in ("auto", "autoencoder"):
+        raise ValueError(
+            f"--encoder {name} looks at images: with --features, it is auto (the vectors as they "
+            "are) or autoencoder."
+        )
     if name in ("auto", *ENCODERS):
         if options.weights is not None:
             raise ValueError(f"--weights are those of a network, not of --encoder {name}.")
@@ -212,7 +267,10 @@ def reading_of(
     settings: dict[str, Any] = {"resize": saved.reading.get("resize", "pad")}
     if shape is None:
         if "network" not in saved.reading:
-            raise ValueError("The model was trained on vectors, not on images.")
+            raise ValueError(
+                "The model was trained on vectors, not on images: in Python, "
+                f"DeepEmbeddingClustering.load('{MODEL}').predict takes such vectors of others."
+            )
         memory = kept(cache, "features")
         backbone = Backbone.of_model(saved.reading, weights=options.weights, memory=memory)
         return settings | {"size": saved.reading["size"]}, backbone
@@ -254,8 +312,10 @@ def source_options(options: ReadingOptions) -> dict[str, Any]:
     }
 
 
-def model_inputs(backbone: Backbone | None, images: np.ndarray, *, quiet: bool) -> np.ndarray:
-    """Return what a model is given for images: themselves, or what a network makes of them."""
+def model_inputs(
+    backbone: Backbone | GivenFeatures | None, images: np.ndarray, *, quiet: bool
+) -> np.ndarray:
+    """Return what a model is given for images: themselves, or the vectors that stand for them."""
     return images if backbone is None else backbone.features(images, verbose=not quiet)
 
 

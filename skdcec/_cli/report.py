@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import ClusterOptions, ReportOptions
-from skdcec._cli.console import bars, print_json, printable, say
+from skdcec._cli.console import bars, note, print_json, printable, result_file, say
 from skdcec._files import as_rows
 from skdcec._folders import PAGE, holding, staged
 from skdcec._runs import Run
@@ -21,6 +21,7 @@ def run(options: ReportOptions) -> None:
     out = Path(options.out)
     if not out.is_dir():
         raise ValueError(f"{out} holds no finished result of skdcec cluster.")
+    check_export_file(options)
     with holding(out):
         report = _draw_again(options, out)
     if options.json:
@@ -46,7 +47,33 @@ def _draw_again(options: ReportOptions, out: Path) -> Report:
         report = draw(result, folder, options, names=names, write_names=bool(options.names))
         if options.title or options.images:
             result.save(folder)
+    export(options, result, report, names)
     return report
+
+
+def check_export_file(options: ClusterOptions | ReportOptions) -> None:
+    """Say before the work has begun why the file of --export cannot be written."""
+    if options.export is None:
+        return
+    from skdcec.report.export import check_export
+
+    result_file(options.export, (".parquet", ".csv"), force=options.force)
+    check_export(options.export)
+
+
+def export(
+    options: ClusterOptions | ReportOptions,
+    result: Run,
+    report: Report,
+    names: dict[int, dict[str, str]],
+) -> None:
+    """Write the file of --export, if one is asked for."""
+    if options.export is None:
+        return
+    from skdcec.report import export_table
+
+    export_table(options.export, report.table, embedding=result.embedding, cluster_names=names)
+    note(f"{len(result.paths)} rows: {options.export}", quiet=options.quiet)
 
 
 def draw(

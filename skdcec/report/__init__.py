@@ -2,6 +2,7 @@
 
 from skdcec._analysis.projection import map_projection
 from skdcec._files import read_table, write_table
+from skdcec.report.export import export_table
 from skdcec.report.metadata import metadata_agreement
 from skdcec.report.names import read_names
 from skdcec.report.tables import cluster_summary, image_table
@@ -10,6 +11,7 @@ from skdcec.report.write import Report, report_from_estimator, write_report
 __all__ = [
     "Report",
     "cluster_summary",
+    "export_table",
     "image_table",
     "map_projection",
     "metadata_agreement",
