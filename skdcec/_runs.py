@@ -245,7 +245,10 @@ class Run:
     @property
     def missing(self) -> list[str]:
         """The files of images that are no longer where they were."""
-        return [path for path in self.filenames if not os.path.exists(path)]
+        from skdcec.datasets.within import place_of
+
+        # Of files in an archive, the archive is looked for.
+        return [path for path in self.filenames if not os.path.exists(place_of(path).file)]
 
     def digest(self) -> str:
         """Return what names given to the clusters hold for."""

@@ -38,6 +38,7 @@ class ReadingOptions(Options):
     metadata: str | None
     file_column: str | None
     sample: int | None
+    pages: str
     strict: bool
 
 
@@ -192,7 +193,7 @@ def _add_cluster(commands: Any) -> None:
         "Group the images of a folder, and write tables and a page to look at.",
         """
         FOLDER is searched with its sub-folders. It may also be a pattern such as
-        'scans/*.tif' in quotes, or a CSV table with a column of file names.
+        'scans/*.tif' in quotes, a CSV table with a column of file names, or a ZIP archive.
 
         The number of training epochs is planned from the number of images and the measured
         speed of this computer, up to the number that is enough for most collections. Decoded
@@ -510,6 +511,12 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file-column", metavar="NAME", help="its column of file names")
     parser.add_argument(
         "--sample", type=_positive_int, metavar="N", help="take only N files, evenly spaced"
+    )
+    parser.add_argument(
+        "--pages",
+        choices=("first", "all"),
+        default="first",
+        help="of TIFF files of several pages (default: first)",
     )
     parser.add_argument("--strict", action="store_true", help=_STRICT)
 

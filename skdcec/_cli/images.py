@@ -192,7 +192,8 @@ def _given_vectors(
     from skdcec.datasets.vectors import read_vectors
 
     vectors = read_vectors(options.features, options.file_column)
-    return vectors, vectors.row_of(list_files(options.folder, options.file_column, cache))
+    listing = list_files(options.folder, options.file_column, cache, pages=options.pages)
+    return vectors, vectors.row_of(listing)
 
 
 def _features_of(bunch: Bunch, vectors: Vectors, row_of: Mapping[str, int]) -> GivenFeatures:
@@ -309,6 +310,7 @@ def source_options(options: ReadingOptions) -> dict[str, Any]:
         "metadata": options.metadata or ("folders" if folders else None),
         "file_column": options.file_column,
         "sample": options.sample,
+        "pages": options.pages,
     }
 
 

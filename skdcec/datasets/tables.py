@@ -117,6 +117,11 @@ def match_rows(ids: list[str], table: Table, root: str) -> dict[str, int]:
         ]
         n_images = Counter(row for _, row in pairs)
         row_of.update((id, row) for id, row in pairs if n_images[row] == 1)
+    for id in ids:
+        # A page without a row of its own has that of its file.
+        file, mark, page = id.rpartition("#")
+        if mark and page.isdecimal() and file in row_of:
+            row_of.setdefault(id, row_of[file])
     return row_of
 
 
