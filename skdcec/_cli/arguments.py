@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from skdcec._cli.values import numbers, positive_float, positive_int, seed, several
 from skdcec._folders import MODEL
 from skdcec._named import CONTRASTIVE_MIN_IMAGES
 from skdcec._recipes import DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
@@ -133,6 +133,18 @@ class PretrainOptions(ReadingOptions):
     force: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class FetchOptions(Options):
+    """What ``skdcec fetch`` is asked."""
+
+    manifest: str
+    out: str
+    size: int
+    full: bool
+    max_mb: float
+    sample: int | None
+
+
 _OPTIONS: dict[str, type[Options]] = {
     "cluster": ClusterOptions,
     "report": ReportOptions,
@@ -140,6 +152,7 @@ _OPTIONS: dict[str, type[Options]] = {
     "assign": AssignOptions,
     "similar": SimilarOptions,
     "pretrain": PretrainOptions,
+    "fetch": FetchOptions,
 }
 
 
@@ -170,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_assign(commands)
     _add_similar(commands)
     _add_pretrain(commands)
+    _add_fetch(commands)
     return parser
 
 
@@ -211,7 +225,7 @@ def _add_cluster(commands: Any) -> None:
     parser.add_argument(
         "-k",
         "--clusters",
-        type=_several,
+        type=several,
         metavar="K",
         help=f"number of clusters (default: {DEFAULT_CLUSTERS}, fewer for fewer than "
         f"{5 * DEFAULT_CLUSTERS} images)",
@@ -273,14 +287,14 @@ def _add_choose_k(commands: Any) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="the images")
     parser.add_argument(
         "--k",
-        type=_numbers,
+        type=numbers,
         default=list(range(2, 13)),
         metavar="K",
         help="numbers of clusters: 2..12 (the default), or 4,7,10",
     )
     parser.add_argument("--out", metavar="OUT", help="folder to write (default: FOLDER-choose-k)")
     parser.add_argument(
-        "--runs", type=_positive_int, default=1, metavar="N", help="trainings of each (default: 1)"
+        "--runs", type=positive_int, default=1, metavar="N", help="trainings of each (default: 1)"
     )
     parser.add_argument("--all", action="store_true", help="train all, not only the plausible")
     _add_training(parser, minutes=20.0)
@@ -344,7 +358,7 @@ def _add_similar(commands: Any) -> None:
         help="where to look (default: the images that were clustered)",
     )
     parser.add_argument(
-        "--top", type=_positive_int, default=10, metavar="N", help="how many (default: 10)"
+        "--top", type=positive_int, default=10, metavar="N", help="how many (default: 10)"
     )
     parser.add_argument("--out", metavar="FILE.csv", help="where to write (default: stdout)")
     parser.add_argument(
@@ -382,10 +396,10 @@ def _add_pretrain(commands: Any) -> None:
         metavar="WEIGHTS",
         help="where training starts: paintings, or such a file (default: at random)",
     )
-    parser.add_argument("--epochs", type=_positive_int, default=40, metavar="E", help="default: 40")
+    parser.add_argument("--epochs", type=positive_int, default=40, metavar="E", help="default: 40")
     parser.add_argument(
         "--components",
-        type=_positive_int,
+        type=positive_int,
         default=128,
         metavar="N",
         help="size of the embedding, of which fewer may be taken later (default: 128)",
@@ -393,13 +407,53 @@ def _add_pretrain(commands: Any) -> None:
     _add_source(parser)
     parser.add_argument(
         "--size",
-        type=_positive_int,
+        type=positive_int,
         default=DEFAULT_SIZE,
         metavar="PIXELS",
         help=f"train on squares of this side (default: {DEFAULT_SIZE})",
     )
     _add_how(parser)
     parser.add_argument("--force", action="store_true", help="replace FILE.safetensors")
+    _add_common(parser)
+
+
+def _add_fetch(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "fetch",
+        "Fetch the images that a IIIF manifest names, once, into a folder.",
+        """
+        Only what is not there yet is fetched, so the same command goes on where one was stopped.
+        What cannot be had is listed in failed.csv. The labels and metadata of the manifest are in
+        manifest.csv, which the other commands take for FOLDER: skdcec cluster museum/manifest.csv
+        """,
+        """
+        skdcec fetch https://example.org/iiif/manifest.json --out museum
+        skdcec fetch manifest.json --out museum --size 512 --sample 200
+        skdcec fetch manifest.json --out museum --full --max-mb 500 --json
+        skdcec fetch manifest.json --out museum --sample 20 --quiet
+        """,
+    )
+    parser.add_argument("manifest", metavar="MANIFEST", help="a file, or an address of http(s)")
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="where to write")
+    parser.add_argument(
+        "--size",
+        type=positive_int,
+        default=1024,
+        metavar="PIXELS",
+        help="longer side to ask for, where it is scaled there (default: 1024)",
+    )
+    parser.add_argument("--full", action="store_true", help="ask for all pixels there are")
+    parser.add_argument(
+        "--max-mb",
+        type=positive_float,
+        default=256.0,
+        metavar="MB",
+        help="a file that is larger is not kept (default: 256)",
+    )
+    parser.add_argument(
+        "--sample", type=positive_int, metavar="N", help="fetch only N images, evenly spaced"
+    )
     _add_common(parser)
 
 
@@ -455,14 +509,14 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     _add_weights(parser)
     parser.add_argument(
         "--minutes",
-        type=_positive_float,
+        type=positive_float,
         default=minutes,
         metavar="M",
         help=f"time to plan for, from the first file to the page (default: {minutes:g})",
     )
     parser.add_argument(
         "--epochs",
-        type=_positive_int,
+        type=positive_int,
         metavar="E",
         help="epochs of pretraining, in place of a plan; two fifths as many of clustering follow "
         "(a tenth with --encoder contrastive)",
@@ -470,7 +524,7 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     _add_source(parser)
     parser.add_argument(
         "--size",
-        type=_positive_int,
+        type=positive_int,
         metavar="PIXELS",
         help=f"train on squares of this side (default: {DEFAULT_SIZE}, or {NETWORK_SIZE} for a "
         "network of torchvision); the page shows the files",
@@ -489,7 +543,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="how other proportions become square (default: pad, the whole picture with bars)",
     )
     parser.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="of all that is random (default: 0)"
+        "--seed", type=seed, default=0, metavar="N", help="of all that is random (default: 0)"
     )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: the fastest)")
 
@@ -510,7 +564,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--file-column", metavar="NAME", help="its column of file names")
     parser.add_argument(
-        "--sample", type=_positive_int, metavar="N", help="take only N files, evenly spaced"
+        "--sample", type=positive_int, metavar="N", help="take only N files, evenly spaced"
     )
     parser.add_argument(
         "--pages",
@@ -524,7 +578,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 def _add_page(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-mb",
-        type=_positive_float,
+        type=positive_float,
         default=25.0,
         metavar="MB",
         help="size of the page, which decides that of its thumbnails (default: 25)",
@@ -540,46 +594,3 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print results as JSON")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
-
-
-def _several(text: str) -> int:
-    value = _positive_int(text)
-    if value == 1:
-        raise argparse.ArgumentTypeError("1 puts all images into one cluster: at least 2")
-    return value
-
-
-def _numbers(text: str) -> list[int]:
-    """Read 2..12 or 4,7,10."""
-    try:
-        if ".." in text:
-            first, last = (int(part) for part in text.split(".."))
-            numbers = list(range(first, last + 1))
-        else:
-            numbers = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        numbers = []
-    if not numbers or numbers[0] < 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither of the form 2..12 nor 4,7,10")
-    return numbers
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not within 0 and 2**32 - 1")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value

@@ -37,6 +37,7 @@ __all__ = [
     "Picture",
     "UnusableImage",
     "fit_picture",
+    "kind_of",
     "opened_picture",
     "read_picture",
     "shrink",
@@ -295,6 +296,16 @@ def _opener(prefix: bytes) -> tuple[str, Callable[..., Image.Image]]:
     if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIC_BRANDS:
         return "HEIF", _heif_opener()
     raise UnusableImage("not an image of a known format")
+
+
+def kind_of(beginning: bytes) -> str | None:
+    """Return the format of the image that a file begins like, by Pillow's names, or None."""
+    if beginning[4:8] == b"ftyp" and beginning[8:12] in _HEIC_BRANDS:
+        return "HEIF"
+    try:
+        return _opener(beginning[:16].ljust(16, b"\0"))[0]
+    except UnusableImage:
+        return None
 
 
 def _heif_opener() -> Callable[..., Image.Image]:
