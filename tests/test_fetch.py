@@ -44,7 +44,7 @@ def server(monkeypatch):
     served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     served.answers, served.asked = {}, []
     served.root = f"http://127.0.0.1:{served.server_port}"
-    thread = threading.Thread(target=served.serve_forever)
+    thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield served
     served.shutdown()
