@@ -6,6 +6,7 @@
 #   make lint     ruff, the direction of imports, sizes, duplicates; make format mends what it can
 #   make types    mypy
 #   make docs     the documentation, in docs/_build/html; GALLERY=1 runs the examples for their pictures
+#   make dist     source archive and wheel, in dist/, and the wheel tried away from here
 #   make clean    remove what the above wrote; make distclean also removes $(VENV)
 #
 # PYTHON is the interpreter that $(VENV) is made with, 3.11 or newer.
@@ -22,10 +23,10 @@ ESLINT := npx --yes eslint@9
 export TORCH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types docs clean distclean FORCE
+.PHONY: help demo test lint format types docs dist clean distclean FORCE
 
 help:
-	@sed -n '3,10s/^# *//p' Makefile
+	@sed -n '3,11s/^# *//p' Makefile
 
 demo: $(VENV)/.installed-plot
 	$(BIN)/python -u examples/demo.py
@@ -53,6 +54,10 @@ types: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	rm -rf docs/_build docs/_generated
 	$(BIN)/python -m sphinx -W --keep-going -b html $(if $(GALLERY),-D plot_gallery=1) docs docs/_build/html
+
+# PYTHONS are the interpreters to try it with: make dist PYTHONS="python3.11 python3.13"
+dist: $(VENV)/.installed-dev
+	$(BIN)/python .ci/release.py $(PYTHONS)
 
 clean:
 	rm -rf demo_output docs/_build docs/_generated docs/auto_examples

@@ -11,11 +11,10 @@ from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skdcec import _persistence
 from skdcec._analysis.images import as_images
 from skdcec._analysis.spaces import as_rows, embed
 from skdcec._nn.batches import divide, fits_float32
-from skdcec._persistence import declared
+from skdcec._persistence import SavedEstimator, declared, register
 from skdcec._persistence.declared import Kind
 
 __all__ = ["NoveltyDetector"]
@@ -42,8 +41,8 @@ _MAX_SIDE = 96
 _CHUNK = 256
 
 
-@_persistence.register
-class NoveltyDetector(OutlierMixin, BaseEstimator):
+@register
+class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
     """Tell images unlike all that a model was fitted on.
 
     An embedding keeps what tells the known images apart, and places a screenshot or noise
@@ -221,43 +220,6 @@ class NoveltyDetector(OutlierMixin, BaseEstimator):
         known : ndarray of shape (n_samples,), dtype int64
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
-
-    def save(self, path: Any) -> None:
-        """Write the detector and its estimator to a file that holds no code.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file, in safetensors format. Replaced as a whole, or not at all.
-
-        Raises
-        ------
-        NotFittedError
-            If the detector is not fitted.
-        """
-        check_is_fitted(self)
-        _persistence.save(self, path)
-
-    @classmethod
-    def load(cls, path: Any) -> Self:
-        """Read a detector written by `save`. Executes nothing from the file.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file.
-
-        Returns
-        -------
-        detector : NoveltyDetector
-            Fitted, on the CPU.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged, of another kind, or from a newer version.
-        """
-        return _persistence.load(cls, path)
 
     def _labels(self, X: np.ndarray) -> np.ndarray:
         if not hasattr(self.estimator, "predict"):

@@ -1,5 +1,7 @@
 """Where the clusters start."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
@@ -57,6 +59,21 @@ def test_cuts_follow_groups_of_any_shape():
     points = np.column_stack([np.cos(angle), np.sin(angle)]) * (1 + kinds)[:, None]
     labels = find_labels(points, 2, init="auto", n_init=3, seed=0)
     assert clustering_accuracy(kinds, labels) == 1
+
+
+def test_cuts_leave_what_other_threads_do_to_warnings(monkeypatch):
+    entry = ("ignore", None, BytesWarning, None, 0)
+
+    def cut(self, X):
+        warnings.filters.insert(0, entry)  # as another thread may, meanwhile
+        return np.arange(len(neighbors)) % 2
+
+    points = np.random.default_rng(0).normal(size=(60, 2))
+    neighbors = neighbors_of(points)
+    monkeypatch.setattr(graph.SpectralClustering, "fit_predict", cut)
+    with warnings.catch_warnings():
+        graph.cuts(neighbors, 2, 0)
+        assert entry in warnings.filters
 
 
 def test_small_clusters_share_a_covariance_and_large_ones_have_their_own():

@@ -43,7 +43,7 @@ from skdcec._nn.kept import state_with_tensors, state_without_tensors
 from skdcec._nn.modules import ClusteringModule, normalize_embedding
 from skdcec._nn.nets import ClusteringNet, epoch_history, train
 from skdcec._nn.schedule import Schedule
-from skdcec._persistence import declared
+from skdcec._persistence import SavedEstimator, declared
 from skdcec._persistence.declared import MAX_CODE, Kind
 from skdcec._sklearn_callbacks import (
     CallbackSupportMixin,
@@ -73,6 +73,7 @@ def can_decode(model: Any) -> bool:
 
 class BaseEmbeddingClustering(
     CallbackSupportMixin,
+    SavedEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     ClusterMixin,
@@ -315,27 +316,6 @@ class BaseEmbeddingClustering(
         """
         rows = "image_shape" not in self.get_params(deep=False)
         return score_labels(self, recognized(X, rows=rows), space_of)
-
-    def save(self, path: Any) -> None:
-        """Write the fitted estimator to a file that holds no code.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file, in safetensors format. Replaced as a whole, or not at all.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-
-        Warns
-        -----
-        UserWarning
-            If parts cannot be rebuilt from plain values; their names are given.
-        """
-        check_is_fitted(self)
-        _persistence.save(self, path)
 
     @classmethod
     def load(cls, path: Any, *, encoder: BaseEstimator | None = None) -> Self:

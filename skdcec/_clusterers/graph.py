@@ -1,16 +1,16 @@
 """What does the graph of nearest neighbours say of clusters?"""
 
-import warnings
-
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import SpectralClustering
 from sklearn.neighbors import NearestNeighbors
 
+from skdcec._sklearn_compat import unwarned
+
 # Neighbours by which labels are judged. As many as this share a cluster even where clusters are
 # small: of ten images each, ten neighbours cannot.
-_N_JUDGES = 5
+N_JUDGES = 5
 # Graphs that are cut. In the sparser one, thin clusters hold together; the other does not fall
 # into more pieces than there are clusters.
 _N_NEIGHBORS = (5, 10)
@@ -46,7 +46,7 @@ def modularity(labels: np.ndarray, neighbors: np.ndarray) -> float:
     labels : ndarray of shape (n_samples,)
         From 0.
     neighbors : ndarray of shape (n_samples, n_neighbors)
-        Row numbers of the nearest neighbours of each point, of which the first five count.
+        Row numbers of the nearest neighbours of each point.
 
     Returns
     -------
@@ -58,8 +58,7 @@ def modularity(labels: np.ndarray, neighbors: np.ndarray) -> float:
     2004, equation 5, for a graph in which every point has edges to equally many neighbours.
     """
     shares = np.bincount(labels) / len(labels)
-    same = labels[neighbors[:, :_N_JUDGES]] == labels[:, None]
-    return float(same.mean() - np.square(shares).sum())
+    return float((labels[neighbors] == labels[:, None]).mean() - np.square(shares).sum())
 
 
 def cuts(neighbors: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
@@ -94,9 +93,8 @@ def cuts(neighbors: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
         # A point belongs to itself, so that none is without an edge.
         graph.setdiag(1)
         model = SpectralClustering(n_clusters, affinity="precomputed", random_state=seed)
-        with warnings.catch_warnings():
-            # Pieces without an edge between them are the clearest clusters there are.
-            warnings.filterwarnings("ignore", "Graph is not fully connected", UserWarning)
+        # Pieces without an edge between them are the clearest clusters there are.
+        with unwarned("Graph is not fully connected", category=UserWarning):
             found.append(model.fit_predict((graph + graph.T) / 2).astype(np.int64))
     return found
 
@@ -123,7 +121,7 @@ def rearranged(
     ndarray of shape (n_samples,)
     """
     n_clusters = labels.max() + 1
-    judges = neighbors[:, :_N_JUDGES]
+    judges = neighbors[:, :N_JUDGES]
     reached = modularity(labels, judges)
     for _ in range(_MAX_MOVES if n_clusters > 2 else 0):
         moves = _moves(points, labels, n_clusters, judges, seed)

@@ -19,6 +19,8 @@ _MAX_ITER = 500
 _N_FOLDS = 5
 # So many points tell which covariance to take.
 _MAX_COMPARED = 10_000
+# Points that are assigned at once.
+_BLOCK = 10_000
 # Larger covariances are not kept.
 _MAX_VALUES = 10**7
 
@@ -68,7 +70,8 @@ def mixture_labels(
 
 
 def _floor(embedding: np.ndarray) -> float:
-    return max(_COVARIANCE_SHARE * float(embedding.var(axis=0).mean()), _LEAST_VARIANCE)
+    variances = embedding.var(axis=0, dtype=np.float64)
+    return max(_COVARIANCE_SHARE * float(variances.mean()), _LEAST_VARIANCE)
 
 
 class Readout(NamedTuple):
@@ -100,15 +103,22 @@ class Readout(NamedTuple):
         ndarray of shape (n_samples, n_clusters), dtype float32
             Rows sum to 1.
         """
-        means = self.means.astype(np.float64)
-        joint = np.empty((len(embedding), len(means)))
-        correlated = self.covariances.ndim == 3
         # One factor for each cluster, or one for all.
+        correlated = self.covariances.ndim == 3
         factors = (np.linalg.cholesky if correlated else np.sqrt)(self.covariances)
-        for cluster, mean in enumerate(means):
+        posterior = np.empty((len(embedding), len(self.means)), dtype=np.float32)
+        for start in range(0, len(embedding), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            posterior[block] = self._posterior(embedding[block].astype(np.float64), factors)
+        return posterior
+
+    def _posterior(self, points: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        """Return the posterior of so many points as fit into memory several times."""
+        joint = np.empty((len(points), len(self.means)))
+        for cluster, mean in enumerate(self.means.astype(np.float64)):
             factor = factors[cluster % len(factors)]
-            centered = (embedding - mean).T
-            if correlated:
+            centered = (points - mean).T
+            if factor.ndim == 2:
                 scaled = solve_triangular(factor, centered, lower=True, check_finite=False)
                 factor = np.diagonal(factor)
             else:
@@ -116,9 +126,8 @@ class Readout(NamedTuple):
             joint[:, cluster] = -0.5 * np.square(scaled).sum(axis=0) - np.log(factor).sum()
         # A cluster without points has no share, and what is far from a cluster no probability.
         with np.errstate(divide="ignore", under="ignore"):
-            joint += np.log(self.weights)
-            posterior: np.ndarray = softmax(joint, axis=1).astype(np.float32)
-        return posterior
+            posterior: np.ndarray = softmax(joint + np.log(self.weights), axis=1)
+            return posterior.astype(np.float32)
 
     def check(self, shape: tuple[int, int]) -> None:
         """Raise a ValueError unless this is a mixture of (n_clusters, n_components)."""
@@ -160,10 +169,8 @@ def fit_readout(embedding: np.ndarray, labels: np.ndarray, n_clusters: int, seed
     -------
     Readout
     """
-    points = embedding.astype(np.float64)
-    floor = _floor(points)
-    rng = np.random.default_rng(seed)
-    rows = rng.permutation(len(points))[:_MAX_COMPARED]
+    floor = _floor(embedding)
+    rows = np.random.default_rng(seed).permutation(len(embedding))[:_MAX_COMPARED]
     folds = np.arange(len(rows)) % _N_FOLDS
 
     def n_right(covariance: str) -> int:
@@ -171,17 +178,17 @@ def fit_readout(embedding: np.ndarray, labels: np.ndarray, n_clusters: int, seed
         for fold in range(min(_N_FOLDS, len(rows))):
             seen, unseen = rows[folds != fold], rows[folds == fold]
             if len(seen):
-                fitted = _moments(points[seen], labels[seen], n_clusters, covariance, floor)
-                right += int((fitted.predict(points[unseen]) == labels[unseen]).sum())
+                fitted = _moments(embedding[seen], labels[seen], n_clusters, covariance, floor)
+                right += int((fitted.predict(embedding[unseen]) == labels[unseen]).sum())
         return right
 
-    n_components = points.shape[1]
+    n_components = embedding.shape[1]
     n_values = {"diag": n_clusters * n_components, "tied": n_components**2}
     n_values["full"] = n_clusters * n_components**2
     # The first of equals has the fewest values to be wrong about.
     possible = [covariance for covariance, n in n_values.items() if n <= _MAX_VALUES]
     best = max(possible, key=n_right) if len(possible) > 1 else "diag"
-    return _moments(points, labels, n_clusters, best, floor)
+    return _moments(embedding, labels, n_clusters, best, floor)
 
 
 def _moments(
@@ -190,18 +197,26 @@ def _moments(
     """Return the mixture of the shares, means and covariances of given clusters."""
     n_components = points.shape[1]
     sizes = np.bincount(labels, minlength=n_clusters)
+    shares = sizes / sizes.sum()
     # A cluster without points has the mean of all, and no share.
-    means = np.tile(points.mean(axis=0), (n_clusters, 1)).astype(np.float32)
-    spread = np.zeros((n_clusters, *(n_components,) * (1 if covariance == "diag" else 2)))
+    center = points.mean(axis=0, dtype=np.float64)
+    means = np.tile(center, (n_clusters, 1)).astype(np.float32)
+    # Of all clusters there is one covariance, to which each adds by its share.
+    n_spreads = 1 if covariance == "tied" else n_clusters
+    shape = (n_components,) if covariance == "diag" else (n_components, n_components)
+    spread = np.zeros((n_spreads, *shape))
     for cluster in np.flatnonzero(sizes):
-        own = points[labels == cluster]
+        own = points[labels == cluster].astype(np.float64)
         means[cluster] = own.mean(axis=0)
-        centered = own - means[cluster].astype(np.float64)
-        if covariance == "diag":
-            spread[cluster] = np.square(centered).mean(axis=0)
+        centered = own - means[cluster]
+        own_spread = (
+            np.square(centered).mean(axis=0)
+            if covariance == "diag"
+            else centered.T @ centered / len(own)
+        )
+        if covariance == "tied":
+            spread[0] += shares[cluster] * own_spread
         else:
-            spread[cluster] = centered.T @ centered / len(own)
-    if covariance == "tied":
-        spread = np.einsum("k,kij->ij", sizes / sizes.sum(), spread)[None]
+            spread[cluster] = own_spread
     spread += floor if covariance == "diag" else floor * np.eye(n_components)
-    return Readout(sizes / sizes.sum(), means, spread)
+    return Readout(shares, means, spread)

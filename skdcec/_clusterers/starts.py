@@ -7,7 +7,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 
-from skdcec._clusterers.graph import cuts, modularity, neighbors_of, rearranged
+from skdcec._clusterers.graph import N_JUDGES, cuts, modularity, neighbors_of, rearranged
 from skdcec._clusterers.mixtures import fit_readout, mixture_labels
 from skdcec._sklearn_compat import check_array, unwarned
 
@@ -93,23 +93,31 @@ def find_labels(
     -------
     ndarray of shape (n_samples,), dtype int64
     """
-    embedding = embedding.astype(np.float64)
     if n_clusters == 1:
         return np.zeros(len(embedding), dtype=np.int64)
     # A mixture refuses its k-means start under array API dispatch; these are NumPy arrays.
     with config_context(array_api_dispatch=False):
         if not isinstance(init, str):
-            return _with_params(init, n_clusters, seed).fit_predict(embedding)
+            whole = embedding.astype(np.float64)
+            return _with_params(init, n_clusters, seed).fit_predict(whole)
         # Clusters without members are told once, after the training.
         with unwarned():
             if init == "k-means":
-                return k_means_labels(embedding, n_clusters, n_init, seed)
-            rows = np.arange(len(embedding))
-            if len(rows) <= _MAX_SHOWN:
-                return _best_labels(embedding, n_clusters, init, n_init, seed)
-            rows = np.sort(np.random.default_rng(seed).choice(rows, _MAX_SHOWN, replace=False))
-            labels = _best_labels(embedding[rows], n_clusters, init, n_init, seed)
-            return fit_readout(embedding[rows], labels, n_clusters, seed).predict(embedding)
+                return k_means_labels(embedding.astype(np.float64), n_clusters, n_init, seed)
+            rows = _shown(len(embedding), seed)
+            points = embedding[rows].astype(np.float64)
+            labels = _best_labels(points, n_clusters, init, n_init, seed)
+            if len(rows) == len(embedding):
+                return labels
+            return fit_readout(points, labels, n_clusters, seed).predict(embedding)
+
+
+def _shown(n_samples: int, seed: int) -> np.ndarray:
+    """Return the rows that are looked at: all, or as many as show the clusters."""
+    rows = np.arange(n_samples)
+    if n_samples <= _MAX_SHOWN:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, _MAX_SHOWN, replace=False))
 
 
 def clarity(embedding: np.ndarray, labels: np.ndarray) -> float:
@@ -127,10 +135,8 @@ def clarity(embedding: np.ndarray, labels: np.ndarray) -> float:
     """
     if len(embedding) < 2:
         return 0.0
-    rows = np.arange(len(embedding))
-    if len(rows) > _MAX_SHOWN:
-        rows = np.random.default_rng(0).choice(rows, _MAX_SHOWN, replace=False)
-    return modularity(labels[rows], neighbors_of(embedding[rows]))
+    rows = _shown(len(embedding), 0)
+    return modularity(labels[rows], neighbors_of(embedding[rows])[:, :N_JUDGES])
 
 
 def _best_labels(
@@ -153,7 +159,8 @@ def _best_labels(
     if not full:
         # There are fewer groups than clusters, so that the mixtures let clusters go.
         return k_means_labels(points, n_clusters, n_init, seed)
-    best = max(full, key=lambda labels: modularity(labels, neighbors))
+    judges = neighbors[:, :N_JUDGES]
+    best = max(full, key=lambda labels: modularity(labels, judges))
     return rearranged(points, best, neighbors, seed)
 
 

@@ -12,7 +12,6 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skdcec import _persistence
 from skdcec._encoders.cache import content_digest
 from skdcec._encoders.images import check_units
 from skdcec._nn import distributed
@@ -30,7 +29,7 @@ from skdcec._nn.kept import state_with_tensors, state_without_tensors
 from skdcec._nn.modules import normalize_embedding
 from skdcec._nn.nets import epoch_history, train
 from skdcec._nn.schedule import Schedule
-from skdcec._persistence import declared
+from skdcec._persistence import SavedEstimator, declared
 from skdcec._persistence.declared import MAX_CODE, Kind
 from skdcec._sklearn_callbacks import CallbackSupportMixin, epoch_tasks, telling
 from skdcec._sklearn_compat import Interval, StrOptions, check_array, fit_context
@@ -41,7 +40,11 @@ _VALUES_TRIED = 2**20
 
 
 class BaseEncoder(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    CallbackSupportMixin,
+    SavedEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """What encoders share: everything but the network, its loss and the form of X.
 
@@ -179,49 +182,6 @@ class BaseEncoder(
 
         batches = self._batches(X)
         return check_output(map_batches(embed, batches), batches).numpy()
-
-    def save(self, path: Any) -> None:
-        """Write the fitted estimator to a file that holds no code.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file, in safetensors format. Replaced as a whole, or not at all.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-
-        Warns
-        -----
-        UserWarning
-            If parts cannot be rebuilt from plain values; their names are given.
-        """
-        check_is_fitted(self)
-        _persistence.save(self, path)
-
-    @classmethod
-    def load(cls, path: Any) -> Self:
-        """Read an estimator written by `save`. Executes nothing from the file.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file.
-
-        Returns
-        -------
-        estimator : object
-            Fitted, on the CPU.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged, of another kind, or from a newer version.
-        """
-        encoder: Self = _persistence.load(cls, path)
-        return encoder
 
     def _batches(self, X: Any) -> Batches:
         array = self._validate(X, reset=False)

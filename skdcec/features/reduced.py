@@ -8,10 +8,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skdcec import _persistence
 from skdcec._encoders.base import unchanged_on_failure
 from skdcec._encoders.images import validate_rows
-from skdcec._persistence import declared, register
+from skdcec._persistence import SavedEstimator, declared, register
 from skdcec._persistence.declared import MAX_CODE, Kind
 from skdcec._sklearn_compat import Interval, fit_context
 from skdcec.features.side_by_side import principal_axes
@@ -24,7 +23,9 @@ _TINY_VARIANCE = 1e-30
 
 
 @register
-class ReducedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class ReducedFeatures(
+    SavedEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Bring vectors of any network to a few numbers, in which clusters can be found as they are.
 
     The values are taken as they come, centred, and turned so that the `n_components` directions
@@ -147,44 +148,6 @@ class ReducedFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
             some = (rows[start : start + _CHUNK] - self.mean_) / self.scale_of_variance_
             found[start : start + _CHUNK] = some @ self.components_.T
         return found
-
-    def save(self, path: Any) -> None:
-        """Write the fitted estimator to a file that holds no code.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file, in safetensors format. Replaced as a whole, or not at all.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        """
-        check_is_fitted(self)
-        _persistence.save(self, path)
-
-    @classmethod
-    def load(cls, path: Any) -> Self:
-        """Read an estimator written by `save`. Executes nothing from the file.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file.
-
-        Returns
-        -------
-        estimator : object
-            Fitted.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged, of another kind, or from a newer version.
-        """
-        reduced: Self = _persistence.load(cls, path)
-        return reduced
 
     @property
     def _n_features_out(self) -> int:

@@ -17,11 +17,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skdcec import _persistence
 from skdcec._encoders.base import unchanged_on_failure
 from skdcec._encoders.contrastive import ContrastiveEncoder
 from skdcec._encoders.images import ImageInput
-from skdcec._persistence import declared, register
+from skdcec._persistence import SavedEstimator, declared, register
 from skdcec._persistence.declared import MAX_WEIGHT, Kind
 from skdcec._sklearn_compat import Interval, fit_context
 from skdcec.features.color_edges import ColorEdgeFeatures
@@ -41,7 +40,9 @@ _TINY_SHARE = 1e-10
 
 
 @register
-class SideBySide(ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class SideBySide(
+    ImageInput, SavedEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Describe images in several ways at once, none of which drowns the others.
 
     Each part embeds the images; the parts are brought to equal total variance and stand side by
@@ -313,51 +314,6 @@ class SideBySide(ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         if self.components_ is not None:
             result = result @ self.components_.T
         return result.astype(np.float32)
-
-    def save(self, path: Any) -> None:
-        """Write the fitted estimator to a file that holds no code.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file, in safetensors format. Replaced as a whole, or not at all.
-
-        Raises
-        ------
-        NotFittedError
-            If the estimator is not fitted.
-        ValueError
-            If a part is of a class that files may not name, such as `PretrainedFeatures`.
-
-        Warns
-        -----
-        UserWarning
-            If parameters cannot be rebuilt from plain values; their names are given.
-        """
-        check_is_fitted(self)
-        _persistence.save(self, path)
-
-    @classmethod
-    def load(cls, path: Any) -> Self:
-        """Read an estimator written by `save`. Executes nothing from the file.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file.
-
-        Returns
-        -------
-        estimator : object
-            Fitted, on the CPU.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged, of another kind, or from a newer version.
-        """
-        space: Self = _persistence.load(cls, path)
-        return space
 
     def _check_loaded(self) -> None:
         n_values, n_out = len(self.mean_), self._n_features_out

@@ -8,12 +8,11 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.linalg import eigh
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
-from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from skdcec._analysis.mixtures import best_mixture, fit_mixture
 from skdcec._analysis.stability import principal, resampled_labels
-from skdcec._clusterers.starts import modularity
+from skdcec._clusterers.graph import modularity, neighbors_of
 from skdcec.model_selection.null import cluster_by_k_means, normal_draws
 
 # What is read here are shares of points and edges, which so many points give to a few percent.
@@ -22,7 +21,6 @@ MAX_POINTS = 1000
 _MAX_COMPONENTS = 64
 # A full covariance of each cluster needs more points than a cluster has, in more directions.
 _MAX_COVARIANCE_COMPONENTS = 16
-_N_NEIGHBORS = 10
 _N_INIT = 3
 N_CLOUDS = 3
 # The views of neighbouring k differ by noise; this is a tenth of the logarithm of k.
@@ -125,7 +123,7 @@ def look(points: np.ndarray, numbers: Sequence[int], seed: int) -> Views:
     numbers : sequence of int
     seed : int
     """
-    neighbors = _neighbors(points)
+    neighbors = neighbors_of(points)
     values, vectors = _spectrum(neighbors, max(numbers) + 1)
     tree = linkage(points, "ward")
     pairwise, modularities = [], []
@@ -145,11 +143,6 @@ def look(points: np.ndarray, numbers: Sequence[int], seed: int) -> Views:
         pairwise.append(np.mean(pairs))
         modularities.append(np.mean([modularity(labels, neighbors) for labels in labellings]))
     return Views(np.array(pairwise), np.array(modularities), values)
-
-
-def _neighbors(points: np.ndarray) -> np.ndarray:
-    n_neighbors = min(_N_NEIGHBORS, len(points) - 1)
-    return NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(return_distance=False)
 
 
 def _spectrum(neighbors: np.ndarray, n_values: int) -> tuple[np.ndarray, np.ndarray]:
