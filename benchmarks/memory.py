@@ -1,15 +1,18 @@
-"""Peak memory of a fit on memory-mapped images, for growing numbers of images.
+"""Peak memory of a fit on memory-mapped images, for growing numbers of images, and its speed.
 
-Each fit runs in a process of its own. Two peaks are measured: of all memory in use, which contains
-the pages of the image file that the system keeps while there is room for them, and of the memory
-that the process really needs (Linux only). Only the second says whether a collection larger than
-memory can be fitted; its growth per image is what the embedding, the targets and the assignments
-take.
+Each fit runs in a process of its own. Two peaks are measured, both above what the process took when
+all was imported: of all memory that the system counts as the process's, which contains the pages of
+the image file that it holds, and of what it needs itself (Linux only). The growth per image of the
+second is what the embedding, the targets and the assignments take.
+
+With --speed, fits of one collection in a file and in memory take turns, each beginning with a file
+that the system has forgotten (Linux only); each round gives one ratio.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,7 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _common import print_table, write_results
+from _common import HERE, Stopwatch, environment, print_table, provenance, write_results
 
 SHAPE = (64, 64, 3)
 MIB = 2**20
@@ -29,110 +32,185 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=int, nargs="+", help="numbers of images")
+    parser.add_argument("--dtypes", nargs="+", choices=["uint8", "float32"], default=["uint8"])
+    parser.add_argument("--clusters", type=int, default=10, help="(default: 10)")
+    parser.add_argument("--speed", action="store_true", help="measure speed rather than memory")
+    parser.add_argument("--rounds", type=int, default=5, help="of --speed (default: 5)")
+    parser.add_argument("--folder", help="where there is room for the images")
     parser.add_argument("--quick", action="store_true", help="only see whether this runs")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(fit_and_watch(args.child)))
-        return
-    numbers = args.images or ([200, 400] if args.quick else [1_000, 4_000, 16_000, 64_000])
+        path, n_clusters = args.child
+        print(json.dumps(fit_and_watch(path, int(n_clusters))))
+    elif args.speed:
+        measure_speed((args.images or [400 if args.quick else 16_000])[0], args)
+    else:
+        measure_memory(args)
 
+
+def measure_memory(args):
+    numbers = args.images or ([200, 400] if args.quick else [1_000, 16_000, 64_000, 200_000])
     results = []
-    with tempfile.TemporaryDirectory() as folder:
+    for dtype in args.dtypes:
         for n_images in numbers:
-            path = Path(folder, "images.npy")
-            size = write_images(path, n_images)
-            output = subprocess.run(
-                [sys.executable, __file__, "--child", str(path)],
-                check=True,
-                stdout=subprocess.PIPE,
-                text=True,
-            ).stdout
-            results.append({"images": n_images, "file": size, **json.loads(output)})
-            print(f"{n_images:,} images: done", flush=True)
+            with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+                path = Path(folder, "images.npy")
+                size = write_images(path, n_images, dtype)
+                output = subprocess.run(
+                    [sys.executable, __file__, "--child", str(path), str(args.clusters)],
+                    check=True,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                ).stdout
+            results.append(
+                {
+                    "images": n_images,
+                    "dtype": dtype,
+                    "clusters": args.clusters,
+                    "file": size,
+                    "load_average": environment()["load_average"],
+                    **provenance(),
+                    **json.loads(output),
+                }
+            )
+            print(f"{n_images:,} images of {dtype}: done", flush=True)
 
     print()
     print_table(
-        ["images of 64x64x3", "file", "all memory", "needed", "needed before fit", "seconds"],
+        ["images of 64x64x3", "file", "peak", "of it needed", "at import", "seconds"],
         [
             [
-                f"{r['images']:,}",
+                f"{r['images']:,} {r['dtype']}",
                 *(
                     "-" if r[key] is None else f"{r[key] / MIB:,.0f} MiB"
-                    for key in ("file", "peak", "needed_peak", "needed_before")
+                    for key in ("file", "peak", "needed", "import")
                 ),
                 r["seconds"],
             ]
             for r in results
         ],
     )
-    first, last = results[0], results[-1]
-    if last["needed_peak"] and last["images"] > first["images"]:
-        growth = (last["needed_peak"] - first["needed_peak"]) / (last["images"] - first["images"])
-        print(
-            f"\nNeeded memory grows by {growth:,.0f} bytes per image of {np.prod(SHAPE):,} bytes."
-        )
-    write_results("memory", {"shape": SHAPE, "results": results}, quick=args.quick)
+    for dtype in args.dtypes:
+        first, *_, last = [r for r in results if r["dtype"] == dtype] * 2
+        growth = (last["needed"] - first["needed"]) / max(1, last["images"] - first["images"])
+        print(f"\nNeeded memory grows by {growth:,.0f} bytes per image of {dtype}.")
+    keep({f"{r['images']} {r['dtype']}, k={r['clusters']}": r for r in results}, args.quick)
 
 
-def write_images(path, n_images):
+def measure_speed(n_images, args):
+    """Train on a file and in memory, by turns, in this process."""
+    results, rows = {}, []
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        for dtype in args.dtypes:
+            path = Path(folder, "images.npy")
+            write_images(path, n_images, dtype)
+            inputs = {"file": np.load(path, mmap_mode="r"), "memory": np.load(path)}
+            speeds = {"file": [], "memory": []}
+            for round_ in range(-1, 1 if args.quick else args.rounds):  # one to warm up
+                for name in ("file", "memory") if round_ % 2 else ("memory", "file"):
+                    forget(path)
+                    seconds = train(inputs[name], args.clusters)
+                    if round_ >= 0:
+                        speeds[name].append(2 * n_images / seconds)
+            ratios = [f / m for f, m in zip(speeds["file"], speeds["memory"], strict=True)]
+            results[f"speed, {n_images} {dtype}"] = {
+                "images_per_second": speeds,
+                "ratios": ratios,
+                "median_ratio": statistics.median(ratios),
+                "load_average": environment()["load_average"],
+                **provenance(),
+            }
+            medians = [statistics.median(speed) for speed in speeds.values()]
+            of_each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+            rows.append([f"{n_images:,} {dtype}", *medians, statistics.median(ratios), of_each])
+    print_table(["images/s", "file", "memory", "ratio", "of each round"], rows)
+    keep(results, args.quick)
+
+
+def keep(results, quick):
+    """Add results to those of before."""
+    path = HERE / "results" / "memory.json"
+    before = json.loads(path.read_text()).get("results", {}) if path.exists() else {}
+    before = before if isinstance(before, dict) and not quick else {}
+    write_results("memory", {"shape": SHAPE, "results": before | results}, quick=quick)
+
+
+def forget(path):
+    """Let the system forget what it has of a file, so that it comes from the disk."""
+    if hasattr(os, "posix_fadvise"):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def write_images(path, n_images, dtype):
     """Write random images block by block; return the size of the file in bytes."""
     random = np.random.default_rng(0)
-    file = np.lib.format.open_memmap(path, "w+", np.uint8, (n_images, *SHAPE))
+    file = np.lib.format.open_memmap(path, "w+", dtype, (n_images, *SHAPE))
     for start in range(0, n_images, 1000):
         block = file[start : start + 1000]
         block[:] = random.integers(0, 256, block.shape, dtype=np.uint8)
+    file.flush()
     return int(file.nbytes)
 
 
-def fit_and_watch(path):
-    """Fit on the images in a file; return the peaks of memory in bytes."""
-    import resource
-
+def train(images, n_clusters):
+    """Fit both phases; return the seconds of their loops."""
     from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
 
-    images = np.load(path, mmap_mode="r")
-    # A narrow network and one epoch: the data are what is measured, not the training.
+    # A narrow network, one epoch and one start: what grows with n is measured, not the training.
     model = DeepConvEmbeddingClustering(
-        n_clusters=10,
-        encoder=ConvAutoencoder(filters=(8, 16, 32), max_epochs=1, batch_size=256),
+        n_clusters,
+        encoder=ConvAutoencoder(
+            filters=(8, 16, 32), max_epochs=1, batch_size=256, callbacks=[Stopwatch()]
+        ),
         max_epochs=1,
+        n_init=1,
         device="cpu",
         random_state=0,
     )
-    before = needed_memory()
-    peaks = [before or 0]
+    watch = Stopwatch()
+    model.set_params(callbacks=[watch]).fit(images)
+    return watch.seconds_ + model.encoder_.callbacks[0].seconds_
+
+
+def fit_and_watch(path, n_clusters):
+    """Fit on the images in a file; return the peaks of memory in bytes."""
+    import skdcec  # noqa: F401
+
+    images = np.load(path, mmap_mode="r")
+    before = memory()
+    peaks = [before]
     done = threading.Event()
 
     def watch():
-        while not done.wait(0.02):
-            peaks.append(needed_memory() or 0)
+        while not done.wait(0.01):
+            peaks.append(memory())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     start = time.perf_counter()
-    model.fit(images)
+    train(images, n_clusters)
     seconds = time.perf_counter() - start
     done.set()
     watcher.join()
-    unit = 1 if sys.platform == "darwin" else 1024
+    peak, needed = (max(values) for values in zip(*peaks, strict=True))
     return {
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-        "needed_before": before,
-        "needed_peak": max(peaks) or None,
+        "import": before[0],
+        "peak": peak - before[0],
+        "needed": needed - before[1],
         "seconds": seconds,
     }
 
 
-def needed_memory():
-    """Return the memory of this process that is not backed by a file, in bytes."""
-    path = Path(f"/proc/{os.getpid()}/status")
-    if not path.exists():
-        return None
-    for line in path.read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    return None
+def memory():
+    """Return the memory of this process in bytes, and how much of it is not that of files."""
+    lines = Path(f"/proc/{os.getpid()}/status").read_text().splitlines()
+    values = {
+        line.split(":")[0]: line.split()[1] for line in lines if line.startswith(("VmR", "Rss"))
+    }
+    return int(values["VmRSS"]) * 1024, int(values["RssAnon"]) * 1024
 
 
 if __name__ == "__main__":

@@ -7,6 +7,13 @@ from typing import Any
 # What takes seconds to import is imported where it is used: the command names these in its help.
 NAMES = ("auto", "autoencoder", "contrastive", "paintings")
 
+# What names of networks begin with; those of torchvision have no such beginning.
+NETWORKS = ("timm/", "hf-hub:", "local-dir:", "open_clip/")
+JOINT = "+"
+
+# The encoders that learn from images were made for this size.
+SMALL_SIZE = 64
+
 # So many images of one's own teach an encoder more than paintings of others did before.
 CONTRASTIVE_MIN_IMAGES = 10_000
 
@@ -39,12 +46,37 @@ def resolve_name(name: str, n_images: int, n_channels: int) -> str:
     return "contrastive" if n_images >= CONTRASTIVE_MIN_IMAGES else "paintings"
 
 
+def words_of(name: str) -> list[str]:
+    """Return the words that are joined in a name, of which there may be one.
+
+    Raises
+    ------
+    ValueError
+        If one of several is empty, stands twice, or is "auto".
+    """
+    words = [word.strip() for word in name.split(JOINT)]
+    if len(words) > 1 and ("" in words or "auto" in words or len({*words}) < len(words)):
+        raise ValueError(
+            f"encoder={name!r} must join different words by '+', such as 'paintings+timm/NAME'; "
+            "'auto' joins nothing."
+        )
+    return words
+
+
+def is_space(name: str) -> bool:
+    """Whether a name joins several words, or is that of a network with its library."""
+    return JOINT in name or name.startswith(NETWORKS)
+
+
 def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
-    """Return the unfitted encoder that a word stands for.
+    """Return the unfitted encoder that a word, or several, stand for.
 
     Parameters
     ----------
-    name : {"auto", "autoencoder", "contrastive", "paintings"}
+    name : str
+        "auto", "autoencoder", "contrastive", "paintings"; or the name of a network as
+        :class:`skdcec.features.PretrainedFeatures` takes it, with its library; or several of these
+        joined by "+", among which may also be networks of torchvision.
     n_images : int
     n_channels : int
 
@@ -54,7 +86,12 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
         For "autoencoder" a :class:`ConvAutoencoder`, of 32 components for images in colour and
         for few gray ones; for "contrastive" a :class:`ContrastiveEncoder`; for "paintings" the
         painting encoder beside colours and edges, a :class:`skdcec.features.SideBySide`, in
-        which nothing is trained.
+        which nothing is trained; so are all that are joined, and networks.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
 
     Examples
     --------
@@ -63,15 +100,42 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     ConvAutoencoder()
     >>> encoder_by_name("auto", n_images=500, n_channels=3)
     SideBySide()
+    >>> len(encoder_by_name("paintings+timm/resnet18", n_images=500, n_channels=3).parts)
+    2
     """
     from skdcec._encoders.autoencoder import ConvAutoencoder
     from skdcec._encoders.contrastive import ContrastiveEncoder
     from skdcec.features.side_by_side import SideBySide
 
     name = resolve_name(name, n_images, n_channels)
+    if is_space(name):
+        return SideBySide([_part(word, n_images, n_channels) for word in words_of(name)])
+    if name not in NAMES:
+        raise ValueError(
+            f"The 'encoder' parameter is {name!r}, which is none of {', '.join(NAMES)}, no network "
+            f"({', '.join(f'{beginning}...' for beginning in NETWORKS)}), and does not join such "
+            "names by '+'."
+        )
     if name == "contrastive":
         return ContrastiveEncoder()
     if name == "paintings":
         return SideBySide()
     many = n_channels == 1 and n_images >= _FEW_IMAGES
     return ConvAutoencoder() if many else ConvAutoencoder(_N_COMPONENTS)
+
+
+def _part(word: str, n_images: int, n_channels: int) -> Any:
+    """Return what one of several words stands for, beside others."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer
+
+    from skdcec.features.pretrained import PretrainedFeatures
+    from skdcec.features.resized import Resized
+    from skdcec.features.side_by_side import SideBySide, painting_parts
+
+    if word == "paintings":
+        return Resized(SideBySide(painting_parts(), n_components=None), SMALL_SIZE)
+    if word in NAMES:
+        return Resized(encoder_by_name(word, n_images, n_channels), SMALL_SIZE)
+    # Images are squares with bars, of which nothing is to be cut off.
+    return make_pipeline(PretrainedFeatures(word, resize="stretch"), Normalizer())

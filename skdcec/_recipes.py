@@ -15,13 +15,13 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from skdcec._files import read_sealed, write_sealed
-from skdcec._named import NAMES, encoder_by_name, resolve_name
+from skdcec._named import JOINT, NAMES, SMALL_SIZE, encoder_by_name, resolve_name, words_of
 from skdcec._timing import Speed, measure_speed
 
 if TYPE_CHECKING:
@@ -34,19 +34,16 @@ if TYPE_CHECKING:
         DeepEmbeddingClustering,
         DenseAutoencoder,
     )
-    from skdcec.features import ReducedFeatures
 
-    Encoder = ContrastiveEncoder | ConvAutoencoder | DenseAutoencoder | ReducedFeatures
+    Encoder = ContrastiveEncoder | ConvAutoencoder | DenseAutoencoder
     Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
 
 ENCODERS = tuple(name for name in NAMES if name != "auto")
 # What vectors that exist already are compared by: themselves, or what is learned from them.
 GIVEN, LEARNED = "given vectors", "autoencoder of given vectors"
-# With these nothing is trained.
-_READY = ("paintings", GIVEN)
 DEFAULT_CLUSTERS = 7
-DEFAULT_SIZE = 64
-NETWORK_SIZE = 224  # which most networks of torchvision were trained on
+DEFAULT_SIZE = SMALL_SIZE
+NETWORK_SIZE = 224  # which most networks were trained on
 
 # Pretraining epochs that a plan may choose: far enough apart for two measurements of the same
 # machine's speed to end at the same number. None is above the default of the encoder.
@@ -74,8 +71,7 @@ def choose_encoder(images: np.ndarray, encoder: str = "auto") -> str:
         As files are read: gray ones have three equal channels.
     encoder : str, default="auto"
         "auto" is "autoencoder" for gray images, else "paintings", or "contrastive" for 10 000
-        images or more. Any other name, such as that of a network of torchvision, is returned as
-        it is.
+        images or more. Any other name, such as that of a network, is returned as it is.
 
     Returns
     -------
@@ -132,14 +128,15 @@ def image_size(encoder: str) -> int:
     Returns
     -------
     size : int
+        Of networks, whose own size may be another, what most of them were trained on.
 
     Examples
     --------
     >>> from skdcec._recipes import image_size
-    >>> image_size("auto"), image_size("densenet121")
-    (64, 224)
+    >>> image_size("auto"), image_size("densenet121"), image_size("paintings+densenet121")
+    (64, 224, 224)
     """
-    return DEFAULT_SIZE if encoder in ("auto", *ENCODERS) else NETWORK_SIZE
+    return DEFAULT_SIZE if {*words_of(encoder)} <= {*NAMES} else NETWORK_SIZE
 
 
 def make_encoder(name: str, max_epochs: int) -> Encoder:
@@ -147,11 +144,12 @@ def make_encoder(name: str, max_epochs: int) -> Encoder:
 
     Parameters
     ----------
-    name : {"autoencoder", "contrastive", "paintings"} or name of a network of torchvision
-        For a network: the encoder of the features that it finds, as :class:`Backbone` gives
-        them. `GIVEN` and `LEARNED` are encoders of vectors from a file.
+    name : {"autoencoder", "contrastive", "paintings"} or name of a network
+        For a network: the encoder of the features that it finds, as
+        :class:`skdcec._backbones.Backbone` gives them; `LEARNED` for
+        that of vectors from a file.
     max_epochs : int
-        Of pretraining; not used for "paintings" and `GIVEN`, which are taken as they are.
+        Of pretraining; not used for "paintings", whose weights are taken as they are.
 
     Returns
     -------
@@ -167,119 +165,15 @@ def make_encoder(name: str, max_epochs: int) -> Encoder:
         return encoder_by_name(name, n_images=0, n_channels=3)
     if name in ENCODERS:
         return encoder_by_name(name, n_images=0, n_channels=3).set_params(max_epochs=max_epochs)
-    if name == GIVEN:
-        from skdcec.features import ReducedFeatures
-
-        return ReducedFeatures()
     from skdcec import DenseAutoencoder
 
     # What the network knows is there already: wide and shallow keeps it.
     return DenseAutoencoder(64, hidden_layer_sizes=(512,), max_epochs=max_epochs)
 
 
-class Backbone:
-    """A network of torchvision that was trained on other images, and the features it finds.
-
-    Its features, one row per image, are what an encoder named after it is trained on.
-
-    Parameters
-    ----------
-    name : str
-        A classifier of torchvision.
-    weights : str, path or None
-        File with its weights; None lets torchvision load them.
-    size : int
-        Side of the images, in pixels.
-    device : str or None
-    memory : str, path or None
-        Where features are kept.
-
-    Attributes
-    ----------
-    known : dict
-        Name, digest of the weights, and size: what finds the same network again.
-
-    Raises
-    ------
-    ImportError
-        If torchvision is not installed.
-    ValueError
-        If there is no such network, its weights cannot be had, or do not take images so large.
-    """
-
-    # Images whose features are computed, and kept, together.
-    _CHUNK = 256
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        weights: str | Path | None,
-        size: int,
-        device: str | None = None,
-        memory: str | Path | None = None,
-    ):
-        import joblib
-        import numpy as np
-
-        from skdcec.features import PretrainedFeatures
-
-        self.transformer = PretrainedFeatures(
-            name,
-            weights="default" if weights is None else weights,
-            size=None,
-            device=device,
-            memory=memory,
-        ).fit(np.full((1, size, size, 3), 255, np.uint8))
-        state = self.transformer.module_.state_dict()
-        digest = joblib.hash({key: value.cpu().numpy() for key, value in state.items()})
-        self.known = {"network": name, "weights": digest, "size": size}
-
-    @classmethod
-    def of_model(cls, known: dict[str, Any], **settings: Any) -> Self:
-        """Return the network that a model was trained behind, by what was `known` of it.
-
-        Raises
-        ------
-        ValueError
-            If `known` is not what was kept, or the weights are not the same.
-        """
-        name, size = known.get("network"), known.get("size")
-        if not isinstance(name, str) or not isinstance(size, int):
-            raise ValueError("The model does not say what network it needs.")
-        network = cls(name, size=size, **settings)
-        if network.known["weights"] != known.get("weights"):
-            raise ValueError(
-                f"The model was trained with other weights of {name}: --weights FILE names theirs."
-            )
-        return network
-
-    def features(self, images: np.ndarray, *, verbose: bool = False) -> np.ndarray:
-        """Return one row of length 1 per image.
-
-        Parameters
-        ----------
-        images : ndarray of shape (n_samples, size, size, 3), dtype uint8
-        verbose : bool
-            Whether to show progress on stderr.
-
-        Returns
-        -------
-        features : ndarray of shape (n_samples, n_features), dtype float32
-        """
-        import numpy as np
-        from sklearn.preprocessing import normalize
-        from tqdm import tqdm
-
-        rows = []
-        with tqdm(
-            total=len(images), desc="Features", unit=" images", disable=not verbose
-        ) as progress:
-            for start in range(0, len(images), self._CHUNK):
-                some = images[start : start + self._CHUNK]
-                rows.append(self.transformer.transform(some))
-                progress.update(len(some))
-        return normalize(np.concatenate(rows), copy=False)
+def is_trained(name: str) -> bool:
+    """Whether an encoder learns anything from images, or from what a network makes of them."""
+    return name not in ("paintings", GIVEN) and JOINT not in name
 
 
 # How long
@@ -292,7 +186,7 @@ class Plan:
     Parameters
     ----------
     encoder : str
-        "autoencoder", "contrastive", "paintings" or the name of a network of torchvision.
+        "autoencoder", "contrastive", "paintings", the name of a network, or several of these.
     pretraining, joint : int
         Epochs of the encoder alone, and of encoder and clusters together.
     training_seconds : float
@@ -332,7 +226,7 @@ def plan_training(
     Parameters
     ----------
     X : ndarray of shape (n_samples, height, width, channels) or (n_samples, n_features)
-        The images, or what a network of torchvision makes of them.
+        The images, or what a network makes of them.
     encoder : str, default="auto"
         As of :func:`choose_encoder`.
     minutes : float, default=10.0
@@ -369,7 +263,7 @@ def plan_training(
 
     encoder = choose_encoder(X, encoder)
     digest = content_digest(X)
-    if encoder in _READY:
+    if not is_trained(encoder):
         return Plan(encoder, 0, 0, 0.0, Speed(0.0, 0.0, 0.0), digest)
     path = None
     if cache is not None:
@@ -490,6 +384,7 @@ def make_model(
     plan: Plan,
     n_clusters: int,
     *,
+    blocks: Sequence[tuple[int, float]] | None = None,
     memory: str | Path | None = None,
     device: str | None = None,
     random_state: int | None = None,
@@ -501,6 +396,9 @@ def make_model(
     ----------
     plan : Plan
     n_clusters : int
+    blocks : sequence of (int, float), default=None
+        Columns of what stands side by side, and the share of each, where the plan's encoder joins
+        several words; or all there are, where they are given.
     memory : str or path, default=None
         Where the pretrained encoder is kept.
     device : str, default=None
@@ -510,7 +408,7 @@ def make_model(
     Returns
     -------
     model : DeepConvEmbeddingClustering or DeepEmbeddingClustering
-        The latter behind a network of torchvision.
+        The latter behind a network.
 
     Examples
     --------
@@ -521,7 +419,11 @@ def make_model(
     DeepConvEmbeddingClustering(encoder=ContrastiveEncoder(max_epochs=50),
                                 max_epochs=5, n_clusters=7)
     """
-    return _new_model(plan.encoder, n_clusters, plan.pretraining, plan.joint).set_params(
+    if blocks is None:
+        model = _new_model(plan.encoder, n_clusters, plan.pretraining, plan.joint)
+    else:
+        model = _side_by_side(blocks, n_clusters)
+    return model.set_params(
         memory=None if memory is None else str(memory),
         device=device,
         random_state=random_state,
@@ -536,6 +438,20 @@ def _new_model(encoder: str, n_clusters: int, pretraining: int, joint: int) -> M
     if encoder in ENCODERS:
         return DeepConvEmbeddingClustering(n_clusters, encoder=part, max_epochs=joint)
     return DeepEmbeddingClustering(n_clusters, encoder=part, max_epochs=joint)
+
+
+def _side_by_side(blocks: Sequence[tuple[int, float]], n_clusters: int) -> Model:
+    from skdcec import DeepEmbeddingClustering
+    from skdcec.features.balanced import BalancedBlocks
+
+    widths, shares = zip(*blocks, strict=True)
+    n_components = min(32, sum(widths))
+    return DeepEmbeddingClustering(
+        n_clusters,
+        encoder=BalancedBlocks(list(widths), shares=list(shares), n_components=n_components),
+        init="auto",
+        max_epochs=0,
+    )
 
 
 def number_by_size(model: Model) -> Model:

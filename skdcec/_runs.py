@@ -2,8 +2,7 @@
 
 A run is the folder that ``skdcec cluster`` writes. From Python::
 
-    run = Run.load("paintings-clusters")
-    run.labels, run.paths, run.metadata
+    Run.load("paintings-clusters").labels
     load_model("paintings-clusters").model.predict(images)
 """
 
@@ -16,7 +15,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 
     from skdcec._recipes import Model
     from skdcec.novelty import NoveltyDetector
-    from skdcec.report import Report
+    from skdcec.report import Edits, Report
 
     Names = dict[int, dict[str, str]]
     Progress = Callable[[str, int, int], None]
@@ -244,11 +243,32 @@ class Run:
 
     @property
     def missing(self) -> list[str]:
-        """The files of images that are no longer where they were."""
-        from skdcec.datasets.within import place_of
+        """The files of images that are no longer where they were, or whose archives are not."""
+        from skdcec.datasets.within import is_there
 
-        # Of files in an archive, the archive is looked for.
-        return [path for path in self.filenames if not os.path.exists(place_of(path).file)]
+        return [path for path in self.filenames if not is_there(path)]
+
+    def edited(self, edits: Edits) -> Run:
+        """Return the run with images in the clusters that somebody moved them to.
+
+        Raises
+        ------
+        ValueError
+            If the edits were made on the page of another run.
+        """
+        from skdcec.report.edits import edited_clusters
+
+        labels, probabilities, distances = edited_clusters(
+            self.labels, self.paths, self.embedding, edits
+        )
+        settings = self.settings | {"moved by hand": int((labels != self.labels).sum())}
+        return replace(
+            self,
+            labels=labels,
+            probabilities=probabilities,
+            distances=distances,
+            settings=settings,
+        )
 
     def digest(self) -> str:
         """Return what names given to the clusters hold for."""
@@ -286,6 +306,7 @@ class Run:
         n_jobs: int = -1,
         progress: Progress | None = None,
         write_names: bool = True,
+        page_folder: Path | None = None,
     ) -> Report:
         """Write the page, the tables and the names into a folder.
 
@@ -303,6 +324,8 @@ class Run:
         write_names : bool, default=True
             Whether the names are new. Those that came from a file in the folder of the run stay
             there as they are, since the user may be editing it.
+        page_folder : Path, default=None
+            Where the page will lie, if not in `folder`: its links to the images start there.
 
         Returns
         -------
@@ -325,6 +348,7 @@ class Run:
             history=self.history,
             settings=self.settings,
             title=self.title,
+            link_originals=True if page_folder is None else page_folder,
             max_bytes=max_bytes,
             n_jobs=n_jobs,
             progress=progress,

@@ -11,7 +11,8 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from skdcec._nn import distributed
+from skdcec._nn import distributed, later
+from skdcec._nn.device import moved
 from skdcec._persistence import declared, register
 from skdcec._persistence.declared import Kind
 
@@ -88,11 +89,13 @@ class Augmentation(BaseEstimator):
             )
         with torch.device("cpu"):
             result = self._apply(batch, generator)
-        if not result.isfinite().all():
-            raise ValueError(
+        later.check(
+            result.isfinite().all(),
+            lambda: ValueError(
                 f"{type(self).__name__} makes NaN or infinity of this batch: it takes finite "
                 "values, by convention between 0 and 1 or between -1 and 1."
-            )
+            ),
+        )
         return result
 
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
@@ -451,7 +454,7 @@ def _uniform(n_draws: int, batch: Tensor, generator: torch.Generator) -> Tensor:
     n_rows, rows = distributed.drawn_rows(len(batch))
     shape = (n_draws, n_rows)
     draws = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
-    return draws[:, rows].to(batch.device, batch.dtype)
+    return moved(draws[:, rows].to(batch.dtype), batch.device)
 
 
 def _resample(batch: Tensor, theta: Tensor, size: tuple[int, int], padding: str) -> Tensor:
@@ -484,12 +487,14 @@ def _luma(colours: Tensor) -> Tensor:
     return torch.einsum("c,nc...->n...", weights, colours)
 
 
-def _value_range(batch: Tensor) -> tuple[float, float]:
+def _value_range(batch: Tensor) -> tuple[Tensor, Tensor]:
     """Return the range that the values of images have by convention."""
-    least, greatest = (float(value) for value in batch.aminmax()) if batch.numel() else (0.0, 1.0)
+    least, greatest = (
+        batch.aminmax() if batch.numel() else (batch.new_zeros(()), batch.new_ones(()))
+    )
     least, greatest = distributed.value_range(least, greatest)
-    high = max(1.0, greatest, -least)
-    return (-high if least < 0 else 0.0), high
+    high = torch.maximum(greatest, -least).clamp_min(1)
+    return torch.where(least < 0, -high, 0), high
 
 
 def _check_range(augmentation: Augmentation, name: str, least: float, greatest: float) -> None:

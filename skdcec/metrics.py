@@ -1,12 +1,15 @@
 """Measures of clusterings that scikit-learn lacks."""
 
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics.cluster import contingency_matrix
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
-__all__ = ["clustering_accuracy"]
+__all__ = ["clustering_accuracy", "neighbor_modularity"]
 
 
 def clustering_accuracy(labels_true: Any, labels_pred: Any) -> float:
@@ -51,3 +54,77 @@ def clustering_accuracy(labels_true: Any, labels_pred: Any) -> float:
     counts = contingency_matrix(labels_true, labels_pred)
     matched = linear_sum_assignment(counts, maximize=True)
     return float(counts[matched].sum() / len(labels_true))
+
+
+def neighbor_modularity(
+    X: Any, labels: Any, *, n_neighbors: int = 5, metric: str = "euclidean"
+) -> float:
+    """Share of nearest neighbours that share a cluster, beyond what cluster sizes would make.
+
+    It asks for nothing but that neighbours belong together, whatever the shape of clusters, and
+    has no unit, so that it can be compared between embeddings of different kinds and sizes. For
+    the same images and number of clusters, the embedding of the greater modularity is mostly the
+    one whose clusters agree better with what is in the images. Between numbers of clusters it
+    does not choose: with more of them it falls slowly, where there are groups and where not.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Points, such as an embedding.
+    labels : array-like of shape (n_samples,)
+        Their clusters.
+    n_neighbors : int, default=5
+        Neighbours of each point; all others, where there are fewer. Clusters of as few points
+        are not taken for clusters.
+    metric : str, default="euclidean"
+        A metric of `sklearn.neighbors.NearestNeighbors`.
+
+    Returns
+    -------
+    modularity : float
+        Below 1; 0 for one cluster, and about 0 for labels drawn at random.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, there are fewer than two points, values are not finite, or
+        `n_neighbors` is below 1.
+
+    References
+    ----------
+    Newman & Girvan, *Finding and evaluating community structure in networks*, Physical Review E
+    2004, equation 5, for a graph in which every point has edges to equally many neighbours.
+
+    Examples
+    --------
+    >>> from skdcec.metrics import neighbor_modularity
+    >>> X = [[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]]
+    >>> neighbor_modularity(X, [0, 0, 0, 1, 1, 1], n_neighbors=2)
+    0.5
+    """
+    X = check_array(X, ensure_min_samples=2)
+    labels = column_or_1d(labels)
+    check_consistent_length(X, labels)
+    if not isinstance(n_neighbors, Integral) or n_neighbors < 1:
+        raise ValueError(f"n_neighbors={n_neighbors!r} must be a whole number of at least 1.")
+    model = NearestNeighbors(n_neighbors=min(int(n_neighbors), len(X) - 1), metric=metric)
+    numbers = np.unique(labels, return_inverse=True)[1]
+    return modularity(numbers, model.fit(X).kneighbors(return_distance=False))
+
+
+def modularity(labels: np.ndarray, neighbors: np.ndarray) -> float:
+    """Return the modularity of labels in a graph of nearest neighbours.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_samples,)
+        From 0.
+    neighbors : ndarray of shape (n_samples, n_neighbors)
+        Row numbers of the nearest neighbours of each point.
+
+    Returns
+    -------
+    float
+    """
+    shares = np.bincount(labels) / len(labels)
+    return float((labels[neighbors] == labels[:, None]).mean() - np.square(shares).sum())

@@ -21,6 +21,14 @@ from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
 torch.set_warn_always(True)
 
 
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Folder of the real data sets that stand beside the repository and are not part of it."""

@@ -27,6 +27,7 @@ from skdcec import (
 from skdcec._nn import checkpoints
 from skdcec._nn.callbacks import StopTraining
 from skdcec.augmentation import ColorJitter, Compose, RandomAffine, RandomFlip
+from skdcec.model_selection import NClustersSearch, trainings
 
 OWN = Compose([RandomAffine(), RandomFlip(), ColorJitter()])
 
@@ -185,6 +186,19 @@ def cached(folder):
     }
 
 
+def searched(folder):
+    """Search twice with caches of this rank's own, the second of which has none."""
+    counted, found = [], []
+    for _ in range(2):
+        memory = folder / f"search{rank()}" if rank() == 0 else None
+        search = NClustersSearch(clusterer(autoencoder()), [2, 3], screen=None, memory=memory)
+        with mock.patch.object(trainings, "_train", wraps=trainings._train) as train:
+            search.fit(images())
+        counted.append(train.call_count)
+        found.append(search.labels_.tolist())
+    return {"trainings": counted, "labels": found}
+
+
 def resumed(folder, phase):
     """Interrupt a training on the second rank, fit again, and compare with another folder's."""
 
@@ -241,6 +255,7 @@ def main(folder):
     told = {
         "unseeded": unseeded(),
         "cached": cached(folder),
+        "searched": searched(folder),
         "warned": warned(),
         **{f"resumed {phase}": resumed(folder, phase) for phase in ("pretraining", "joint")},
         "few": clusterer(autoencoder(), init=np.zeros((3, 4))).fit(images(3)).labels_.tolist(),

@@ -33,8 +33,10 @@ from skdcec import (
     report,
 )
 from skdcec.datasets import ImageLoader, load_images
-from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, ReducedFeatures, SideBySide
+from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, SideBySide
 from skdcec.novelty import NoveltyDetector
+
+HALF = (0.5, 0.5, 0.5)
 
 
 @dataclass
@@ -210,7 +212,7 @@ def _page(given: Given, images: Any, **options: Any) -> Any:
 
 
 def _estimator_page(given: Given) -> Any:
-    made = report.report_from_estimator(given.path("page.html"), given.model, given.images)
+    made = report.report_from_estimator(given.model, given.images, given.path("page.html"))
     return made.table, made.summary
 
 
@@ -262,24 +264,25 @@ CALLS = {
     "DeepEmbeddingClustering in a Pipeline": lambda g: g.pipeline.predict_proba(g.rows),
     "save and load": _saved,
     "PretrainedFeatures.transform": lambda g: (
-        PretrainedFeatures(torch.nn.AvgPool2d(4), size=8).fit(g.known).transform(g.images)
+        PretrainedFeatures(torch.nn.AvgPool2d(4), mean=HALF, std=HALF, size=8, resize="stretch")
+        .fit(g.known)
+        .transform(g.images)
     ),
     "SideBySide.transform": lambda g: (
         SideBySide([g.contrastive, ColorEdgeFeatures()], n_components=3, random_state=0)
         .fit(g.known)
         .transform(g.images)
     ),
-    "ReducedFeatures.transform": lambda g: (
-        ReducedFeatures(3).fit(as_rows(g.known)).transform(g.rows)
-    ),
     "NoveltyDetector of images": _novelty,
     "NoveltyDetector of rows": _novelty_of_rows,
     "painting_augmentation": lambda g: _augmented(augmentation.painting_augmentation(4), g),
     "digit_augmentation": lambda g: _augmented(augmentation.digit_augmentation(), g),
     "RandomGrayscale": lambda g: _augmented(augmentation.RandomGrayscale(), g),
+    "neighbor_modularity": lambda g: metrics.neighbor_modularity(g.rows, g.labels),
     "clustering_accuracy": lambda g: metrics.clustering_accuracy(g.labels, g.labels[::-1]),
     "silhouette_scorer": lambda g: model_selection.silhouette_scorer(g.ranks, g.rows),
     "calinski_harabasz_scorer": lambda g: model_selection.calinski_harabasz_scorer(g.ranks, g.rows),
+    "modularity_scorer": lambda g: model_selection.modularity_scorer(g.ranks, g.rows),
     "davies_bouldin_scorer": lambda g: model_selection.davies_bouldin_scorer(g.ranks, g.rows),
     "silhouette_scorer in a GridSearchCV": _grid,
     "NClustersSearch.fit": lambda g: (g.search, g.search.predict_proba(g.images)),

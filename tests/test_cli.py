@@ -551,6 +551,56 @@ def test_names_are_read_back_and_stay(out, tmp_path, run, folder):
     }
 
 
+@pytest.mark.parametrize("works", [True, False])
+def test_the_page_is_named_in_full_and_opened(out, run, monkeypatch, works):
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: [opened.append(url), works][1])
+    monkeypatch.chdir(out.parent)
+    assert str(out / "report.html") in run("report", out.name).out
+    assert opened == []
+    result = run("report", out.name, "--open", "--json")
+    assert opened == [(out / "report.html").as_uri()]
+    assert ("No browser could be started" in result.err) != works
+
+
+def test_edits_are_read_back_and_stay(out, tmp_path, run):
+    before = read_csv(out / "clusters.csv")
+    others = [i for i, cluster in enumerate(before["cluster"]) if cluster == "2"]
+    first = before["cluster"].index("0")
+    moves = [{"file": before["file"][i], "from": 2, "to": 1} for i in others]
+    moves += [{"file": before["file"][first], "from": 0, "to": 3}]
+    edits = {"format": "skdcec cluster edits", "moves": moves}
+    edits["clusters"] = [{"cluster": 3, "name": "Alone"}, {"cluster": 1, "name": "Both"}]
+    file = tmp_path / "cluster-edits.json"
+    file.write_text(json.dumps(edits))
+    result = run("report", out, "--edits", file, "--json")
+    assert result.status == 0
+    rows = {row["cluster"]: row for row in json.loads(result.out)["clusters"]}
+    assert rows.keys() == {0, 1, 3}
+    assert (rows[3]["name"], rows[3]["size"]) == ("Alone", 1)
+    for _ in range(2):
+        after = read_csv(out / "clusters.csv")
+        expected = [{"2": "1"}.get(cluster, cluster) for cluster in before["cluster"]]
+        expected[first] = "3"
+        assert after["cluster"] == expected
+        assert all(0 <= float(value) <= 1 for value in after["confidence"])
+        assert "moved by hand" in (out / "report.html").read_text()
+        # Neither a second drawing nor the same file again changes anything.
+        assert run("report", out, "--edits", file).status == 0
+    moves[0]["from"] = 0
+    file.write_text(json.dumps(edits | {"moves": [moves[0] | {"to": 2}]}))
+    result = run("report", out, "--edits", file)
+    assert result.status == 1
+    assert "made on the page of another run" in result.err
+
+
+def test_the_page_links_to_the_images_it_was_made_of(clustered, folder):
+    page = (clustered / "report.html").read_text()
+    prefix = re.search(r'"originals":{"prefix":"([^"]*)"}', page)[1]
+    for name in read_csv(clustered / "clusters.csv")["file"]:
+        assert (clustered / prefix / name).resolve() == (folder / name).resolve()
+
+
 def test_damaged_names_do_not_cost_a_training(out, folder, run):
     (out / "names.json").write_text("{")
     result = run("cluster", folder, "-k", 3, "--out", out, *FAST)
@@ -650,7 +700,23 @@ def network(monkeypatch, tmp_path):
         return SmallNet()
 
     module = ModuleType("torchvision")
-    module.models = SimpleNamespace(get_model=get_model, list_models=lambda module: ["small"])
+    preset = SimpleNamespace(
+        crop_size=[224],
+        resize_size=[256],
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        interpolation=SimpleNamespace(value="bilinear"),
+    )
+    published = SimpleNamespace(transforms=lambda: preset)
+
+    class Published(list):
+        DEFAULT = published
+
+    module.models = SimpleNamespace(
+        get_model=get_model,
+        list_models=lambda module: ["small"],
+        get_model_weights=lambda name: Published([published]),
+    )
     monkeypatch.setitem(sys.modules, "torchvision", module)
     monkeypatch.setattr(SmallNet, "n_seen", 0)
     generator = torch.Generator().manual_seed(0)
@@ -682,6 +748,26 @@ def test_all_commands_work_with_a_network_of_torchvision(folder, tmp_path, run, 
     assert run("similar", out, *images, "--in", folder, *network).out == near.out
     how_many = run("choose-k", *arguments, "--k", "2..4", "--out", tmp_path / "k", "--json")
     assert json.loads(how_many.out)["best_n_clusters"] == 3
+
+
+def test_all_commands_work_with_spaces_side_by_side(folder, tmp_path, run, network):
+    out, joined = tmp_path / "out", ["--encoder", "paintings+small", *network, "--quiet"]
+    arguments = [folder, "--size", 80, *joined]
+    assert run("cluster", *arguments, "-k", 3, "--out", out).status == 0
+    clusters = read_csv(out / "clusters.csv")
+    kinds = [file.split("/")[0] for file in clusters["file"]]
+    assert len({*zip(kinds, clusters["cluster"], strict=True)}) == 3
+    record = json.loads((out / "run.json").read_text())
+    assert record["arguments"]["encoder"] == "paintings+small"
+    assert record["epochs"] == {"pretraining": 0, "joint": 0}
+    assigned = read_csv(run("assign", out, folder, *network).out)
+    assert assigned["cluster"] == clusters["cluster"]
+    near = run("similar", out, folder / "gold" / "0.png", "--top", 2, *network)
+    assert "gold" in read_csv(near.out)["similar"][0]
+    how_many = run("choose-k", *arguments, "--k", "2..4", "--out", tmp_path / "k", "--json")
+    assert json.loads(how_many.out)["best_n_clusters"] == 3
+    refused = run("cluster", folder, "--encoder", "autoencoder+small", *network)
+    assert "autoencoder learns from the images" in refused.err
 
 
 def test_a_network_that_cannot_be_had_is_said_at_once(folder, tmp_path, run, network, monkeypatch):
@@ -838,7 +924,8 @@ def test_choose_k_writes_page_table_picture_and_verdict(compared):
     page = (compared / "choose_k.html").read_text()
     assert record["verdict"].split(":")[0] in page
     for k, plausible in zip(table["n_clusters"], table["plausible"], strict=True):
-        assert (f"<h3>k = {k}" in page) == (plausible == "True")
+        heading = f"<h2>{k} c" if int(k) == record["best_n_clusters"] else f"<h3>k = {k}<"
+        assert (heading in page) == (plausible == "True")
     with Image.open(compared / "choose_k.png") as picture:
         assert picture.width > 400
 
@@ -864,8 +951,15 @@ def test_choose_k_prints_the_table_and_goes_on_from_its_cache(
     done = run(*arguments, "--out", tmp_path / "again")
     assert done.status == 0
     assert not fits
-    assert [line.split()[0].rstrip("*") for line in done.out.splitlines()[1:5]] == list("2345")
-    assert "Page: " in done.out
+    first, command, _, _, *lines = done.out.splitlines()
+    best = json.loads((compared / "run.json").read_text())["best_n_clusters"]
+    assert str(best) in first
+    assert command.startswith(f"Next: skdcec cluster {folder} -k {best}")
+    assert [line.split()[0].rstrip("*") for line in lines[:4]] == list("2345")
+    assert f"Page: {tmp_path / 'again' / 'choose_k.html'}" in done.out
+    # What is to be typed is what can be typed.
+    words = shlex.split(command.removeprefix("Next: "))
+    assert run(*words[1:], "--out", tmp_path / "next", "--quiet").status == 0
     shown = run(*arguments, "--out", tmp_path / "json", "--json", "--quiet")
     result = json.loads(shown.out)
     assert [row["n_clusters"] for row in result["results"]] == [2, 3, 4, 5]

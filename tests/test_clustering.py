@@ -23,7 +23,7 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
@@ -35,7 +35,7 @@ from skdcec import (
 )
 from skdcec._nn.functional import target_distribution
 from skdcec.metrics import clustering_accuracy
-from skdcec.model_selection import TransductiveSplit
+from skdcec.model_selection import TransductiveSplit, modularity_scorer
 
 # Tiny trainings on random centers or with many clusters leave some without members, which is
 # not what these tests are about.
@@ -451,7 +451,7 @@ def test_the_starting_clusters_are_the_first_targets(images, metric):
     class FirstTargets(Callback):
         def on_train_begin(self, net, **kwargs):
             refresh = dict(net.callbacks_)["target_refresh"]
-            expected = target_distribution(refresh.assignment)
+            expected = target_distribution(refresh.assign(net.module_))
             self.were_led_ = not torch.equal(refresh.target, expected)
 
     callback = FirstTargets()
@@ -1251,3 +1251,27 @@ def test_without_joint_epochs_the_start_is_the_result():
     assert model.n_iter_ == 0
     assert not model.refined_
     assert set(map(len, model.history_.values())) == {0}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_any_transformer_describes_images_where_nothing_is_trained(frozen, tmp_path):
+    images = load_digits().images[:200]
+    rows = images.reshape(200, -1)
+    encoder = make_pipeline(StandardScaler(with_std=False), PCA(8, random_state=0))
+    expected = clone(encoder).fit_transform(rows)
+    if frozen:
+        encoder = FrozenEstimator(encoder.fit(rows))
+    model = DeepConvEmbeddingClustering(5, encoder=encoder, max_epochs=0, random_state=0)
+    labels = model.fit_predict(images)
+    assert model.module_ is None
+    np.testing.assert_array_equal(model.predict(images), labels)
+    np.testing.assert_allclose(model.transform(images), expected, atol=1e-4)
+    same = DeepEmbeddingClustering(5, encoder=encoder, max_epochs=0, random_state=0)
+    np.testing.assert_array_equal(same.fit_predict(rows), labels)
+    assert modularity_scorer(model, images) == pytest.approx(modularity_scorer(same, rows))
+    with pytest.warns(UserWarning, match="encoder .*Pipeline.* passed to load"):
+        model.save(tmp_path / "model")
+    loaded = DeepConvEmbeddingClustering.load(tmp_path / "model", encoder=model.encoder_)
+    np.testing.assert_array_equal(loaded.predict(images), labels)
+    with pytest.raises(TypeError, match="max_epochs=0"):
+        model.set_params(max_epochs=1).fit(images)

@@ -22,7 +22,7 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
-from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, ReducedFeatures, SideBySide
+from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, SideBySide
 
 # The checks feed constant and tiny data, on which clusters do die.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -35,8 +35,9 @@ contrastive = ContrastiveEncoder(n_components=3, filters=(4, 8), max_epochs=2)
 pooling = torch.nn.AvgPool2d(2)
 estimators = [
     ColorEdgeFeatures(),
-    PretrainedFeatures(pooling, size=4),
-    ReducedFeatures(n_components=3),
+    PretrainedFeatures(
+        pooling, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), size=4, resize="stretch"
+    ),
     SideBySide([ColorEdgeFeatures(), conv], n_components=3),
     conv,
     dense,

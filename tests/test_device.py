@@ -14,8 +14,6 @@ from sklearn.frozen import FrozenEstimator
 from skdcec import ConvAutoencoder
 from skdcec._nn.device import make_generator, resolve_device, resolve_precision
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
 
 def test_none_takes_a_gpu_where_there_is_one():
     expected = "cuda" if torch.cuda.is_available() else "cpu"
@@ -101,7 +99,7 @@ def test_generators_with_one_seed_agree_and_leave_the_global_one_alone(untouched
     assert not torch.equal(first, other)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_fits_on_a_gpu_repeat_and_predict_their_labels(model, images):
     first = clone(model).set_params(device="cuda").fit(images)
     again = clone(model).set_params(device="cuda").fit(images)
@@ -111,7 +109,7 @@ def test_fits_on_a_gpu_repeat_and_predict_their_labels(model, images):
     np.testing.assert_allclose(first.cluster_centers_, again.cluster_centers_, rtol=1e-4)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_gpu_gives_much_the_same_as_the_cpu(model, images):
     on_gpu = clone(model).set_params(device="cuda").fit(images)
     on_cpu = clone(model).set_params(device="cpu").fit(images)
@@ -119,7 +117,7 @@ def test_a_gpu_gives_much_the_same_as_the_cpu(model, images):
     np.testing.assert_allclose(on_gpu.transform(images), on_cpu.transform(images), atol=0.05)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("way", ["pickle", "save"])
 def test_what_was_fitted_on_a_gpu_loads_where_there_is_none(way, model, images, tmp_path):
     model.set_params(device="cuda").fit(images)
@@ -150,7 +148,7 @@ print(*model.predict(np.load({str(tmp_path / "images.npy")!r})))
     np.testing.assert_array_equal(np.array(result.stdout.split(), int), model.labels_)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_large_and_small_data_are_moved_to_the_gpu_alike(images):
     encoder = ConvAutoencoder(4, filters=(4, 8), max_epochs=1, device="cuda", random_state=0)
     encoder.fit(images)

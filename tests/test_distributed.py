@@ -90,6 +90,14 @@ def test_only_the_first_rank_reads_and_writes_the_cache(told, folder):
 
 
 @needs_gloo
+def test_only_the_first_rank_reads_and_writes_the_trainings_of_a_search(told):
+    assert told[0]["searched"] == told[1]["searched"]
+    assert told[0]["searched"]["trainings"] == [2, 0]
+    first, second = told[0]["searched"]["labels"]
+    assert first == second
+
+
+@needs_gloo
 @pytest.mark.parametrize("phase", ["pretraining", "joint"])
 def test_all_ranks_go_on_where_one_was_interrupted(phase, told):
     for one in told:

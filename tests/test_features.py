@@ -1,5 +1,6 @@
 """Features of networks that were trained elsewhere."""
 
+import enum
 import pickle
 import sys
 import types
@@ -15,6 +16,13 @@ from torch import nn
 
 from skdcec import DeepEmbeddingClustering, DenseAutoencoder
 from skdcec.features import PretrainedFeatures
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def features_of(network, **params):
+    """Return features of a network of one's own, which says nothing of its pixels."""
+    return PretrainedFeatures(network, **{**IMAGENET, "resize": "stretch", **params})
 
 
 class Network(nn.Module):
@@ -38,7 +46,7 @@ def network(monkeypatch):
 
 
 def test_features_are_means_of_maps_of_normalised_images(images, network):
-    features = PretrainedFeatures(network, size=None).fit_transform(images)
+    features = features_of(network, size=None).fit_transform(images)
     mean = (images / 255).mean(axis=(1, 2))
     wanted = (mean - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(features, wanted, atol=1e-5)
@@ -47,20 +55,20 @@ def test_features_are_means_of_maps_of_normalised_images(images, network):
 
 def test_images_are_resized_and_vectors_left_as_they_are(images):
     network = nn.Flatten()
-    features = PretrainedFeatures(network, size=5).fit_transform(images)
+    features = features_of(network, size=5).fit_transform(images)
     assert features.shape == (60, 3 * 5 * 5)
 
 
 @pytest.mark.parametrize("unit", [1, 255])
 def test_units_and_layouts_do_not_matter(images, network, unit):
-    wanted = PretrainedFeatures(network, size=16).fit_transform(images)
+    wanted = features_of(network, size=16).fit_transform(images)
     X = images / 255 * unit
     for given, params in (
         (X, {}),
         (X.transpose(0, 3, 1, 2), {"data_format": "channels_first"}),
         (X.reshape(60, -1), {"image_shape": (8, 8, 3)}),
     ):
-        got = PretrainedFeatures(network, size=16, **params).fit_transform(given)
+        got = features_of(network, size=16, **params).fit_transform(given)
         np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
@@ -68,21 +76,19 @@ def test_gray_images_are_taken_for_colour(images, network):
     gray = images[..., 0]
     colour = np.repeat(gray[..., None], 3, axis=3)
     np.testing.assert_allclose(
-        PretrainedFeatures(network, size=8).fit_transform(gray),
-        PretrainedFeatures(network, size=8).fit_transform(colour),
+        features_of(network, size=8).fit_transform(gray),
+        features_of(network, size=8).fit_transform(colour),
         atol=1e-6,
     )
 
 
 def test_batches_have_no_influence(images, network):
-    one, many = (
-        PretrainedFeatures(network, size=8, batch_size=n).fit_transform(images) for n in (7, 60)
-    )
+    one, many = (features_of(network, size=8, batch_size=n).fit_transform(images) for n in (7, 60))
     np.testing.assert_allclose(one, many, atol=1e-6)
 
 
 def test_memory_keeps_features_of_equal_images_and_networks(images, network, tmp_path):
-    features = PretrainedFeatures(network, size=8, memory=str(tmp_path)).fit(images)
+    features = features_of(network, size=8, memory=str(tmp_path)).fit(images)
     Network.n_seen = 0
     first = features.transform(images)
     assert Network.n_seen == 60
@@ -94,23 +100,23 @@ def test_memory_keeps_features_of_equal_images_and_networks(images, network, tmp
     assert Network.n_seen == 30
     other = Network()
     nn.init.constant_(other.scale, 2.0)
-    other = PretrainedFeatures(other, size=8, memory=str(tmp_path)).fit(images)
+    other = features_of(other, size=8, memory=str(tmp_path)).fit(images)
     assert not np.allclose(other.transform(images), first)
 
 
 def test_the_network_given_is_left_alone(images):
     network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    PretrainedFeatures(network, size=8).fit_transform(images)
+    features_of(network, size=8).fit_transform(images)
     assert network.training
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
 
 
-@pytest.mark.filterwarnings("ignore:.*(damaged|loading results)")
+@pytest.mark.filterwarnings("ignore:.*damaged")
 def test_damaged_features_are_found_again(images, network, tmp_path):
-    features = PretrainedFeatures(network, size=8, memory=str(tmp_path)).fit(images)
+    features = features_of(network, size=8, memory=str(tmp_path)).fit(images)
     expected = features.transform(images)
-    (path,) = tmp_path.rglob("output.pkl")
+    (path,) = tmp_path.rglob("*.npy")
     whole = path.read_bytes()
     for seed in range(20):
         random = np.random.default_rng(seed)
@@ -122,7 +128,7 @@ def test_damaged_features_are_found_again(images, network, tmp_path):
 
 
 def test_a_pickle_gives_the_same_features(images, network):
-    features = PretrainedFeatures(network, size=8).fit(images)
+    features = features_of(network, size=8).fit(images)
     copy = pickle.loads(pickle.dumps(features))
     assert np.array_equal(copy.transform(images), features.transform(images))
 
@@ -130,7 +136,7 @@ def test_a_pickle_gives_the_same_features(images, network):
 @pytest.mark.filterwarnings("ignore:.*clusters have members")
 def test_features_are_clustered_in_a_pipeline(images, network):
     model = make_pipeline(
-        PretrainedFeatures(network, size=8),
+        features_of(network, size=8),
         DeepEmbeddingClustering(
             3, encoder=DenseAutoencoder(2, hidden_layer_sizes=(8,), max_epochs=1), max_epochs=1
         ),
@@ -140,14 +146,14 @@ def test_features_are_clustered_in_a_pipeline(images, network):
 
 def test_images_of_two_channels_are_a_clear_error(images, network):
     with pytest.raises(ValueError, match="1 or 3 channels"):
-        PretrainedFeatures(network).fit(images[..., :2])
+        features_of(network, size=8).fit(images[..., :2])
 
 
 def test_a_network_that_cannot_take_the_images_is_a_clear_error(images, network):
     with pytest.raises(ValueError, match=r"model='Linear'.*size=8.*size that it was trained on"):
-        PretrainedFeatures(nn.Linear(5, 2), size=8).fit(images)
+        features_of(nn.Linear(5, 2), size=8).fit(images)
     with pytest.raises(ValueError, match=r"model='Flatten'.*values of shape"):
-        PretrainedFeatures(nn.Flatten(2), size=8).fit(images)
+        features_of(nn.Flatten(2), size=8).fit(images)
 
 
 # --- torchvision ---
@@ -199,6 +205,14 @@ class Swin(nn.Module):
         return self.head(self.features(x.permute(0, 2, 3, 1)).mean(dim=(1, 2)))
 
 
+class Preset:
+    """How torchvision says what its weights were trained to see."""
+
+    crop_size, resize_size = [224], [256]
+    mean, std = IMAGENET["mean"], IMAGENET["std"]
+    interpolation = types.SimpleNamespace(value="bilinear")
+
+
 STANDINS = {"densenet121": DenseNet, "resnet18": ResNet, "vgg11": VGG, "swin_t": Swin}
 
 
@@ -215,7 +229,22 @@ def torchvision(monkeypatch):
         assert module is models
         return list(STANDINS)
 
-    models = types.SimpleNamespace(get_model=get_model, list_models=list_models)
+    class Weights(enum.Enum):
+        V1 = "https://host/network-1234.pth"
+        DEFAULT = "https://host/network-5678.pth"
+
+        @property
+        def url(self):
+            return self.value
+
+        def transforms(self):
+            preset = Preset()
+            preset.resize_size = [256 if self is Weights.V1 else 232]
+            return preset
+
+    models = types.SimpleNamespace(
+        get_model=get_model, list_models=list_models, get_model_weights=lambda name: Weights
+    )
     module = types.ModuleType("torchvision")
     module.models = models
     monkeypatch.setitem(sys.modules, "torchvision", module)
@@ -244,10 +273,11 @@ def test_weights_come_from_a_file(images, torchvision, tmp_path, name, suffix):
     state = {k: torch.full_like(v, 0.5) for k, v in STANDINS[name]().state_dict().items()}
     (torch.save if suffix == ".pth" else save_file)(state, path)
     random = torch.get_rng_state()
-    embedding = PretrainedFeatures(name, weights=path, size=8).fit_transform(images)
+    transformer = PretrainedFeatures(name, weights=path, size=8, resize="stretch")
+    embedding = transformer.fit_transform(images)
     assert torch.equal(torch.get_rng_state(), random)
     assert embedding.shape == (60, 4)
-    pixels = PretrainedFeatures(nn.Identity(), size=8).fit_transform(images)
+    pixels = features_of(nn.Identity(), size=8).fit_transform(images)
     # What the classifier of that file expects, a ReLU and units of its own included.
     wanted = 0.5 * pixels.sum(axis=1) * (2 if name == "resnet18" else 1) + 0.5
     if name == "densenet121":

@@ -85,7 +85,12 @@ def fitted_ones(images, fitted):
         "search": (search.fit(images), images),
         "best": (search.best_estimator_, images),
         "novelty": (NoveltyDetector(fitted).fit(images), images),
-        "network": (PretrainedFeatures(small_network()).fit(images), images),
+        "network": (
+            PretrainedFeatures(small_network(), mean=(0.5,) * 3, std=(0.2,) * 3, size=None).fit(
+                images
+            ),
+            images,
+        ),
         "side by side": (
             SideBySide([ColorEdgeFeatures(), FrozenEstimator(contrastive)], n_components=4).fit(
                 images

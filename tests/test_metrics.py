@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from skdcec.metrics import clustering_accuracy
+from skdcec.metrics import clustering_accuracy, neighbor_modularity
 
 
 def accuracy_by_brute_force(labels_true, labels_pred):
@@ -66,3 +66,42 @@ def test_accuracy_does_not_depend_on_names_or_order():
 def test_labels_that_do_not_fit_are_an_error(labels_true, labels_pred, message):
     with pytest.raises(ValueError, match=message):
         clustering_accuracy(labels_true, labels_pred)
+
+
+def test_modularity_is_that_of_the_graph_of_neighbours():
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(40, 3)), rng.integers(3, size=40)
+    order = np.square(X[:, None] - X).sum(axis=2).argsort(axis=1)
+    edges = np.zeros((40, 40))
+    np.put_along_axis(edges, order[:, 1:5], 1, axis=1)
+    # Every point has four edges; as many would end at each by chance.
+    same = labels[:, None] == labels
+    expected = ((edges - 4 / 40) * same).sum() / edges.sum()
+    assert neighbor_modularity(X, labels, n_neighbors=4) == pytest.approx(expected)
+
+
+def test_modularity_compares_embeddings_of_any_size_and_unit():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 30)
+    clear = np.eye(3)[labels] * 9 + rng.normal(size=(90, 3))
+    blurred = np.eye(3)[labels] * 2 + rng.normal(size=(90, 3))
+    assert neighbor_modularity(clear, labels) > neighbor_modularity(blurred, labels) > 0.1
+    wide = np.hstack([1000 * clear, np.zeros((90, 50))])
+    assert neighbor_modularity(wide, labels) == neighbor_modularity(clear, labels)
+    assert neighbor_modularity(clear, np.array(list("abc"))[labels]) == pytest.approx(2 / 3)
+    assert neighbor_modularity(clear, np.zeros(90)) == 0
+
+
+@pytest.mark.parametrize(
+    ("X", "labels", "options"),
+    [
+        (np.zeros((3, 2)), [0, 1], {}),
+        (np.zeros((1, 2)), [0], {}),
+        (np.full((3, 2), np.nan), [0, 1, 1], {}),
+        (np.zeros((3, 2)), [0, 1, 1], {"n_neighbors": 0}),
+        (np.zeros((3, 2)), [0, 1, 1], {"n_neighbors": 1.5}),
+    ],
+)
+def test_modularity_refuses_what_it_cannot_judge(X, labels, options):
+    with pytest.raises(ValueError, match="inconsistent|minimum|NaN|n_neighbors"):
+        neighbor_modularity(X, labels, **options)

@@ -16,7 +16,7 @@ from skdcec import (
     DenseAutoencoder,
 )
 from skdcec.export import to_onnx
-from skdcec.features import ReducedFeatures
+from skdcec.features import ColorEdgeFeatures
 
 conv = ConvAutoencoder(3, filters=(4, 8), activation="elu", max_epochs=2, random_state=0)
 dense = DenseAutoencoder(3, hidden_layer_sizes=(8,), max_epochs=2, random_state=0)
@@ -73,7 +73,7 @@ def test_mixtures_of_all_forms_are_assigned_alike(form):
 
 def test_what_has_no_network_is_told(images, tmp_path):
     rows = images.reshape(len(images), -1)
-    for estimator in (PCA(2).fit(rows), ReducedFeatures(2).fit(rows)):
+    for estimator in (PCA(2).fit(rows), ColorEdgeFeatures().fit(images)):
         with pytest.raises(TypeError, match="has no network that could be exported"):
             to_onnx(estimator, tmp_path / "model.onnx")
 

@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import Bunch
 from torch.utils.data import DataLoader, TensorDataset
 
 import skdcec
@@ -28,18 +29,18 @@ from skdcec import (
 from skdcec._analysis.images import as_images
 from skdcec._encoders.images import check_units
 from skdcec._encoders.recognition import recognized
-from skdcec.datasets import load_images
 from skdcec.features import PretrainedFeatures
 from skdcec.model_selection import NClustersSearch, TransductiveSplit
 from skdcec.novelty import NoveltyDetector
 from skdcec.report import report_from_estimator
 
+WANTS = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
 conv = ConvAutoencoder(3, filters=(4,), max_epochs=1)
 dense = DenseAutoencoder(3, hidden_layer_sizes=(8,), max_epochs=1)
 OF_IMAGES = [
     conv,
     ContrastiveEncoder(3, filters=(4,), max_epochs=1),
-    PretrainedFeatures(torch.nn.AvgPool2d(2), size=8),
+    PretrainedFeatures(torch.nn.AvgPool2d(2), **WANTS, size=8, resize="stretch"),
     DeepConvEmbeddingClustering(3, encoder=conv, max_epochs=1),
     NClustersSearch(DeepConvEmbeddingClustering(3, encoder=conv, max_epochs=1), [2, 3]),
 ]
@@ -106,8 +107,7 @@ SLIPS = {
         lambda images, files: pd.DataFrame({"n": 1, "file": files}),
         "load_images(list(X['file']), size=64).images",
     ),
-    "bunch": (lambda images, files: load_images(files, size=8), "X.images"),
-    "dict": (lambda images, files: {"images": images}, "X['images']"),
+    "dict of data": (lambda images, files: {"data": images}, "X['data']"),
     "one picture": (
         lambda images, files: pictures(images)[0],
         "np.asarray(X.convert('RGB'))[None]",
@@ -179,6 +179,24 @@ SLIPS = {
 }
 
 
+# What stands for pictures is taken by networks trained elsewhere, and by what was fitted.
+PICTURES = {
+    "path",
+    "Path",
+    "paths",
+    "Paths",
+    "array of paths",
+    "column of paths",
+    "Series of paths",
+    "one picture",
+    "Series of pictures",
+    "pictures of several sizes",
+    "pictures with a palette",
+    "bytes",
+    "list of bytes",
+}
+
+
 def message_of(call, X):
     with pytest.raises((ValueError, TypeError)) as caught:
         call(X)
@@ -196,6 +214,9 @@ def check_sentence(text):
 @pytest.mark.parametrize("estimator", OF_IMAGES, ids=named)
 def test_a_slip_is_one_sentence_and_its_code_is_the_fix(estimator, slip, images, files):
     make, code = SLIPS[slip]
+    if slip in PICTURES and isinstance(estimator, PretrainedFeatures):
+        assert len(clone(estimator).fit_transform(make(images, files))) in (1, 60, 61)
+        return
     text = message_of(clone(estimator).fit, make(images, files))
     check_sentence(text)
     first = files[0] if len(repr(files[0])) <= 80 else None
@@ -243,16 +264,21 @@ def test_so_it_is_where_rows_are_taken(estimator, slip, images, files):
 @pytest.mark.parametrize("slip", SLIPS)
 def test_a_fitted_model_says_the_same(slip, fitted, images, files):
     X = SLIPS[slip][0]
-    for call in (fitted.predict, fitted.transform, fitted.predict_proba, fitted.score):
+    calls = (fitted.predict, fitted.transform, fitted.predict_proba)
+    for call in (fitted.score, *calls[len(calls) * (slip in PICTURES) :]):
         check_sentence(message_of(call, X(images, files)))
 
 
-@pytest.mark.parametrize("slip", ["path", "paths", "bunch", "DataLoader", "one picture", "NaN"])
+@pytest.mark.parametrize(
+    "slip", ["path", "paths", "dict of data", "DataLoader", "one picture", "NaN"]
+)
 def test_so_does_what_takes_a_fitted_model(slip, fitted, images, files):
     check_sentence(message_of(NoveltyDetector(fitted).fit, SLIPS[slip][0](images, files)))
 
 
-@pytest.mark.parametrize("slip", ["paths", "bunch", "Series of arrays", "DataLoader", "bytes"])
+@pytest.mark.parametrize(
+    "slip", ["paths", "dict of data", "Series of arrays", "DataLoader", "bytes"]
+)
 def test_so_do_the_figures(slip, images, files):
     X = SLIPS[slip][0](images, files)
     check_sentence(message_of(lambda X: as_images(X, None, "channels_last"), X))
@@ -283,6 +309,23 @@ def test_what_has_one_meaning_is_taken(form, fitted, images):
     else:
         X = TAKEN[form](images)
     np.testing.assert_array_equal(fitted.predict(X), fitted.labels_)
+
+
+@pytest.mark.parametrize("slip", sorted(PICTURES))
+def test_what_stands_for_pictures_is_taken_by_what_was_fitted(slip, fitted, images, files):
+    def make():
+        return SLIPS[slip][0](images, files)
+
+    labels = fitted.predict(make())
+    assert len(labels) == len(fitted.transform(make())) == len(fitted.predict_proba(make()))
+    if slip != "pictures with a palette":
+        np.testing.assert_array_equal(labels[:60], fitted.labels_[: len(labels)])
+
+
+@pytest.mark.parametrize("make", [lambda X: {"images": X}, lambda X: Bunch(images=X, target=0)])
+def test_the_images_of_a_bunch_are_taken(make, fitted, images):
+    np.testing.assert_array_equal(fitted.predict(make(images)), fitted.labels_)
+    assert clone(conv).fit(make(images)).image_shape_ == (8, 8, 3)
 
 
 def test_gray_pictures_stay_gray(images):
@@ -397,5 +440,5 @@ def test_the_page_takes_searches_and_pipelines(wrap, model, images, tmp_path):
         grid = {"deepconvembeddingclustering__n_clusters": [3]}
     if wrap != "pipeline":
         estimator = GridSearchCV(estimator, grid, cv=TransductiveSplit())
-    report_from_estimator(tmp_path / "page.html", estimator.fit(images), images)
+    report_from_estimator(estimator.fit(images), images, tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size > 1000

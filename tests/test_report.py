@@ -30,6 +30,7 @@ from skdcec.report import (
     map_projection,
     metadata,
     metadata_agreement,
+    read_edits,
     read_names,
     read_table,
     report_from_estimator,
@@ -592,6 +593,55 @@ def test_names_are_checked(tmp_path, text, message):
         read_names(tmp_path / "names")
 
 
+def edits_text(**changes):
+    move = {"file": "a", "from": 0, "to": 2} | changes.pop("move", {})
+    return json.dumps({"format": "skdcec cluster edits", "moves": [move]} | changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "not of the form that skdcec writes"),
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "nested too deep"),
+        (edits_text(format="other"), "no file of changes"),
+        (edits_text(moves=3), "no file of changes"),
+        (edits_text(moves=[3]), "no file of changes"),
+        (edits_text(move={"file": 3}), "the file 3; the name of an image"),
+        (edits_text(move={"to": -1}), "to cluster -1; a whole number from 0 to 9999"),
+        (edits_text(move={"to": True}), "to cluster True"),
+        (edits_text(move={"to": 10**30}), "to cluster 10000"),
+        (edits_text(move={"from": "0"}), "from cluster '0'"),
+        (edits_text(moves=[{"file": "a", "from": 0, "to": 1}] * 2), "moves 'a' twice"),
+        (edits_text(clusters=[{"cluster": 1, "name": 7}]), "must be text"),
+    ],
+)
+def test_edits_are_checked(tmp_path, text, message):
+    (tmp_path / "edits.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_edits(tmp_path / "edits.json")
+
+
+def test_links_to_the_files_are_relative_to_where_the_page_will_lie(tmp_path):
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    files = [folder / "1.png", folder / "ü#?.png", tmp_path / os.fsdecode(b"\xe9.png")]
+    for file in files:
+        Image.new("RGB", (4, 4)).save(file)
+
+    def links(files, **options):
+        report = write_report(tmp_path / "p.html", files, [0] * len(files), **options)
+        return payload_of(report.path)["originals"]
+
+    assert links(files)["links"] == ["a%20b/1.png", "a%20b/%C3%BC%23%3F.png", "%E9.png"]
+    named = {"paths": ["1.png", "ü#?.png"]}
+    assert links(files[:2], **named) == {"prefix": "a%20b/"}
+    elsewhere = tmp_path / "x" / "y"
+    assert links(files[:2], **named, link_originals=elsewhere) == {"prefix": "../../a%20b/"}
+    assert links(files[:2], **named, link_originals=False) is None
+    assert links(np.zeros((2, 4, 4), np.uint8)) is None
+
+
 def test_names_of_unknown_clusters_are_an_error(tmp_path):
     images, _ = coloured_images(4)
     with pytest.raises(ValueError, match="cluster 5, but the labels end at 1"):
@@ -708,7 +758,7 @@ class FakeClusterer:
 
 def test_report_of_a_fitted_estimator(tmp_path):
     X = np.random.default_rng(0).uniform(0, 1, (30, 64))
-    report = report_from_estimator(tmp_path / "p.html", FakeClusterer(X), X, title="Fake")
+    report = report_from_estimator(FakeClusterer(X), X, tmp_path / "p.html", title="Fake")
     assert set(report.table["confidence"]) == {0.8}
     assert report.table["distance"][29] == pytest.approx(0.3 * 2**0.5, abs=1e-5)
     payload = payload_of(report.path)
@@ -720,7 +770,14 @@ def test_report_of_a_fitted_estimator(tmp_path):
     assert settings["encoder"] == "FakeEncoder"
     assert settings["encoder__n_components"] == "6"
     with pytest.raises(ValueError, match="X has 29 rows"):
-        report_from_estimator(tmp_path / "p.html", FakeClusterer(X), X[:-1])
+        report_from_estimator(FakeClusterer(X), X[:-1], tmp_path / "p.html")
+
+
+def test_the_path_may_still_come_first(tmp_path):
+    X = np.random.default_rng(0).normal(size=(30, 64))
+    with pytest.warns(FutureWarning, match="takes the path last"):
+        report = report_from_estimator(tmp_path / "p.html", FakeClusterer(X), X)
+    assert report.path.exists()
 
 
 TINY = {"n_components": 3, "max_epochs": 1, "random_state": 0}
@@ -774,7 +831,7 @@ def test_report_of_any_estimator_that_clusters_images(tmp_path, model, form):
         "rows": pixels.reshape(len(pixels), -1),
     }[form]
     model.fit(X)
-    report = report_from_estimator(tmp_path / "p.html", model, X)
+    report = report_from_estimator(model, X, tmp_path / "p.html")
     for line, expected in zip(single_thumbnails(report.path), pixels, strict=True):
         assert decoded(line).shape == (16, 12, 3)
         assert np.abs(decoded(line).mean(axis=0) - expected.mean(axis=0)).mean() < 12

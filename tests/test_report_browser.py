@@ -7,8 +7,9 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from skdcec.report import read_names, write_report
+from skdcec.report import read_edits, read_names, write_report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright for Python")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
@@ -63,6 +64,23 @@ def page_file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def file_page(page_file):
+    """Files of two sizes beside their page, one of them under a name that is no UTF-8."""
+    folder = page_file.parent / "originals"
+    folder.mkdir()
+    names = [f"{i} 100%#?&'ü.png" for i in range(11)] + [ODD_NAMES[6]]
+    for i, name in enumerate(names):
+        Image.new("RGB", (300 + i, 200), (20 * i, 60, 90)).save(folder / name)
+    places = np.column_stack([np.arange(12) // 6 * 9 + np.arange(12) % 6 * 0.1, np.arange(12.0)])
+    path = page_file.parent / "files.html"
+    labels = np.repeat([0, 1], 6)
+    files = [folder / name for name in names]
+    options = {"embedding": places, "map_coordinates": places, "paths": names}
+    write_report(path, files, labels, **options)
+    return path
+
+
+@pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -74,15 +92,17 @@ def browser():
 def open_page(browser, page_file):
     """Open the page; fail the test on any request, console error or exception."""
     chromium, playwright = browser
-    contexts, troubles = [], []
+    originals = page_file.parent.joinpath("originals").as_uri()
+    contexts, troubles, opened = [], [], set()
 
     def watch_request(request):
-        if not request.url.startswith(("data:", "blob:")) and request.url.split("#")[0] != url:
+        known = request.url.startswith(("data:", "blob:")) or request.url.split("#")[0] in opened
+        # What the reader asks for, which lies on the same disk.
+        if not known and not request.url.startswith(originals):
             troubles.append(f"request {request.url}")
 
-    url = page_file.as_uri()
-
-    def start(device=None, fragment="", script=None, **options):
+    def start(device=None, fragment="", script=None, file=page_file, **options):
+        opened.add(file.as_uri())
         options.setdefault("reduced_motion", "reduce")
         options |= {
             key: value
@@ -102,7 +122,7 @@ def open_page(browser, page_file):
         )
         if script:
             page.add_init_script(script)
-        page.goto(url + fragment)
+        page.goto(file.as_uri() + fragment)
         page.wait_for_selector("#table-body table")
         return page
 
@@ -380,7 +400,7 @@ def test_table_sorts_and_saves(open_page, tmp_path):
     page.get_by_role("button", name="year").click()
     page.get_by_role("button", name="year").click()
     assert page.text_content("#table-body tbody tr td") == "room 3/Müller 119.png"
-    page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Next", exact=True).click()
     assert page.locator("#table-body tbody tr").count() == 20
     with page.expect_download() as download:
         page.click("#save-all")
@@ -454,3 +474,201 @@ def test_print_keeps_the_pictures_and_drops_the_controls(open_page):
     page.emulate_media(media="print")
     assert page.is_hidden(".controls")
     assert page.is_visible("article.cluster img >> nth=0")
+
+
+def test_the_original_fills_the_screen_and_arrows_move_on(open_page, file_page):
+    page = open_page(file=file_page)
+    page.locator("article.cluster .tile").first.click()
+    shown = (
+        page.locator("article.cluster")
+        .first.locator(".tile")
+        .evaluate_all("nodes => nodes.slice(0, 3).map(n => +n.dataset.image)")
+    )
+    for i in shown:
+        assert page.get_attribute("#dialog .image-view", "data-image") == str(i)
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("f")
+    for i in range(12):
+        page.evaluate(f"viewing.among = [...Array(N).keys()]; showImage({i})")
+        wait_until(page, f"document.querySelector('.large img').naturalWidth === {300 + i}")
+    page.keyboard.press("ArrowLeft")
+    assert page.text_content(".large figcaption").startswith("10 100%#?&'ü.png")
+    page.keyboard.press("f")
+    assert page.locator("#dialog .image-view").count() == 1
+    page.keyboard.press("f")
+    wait_until(page, "document.fullscreenElement !== null")
+    page.keyboard.press("Escape")
+    wait_until(page, "!viewing.full")
+    assert page.evaluate("$('dialog').open")
+
+
+def test_an_original_that_is_gone_leaves_its_thumbnail(browser, file_page, tmp_path):
+    moved = tmp_path / "moved.html"
+    shutil.copy(file_page, moved)
+    page = browser[0].new_page()
+    page.goto(moved.as_uri())
+    page.wait_for_selector("#table-body table")
+    page.evaluate("openImage(3); showFull(true)")
+    page.wait_for_selector(".large figcaption:has-text('small picture')")
+    assert page.evaluate("document.querySelector('.large img').src").startswith("data:image/webp")
+    page.close()
+
+
+def test_images_without_files_have_no_link(open_page):
+    page = open_page()
+    page.evaluate("openImage(3)")
+    assert page.locator("#dialog a").count() == 0
+
+
+def test_no_image_is_hidden_on_the_map_without_a_sign(open_page):
+    page = open_page()
+    drawn, behind = page.evaluate(
+        "[layoutThumbnails().length, [...layout.behind.values()].map((list) => list.length)]"
+    )
+    assert drawn + sum(behind) == N
+    page.set_viewport_size({"width": 500, "height": 400})
+    wait_until(page, f"layoutThumbnails().length < {N} && layout.behind.size > 0")
+    assert "Marked ones have others behind them" in page.text_content("#drawn")
+    owner, hidden = page.evaluate("[...layout.behind][0]")
+    page.evaluate(f"placeOf({owner})")
+    page.mouse.click(*place_of(page, owner))
+    assert page.get_attribute("#dialog .image-view", "data-image") == str(owner)
+    page.keyboard.press("ArrowRight")
+    assert page.get_attribute("#dialog .image-view", "data-image") == str(hidden[0])
+
+
+def test_pictures_on_the_map_do_not_overlap(open_page):
+    page = open_page()
+    cells = page.evaluate("layoutThumbnails().map((i) => [layout.column[i], layout.row[i]])")
+    assert len({tuple(cell) for cell in cells}) == len(cells) > N / 2
+
+
+@pytest.mark.parametrize("word", ["Lightness", "Confidence", "Typical"])
+def test_words_say_what_they_mean(open_page, word):
+    page = open_page()
+    source = page.locator("article.cluster .term", has_text=word).first
+    assert source.get_attribute("title")
+    source.focus()
+    page.keyboard.press("Enter")
+    assert page.text_content("#meaning") == source.get_attribute("title")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#meaning")
+
+
+def test_a_copy_of_the_page_holds_names_and_moved_images(open_page, tmp_path):
+    page = open_page()
+    name = "</script><b>Dunkel\u2028 \U0001f3a8"
+    page.evaluate(f"changeName(1, {{ name: {json.dumps(name)} }})")
+    page.evaluate("moveImages([0, 6], 2)")
+    page.evaluate("moveImages([3], nextCluster())")
+    page.evaluate("changeName(3, { name: 'Own' })")
+    with page.expect_download() as download:
+        page.click("#save-copy")
+    assert download.value.suggested_filename == "page-named.html"
+    copy = tmp_path / "copy.html"
+    download.value.save_as(copy)
+    again = open_page(file=copy)
+    assert again.evaluate("[clusterName(1), clusterName(3)]") == [name, "Own"]
+    assert again.evaluate("[labels[0], labels[6], labels[3]]") == [2, 2, 3]
+    assert again.locator("article.cluster").count() == 4
+    assert again.evaluate("data.files.join()") == page.evaluate("data.files.join()")
+    # From a copy, another one.
+    with again.expect_download() as download:
+        again.click("#save-copy")
+    assert copy.stat().st_size == pytest.approx(os.path.getsize(download.value.path()), abs=60)
+
+
+def test_images_are_moved_merged_and_split(open_page, tmp_path):
+    page = open_page()
+    sizes = "Object.fromEntries(data.clusters.map(({ cluster, size }) => [cluster, size]))"
+    page.locator('[data-cluster="0"] button', has_text="See all").click()
+    page.click("#gallery >> text=Choose images")
+    for k in range(3):
+        page.locator("#gallery .tile").nth(k).click()
+    page.locator("#gallery .mover select").select_option(label="a new cluster")
+    page.click("#gallery .mover button")
+    assert page.evaluate(sizes) == {"0": 37, "1": 40, "2": 40, "3": 3}
+    page.locator('[data-cluster="1"] summary').click()
+    page.locator('[data-cluster="1"] .mover select').select_option(label="Cluster 2")
+    page.locator('[data-cluster="1"] .mover button').click()
+    assert page.evaluate(sizes) == {"0": 37, "2": 80, "3": 3}
+    page.click("#undo")
+    assert page.evaluate(sizes) == {"0": 37, "1": 40, "2": 40, "3": 3}
+    page.evaluate("moveImages(indicesOf((i) => labels[i] === 1), 2); splitCluster(2)")
+    # Two groups that lie apart are told apart again.
+    assert page.evaluate(sizes) == {"0": 37, "2": 40, "3": 3, "4": 40}
+    page.reload()
+    assert page.evaluate(sizes) == {"0": 37, "2": 40, "3": 3, "4": 40}
+    with page.expect_download() as download:
+        page.click("#save-edits")
+    download.value.save_as(tmp_path / "edits.json")
+    edits = read_edits(tmp_path / "edits.json")
+    labels = page.evaluate("[...labels]")
+    for i, name in enumerate(page.evaluate("data.files")):
+        assert edits.moves.get(name, (None, i % 3))[1] == labels[i]
+    page.click("#undo-all")
+    assert page.evaluate(sizes) == {"0": 40, "1": 40, "2": 40}
+    assert page.is_hidden("#edit-bar")
+
+
+def test_one_key_leaves_the_map_and_links_take_the_focus_with_them(open_page):
+    page = open_page()
+    page.click("nav a[href='#metadata']")
+    assert page.evaluate("document.activeElement.id") == "metadata"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('section').id") == "metadata"
+    page.locator("#canvas").focus()
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "map-help"
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.closest('#stage')") is None
+
+
+def test_a_phone_shows_pictures_first(open_page):
+    page = open_page(device="Pixel 7")
+    height = page.evaluate("innerHeight")
+    boxes = page.locator("#overview img").evaluate_all(
+        "nodes => nodes.map(node => node.getBoundingClientRect().bottom)"
+    )
+    assert len([bottom for bottom in boxes if bottom < height]) >= 12
+    # The map stands upright where the screen does.
+    wide, high = np.ptp(np.array(page.evaluate("[...positions]")).reshape(N, 2), axis=0)
+    assert high > wide
+
+
+AXE = os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js")
+
+
+@pytest.mark.skipif(not os.path.exists(AXE), reason="needs axe-core: npm install axe-core")
+@pytest.mark.parametrize("width", [1440, 820, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessible(browser, page_file, width, scheme):
+    page = browser[0].new_page(
+        bypass_csp=True, color_scheme=scheme, viewport={"width": width, "height": 900}
+    )
+    page.goto(page_file.as_uri())
+    page.wait_for_selector("#table-body table")
+    page.evaluate("moveImages([0], 1)")
+    with open(AXE, encoding="utf-8") as file:
+        page.evaluate(file.read())
+    for state in ("0", "showCluster(data.clusters[0])", "openImage(1)", "showFull(true)"):
+        page.evaluate(f"{state}; null")
+        found = page.evaluate("axe.run().then(({ violations }) => violations)")
+        assert [one for one in found if one["impact"] in ("serious", "critical")] == [], state
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_headings_and_names(open_page, scheme):
+    page = open_page(color_scheme=scheme)
+    levels = page.locator("h1, h2, h3, h4").evaluate_all(
+        "nodes => nodes.filter((one) => one.offsetParent).map((one) => Number(one.tagName[1]))"
+    )
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    unnamed = page.locator("button, input, select, textarea, a").evaluate_all(
+        """nodes => nodes.filter((one) => one.offsetParent && !one.labels?.length && ![
+            one.textContent, one.getAttribute("aria-label"), one.querySelector("img")?.alt
+        ].some((text) => text?.trim())).length"""
+    )
+    assert unnamed == 0

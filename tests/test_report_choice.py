@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from skdcec.model_selection.verdict import answer
 from skdcec.report import write_report
 from skdcec.report.choice import write_choice_page
+from skdcec.report.choice_drawings import silhouettes, splits
 
 SHADES = np.arange(10, 250, 20)
 
@@ -46,35 +48,94 @@ def choice_page(tmp_path, files, labels_of, **options):
     return path.read_text(encoding="utf-8")
 
 
-def strips(text):
+def strips(text, side):
     """Return the mean shade of each square of each strip."""
-    for data in re.findall(r"data:image/webp;base64,([^\"]+)", text):
+    found = re.findall(r"data:image/webp;base64,([^\"]+)", text)
+    for data, height in zip(found, side, strict=True):
         strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("L"))
-        assert strip.shape[0] == 56
-        yield strip.reshape(56, -1, 56).mean(axis=(0, 2))
+        assert strip.shape[0] == height
+        yield strip.reshape(height, -1, height).mean(axis=(0, 2))
 
 
 def test_clusters_show_those_nearest_to_their_mean_in_their_colour(tmp_path, files):
     labels_of = {2: np.repeat([0, 1], [9, 3]), 3: np.repeat([0, 1, 2], [5, 4, 3])}
     text = choice_page(tmp_path, files, labels_of)
-    (nine, three, *others) = strips(text)
+    # Those of the number that was chosen come first.
+    *others, nine, three = strips(text, side=(96, 96, 96, 56, 56))
     # The mean of the first nine is the fifth, and only eight are shown.
     assert len(nine) == 8
     np.testing.assert_allclose(nine[:3], SHADES[[4, 3, 5]], atol=4)
     np.testing.assert_allclose(three, SHADES[[10, 9, 11]], atol=4)
     assert [len(strip) for strip in others] == [5, 4, 3]
     captions = re.findall(r'fill="(#\w+)"/></svg> Cluster (\d)', text)
-    assert [cluster for _, cluster in captions] == ["0", "1", "0", "1", "2"]
+    assert [cluster for _, cluster in captions] == ["0", "1", "2", "0", "1"]
     colours = [colour for colour, _ in captions]
-    assert colours[:2] == colours[2:4]
+    assert colours[:2] == colours[3:]
     # The report of the clusters draws them in the same colours.
     report = write_report(tmp_path / "page.html", files, labels_of[3])
-    assert json.dumps(colours[2:], separators=(",", ":")) in report.path.read_text()
+    assert json.dumps(colours[:3], separators=(",", ":")) in report.path.read_text()
 
 
 def test_what_cannot_be_drawn_is_gray(tmp_path, files):
     files[10].write_bytes(b"nothing")
     with pytest.warns(UserWarning, match=r"1 of 11 images cannot be drawn .*210\.png"):
         text = choice_page(tmp_path, files, {2: np.repeat([0, 1], [9, 3])})
-    _, three = strips(text)
+    _, three = strips(text, (96, 96))
     np.testing.assert_allclose(three, [128, *SHADES[[9, 11]]], atol=4)
+
+
+def test_the_answer_and_the_pictures_come_before_the_numbers(tmp_path, files):
+    labels_of = {2: np.repeat([0, 1], [9, 3]), 3: np.repeat([0, 1, 2], [5, 4, 3])}
+    told = {"answer": "No natural number. <3> looks best.", "command": "skdcec cluster 'a b' -k 3"}
+    text = choice_page(tmp_path, files, labels_of, **told)
+    places = [
+        text.index("No natural number. &lt;3&gt; looks best."),
+        text.index("skdcec cluster &#x27;a b&#x27; -k 3"),
+        text.index("data:image/webp"),
+        text.index("<table>"),
+    ]
+    assert places == sorted(places)
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_bands_lead_from_each_cluster_to_what_it_becomes():
+    labels_of = {2: np.repeat([0, 1], [9, 3]), 3: np.repeat([0, 1, 2], [5, 4, 3])}
+    found = re.findall(r"<title>(\d+) images of (\d) go to (\d)", splits(labels_of))
+    assert sorted(found) == [("3", "1", "2"), ("4", "0", "1"), ("5", "0", "0")]
+    assert splits({2: labels_of[2]}) == ""
+
+
+def test_trained_values_are_told_from_those_of_k_means():
+    results = {
+        "n_clusters": np.array([2, 3]),
+        "trained": np.array([False, True]),
+        "silhouette": np.array([0.1, 0.4]),
+        "screened_silhouette": np.array([0.1, 0.2]),
+    }
+    titles = re.findall(r"<title>([^<]+)</title>", silhouettes(results, 3))
+    assert titles == [
+        "k-means, 2 clusters: 0.100",
+        "k-means, 3 clusters: 0.200",
+        "trained, 3 clusters: 0.400",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "plausible", "expected"),
+    [
+        ("structure", [9, 11], "No natural number. 11 and 9 look best."),
+        ("structure", [11], "No natural number. 11 looks best."),
+        ("separated groups", [11], "11 groups."),
+        ("separated groups", [9, 11], "11 groups, 9 about as good."),
+        ("none", [11], "No groups to be seen. If it has to be a number, 11 looks best."),
+        ("unknown", [], "Nothing to compare."),
+    ],
+)
+def test_the_answer_is_a_sentence(evidence, plausible, expected):
+    numbers = np.arange(8, 13)
+    results = {
+        "n_clusters": numbers,
+        "plausible": np.isin(numbers, plausible),
+        "silhouette": np.array([0.1, 0.2, 0.1, 0.3, 0.1]),
+    }
+    assert answer(results, best_n_clusters=11, evidence=evidence) == expected

@@ -22,13 +22,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skdcec import ConvAutoencoder, DeepEmbeddingClustering, DenseAutoencoder
+from skdcec.metrics import neighbor_modularity
 from skdcec.model_selection import (
     TransductiveSplit,
     calinski_harabasz_scorer,
     davies_bouldin_scorer,
     make_calinski_harabasz_scorer,
     make_davies_bouldin_scorer,
+    make_modularity_scorer,
     make_silhouette_scorer,
+    modularity_scorer,
     silhouette_scorer,
 )
 
@@ -36,8 +39,9 @@ INDICES = {
     "silhouette": (make_silhouette_scorer, silhouette_score, 1),
     "Calinski-Harabasz": (make_calinski_harabasz_scorer, calinski_harabasz_score, 1),
     "Davies-Bouldin": (make_davies_bouldin_scorer, davies_bouldin_score, -1),
+    "modularity": (make_modularity_scorer, neighbor_modularity, 1),
 }
-READY = [silhouette_scorer, calinski_harabasz_scorer, davies_bouldin_scorer]
+READY = [silhouette_scorer, calinski_harabasz_scorer, davies_bouldin_scorer, modularity_scorer]
 
 
 @pytest.fixture(params=INDICES.values(), ids=INDICES)
@@ -104,7 +108,7 @@ def test_the_other_spaces_are_the_input_and_the_models_own_embedding(fitted, ima
 
 
 def test_the_ready_scorers_are_those_with_default_options(fitted, images):
-    made = [make_silhouette_scorer, make_calinski_harabasz_scorer, make_davies_bouldin_scorer]
+    made = [make_scorer for make_scorer, _, _ in INDICES.values()]
     for ready, make_scorer in zip(READY, made, strict=True):
         assert ready(fitted, images) == make_scorer()(fitted, images)
 
@@ -179,6 +183,16 @@ def test_the_metric_is_the_encoders_or_the_one_asked_for(blobs):
         assert scorer(model, blobs) == pytest.approx(cosine)
     manhattan = silhouette_score(blobs, labels, metric="manhattan")
     assert make_silhouette_scorer(metric="manhattan")(model, blobs) == pytest.approx(manhattan)
+
+
+def test_modularity_takes_the_neighbours_by_the_encoders_distance(blobs):
+    labels = (blobs[:, 0] > 4).astype(int)
+    model = FixedLabels(labels, embedding=blobs)
+    model.encoder_ = FixedLabels(labels, embedding=blobs)
+    model.encoder_.metric_ = "cosine"
+    expected = neighbor_modularity(blobs, labels, metric="cosine")
+    assert expected != neighbor_modularity(blobs, labels)
+    assert modularity_scorer(model, blobs) == pytest.approx(expected)
 
 
 def test_a_scorer_needs_no_more_than_predict(blobs):
@@ -310,7 +324,8 @@ def test_scorers_can_be_pickled(fitted, images, scorer):
 
 
 @pytest.mark.parametrize("cv", [TransductiveSplit(), KFold(2)], ids=["all data", "KFold"])
-@pytest.mark.parametrize("scorer", READY, ids=repr)
+# Modularity compares encoders, and says so.
+@pytest.mark.parametrize("scorer", READY[:3], ids=repr)
 @pytest.mark.filterwarnings("ignore:.*clusters have members")
 def test_a_grid_search_over_k_finds_three_kinds(model, images, scorer, cv):
     model.set_params(encoder=FrozenEstimator(model.fit_encoder(images)), max_epochs=1)

@@ -18,6 +18,12 @@ def paint(n=40, *, side=16, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, side, side, 3)).astype(np.uint8)
 
 
+def pooled(side):
+    """Return features of a network that only averages."""
+    half = (0.5, 0.5, 0.5)
+    return PretrainedFeatures(torch.nn.AvgPool2d(side), mean=half, std=half, size=None)
+
+
 @pytest.fixture(scope="module")
 def encoder():
     """Return an encoder that was fitted on other images."""
@@ -26,7 +32,7 @@ def encoder():
 
 def test_each_part_has_the_same_variance_whatever_its_unit(encoder):
     images = paint()
-    large = PretrainedFeatures(torch.nn.AvgPool2d(8), size=None).fit(images)
+    large = pooled(8).fit(images)
     space = SideBySide([FrozenEstimator(encoder), large], n_components=None).fit(images)
     values = space.transform(images)
     assert values.shape == (40, 8)
@@ -126,7 +132,7 @@ def test_a_file_without_a_part_s_parameters_says_so(encoder, tmp_path):
 
 
 def test_parts_that_files_may_not_name_are_refused(tmp_path):
-    space = SideBySide([PretrainedFeatures(torch.nn.AvgPool2d(8), size=None)]).fit(paint())
+    space = SideBySide([pooled(8)]).fit(paint())
     with pytest.raises(ValueError, match="PretrainedFeatures"):
         space.save(tmp_path / "space")
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -13,7 +14,6 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
-from skdcec.features import ReducedFeatures
 from skdcec.model_selection import TransductiveSplit
 
 callback = pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
@@ -94,7 +94,7 @@ def test_pipelines_and_searches_hand_them_on(images, recorder):
 def test_the_end_is_told_whatever_comes(parts, images, recorder):
     rows = images.reshape(len(images), -1)
     if parts == "encoder without epochs":
-        model = DeepEmbeddingClustering(2, encoder=ReducedFeatures(3), max_epochs=0)
+        model = DeepEmbeddingClustering(2, encoder=PCA(3), max_epochs=0)
     elif parts == "no joint phase":
         encoder = DenseAutoencoder(3, hidden_layer_sizes=(8,), max_epochs=1)
         model = DeepEmbeddingClustering(2, encoder=encoder, max_epochs=0)

@@ -8,10 +8,10 @@ from sklearn.datasets import make_blobs
 from sklearn.mixture import GaussianMixture
 
 from skdcec._clusterers import graph, mixtures, starts
-from skdcec._clusterers.graph import modularity, neighbors_of, rearranged
+from skdcec._clusterers.graph import neighbors_of, rearranged
 from skdcec._clusterers.mixtures import fit_readout
 from skdcec._clusterers.starts import find_labels
-from skdcec.metrics import clustering_accuracy
+from skdcec.metrics import clustering_accuracy, modularity
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from sklearn.metrics import silhouette_score
 from skdcec._analysis.silhouette import sample_rows
 from skdcec._analysis.spaces import Space, within_range
 from skdcec._sklearn_compat import num_samples, safe_indexing
+from skdcec.metrics import neighbor_modularity
 
 
 def score_labels(
@@ -59,7 +60,8 @@ def score_labels(
         )
         return float("nan")
     space = space_of(estimator, X)
-    # A silhouette depends on distances alone; the other indices take Euclidean means, which for
-    # unit-length embeddings rank as the cosine does.
-    options = {"metric": space.metric} if index is silhouette_score else {}
+    # Two depend on distances alone; the other indices take Euclidean means, which for unit-length
+    # embeddings rank as the cosine does.
+    by_distance = index in (silhouette_score, neighbor_modularity)
+    options = {"metric": space.metric} if by_distance else {}
     return float(index(within_range(space.points), labels, **options))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from skdcec._cli.values import numbers, positive_float, positive_int, seed, several
+from skdcec._cli.values import Version, numbers, positive_float, positive_int, seed, several
 from skdcec._folders import MODEL
 from skdcec._named import CONTRASTIVE_MIN_IMAGES
 from skdcec._recipes import DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
@@ -69,6 +69,7 @@ class ClusterOptions(TrainingOptions):
     clusters: int | None
     export: str | None
     max_mb: float
+    open: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +78,13 @@ class ReportOptions(Options):
 
     out: str
     names: str | None
+    edits: str | None
     title: str | None
     images: str | None
     export: str | None
     force: bool
     max_mb: float
+    open: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Group images by what they look like, without labels.",
         epilog="Each command explains itself: skdcec cluster --help",
     )
-    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    parser.add_argument("--version", action=Version, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_cluster(commands)
     _add_report(commands)
@@ -185,19 +188,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_pretrain(commands)
     _add_fetch(commands)
     return parser
-
-
-class _Version(argparse.Action):
-    """Prints the version, which is not known before it is asked for."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any):
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **kwargs)
-
-    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
-        import skdcec
-
-        print(f"skdcec {skdcec.__version__}")
-        parser.exit()
 
 
 def _add_cluster(commands: Any) -> None:
@@ -244,13 +234,15 @@ def _add_report(commands: Any) -> None:
         "Draw the page and the tables again, without training.",
         """
         Names and notes that were given to clusters on the page are saved there as a file, and
-        read back with --names. They stay with OUT until the clusters change.
+        read back with --names. They stay with OUT until the clusters change. So do images that were
+        moved there, and clusters merged or split, with --edits: page and tables follow, the model
+        does not.
         """,
         """
         skdcec report paintings-clusters
         skdcec report paintings-clusters --names cluster-names.json
-        skdcec report paintings-clusters --title "The collection" --export paintings.parquet
-        skdcec report paintings-clusters --images /media/disk/paintings
+        skdcec report paintings-clusters --edits cluster-edits.json
+        skdcec report paintings-clusters --images /media/disk/paintings --export found.parquet
         """,
     )
     parser.add_argument("out", metavar="OUT", help="the folder that skdcec cluster wrote")
@@ -258,6 +250,11 @@ def _add_report(commands: Any) -> None:
         "--names",
         metavar="FILE",
         help="names of clusters: exported from the page, or a CSV with cluster, name and note",
+    )
+    parser.add_argument(
+        "--edits",
+        metavar="FILE",
+        help="images moved, and clusters merged or split, on the page: saved there",
     )
     parser.add_argument("--title", metavar="TEXT", help="heading of the page")
     parser.add_argument("--images", metavar="FOLDER", help="where the images have moved to")
@@ -583,6 +580,7 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
         metavar="MB",
         help="size of the page, which decides that of its thumbnails (default: 25)",
     )
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import math
+import shlex
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import ChooseKOptions
-from skdcec._cli.console import Clock, note, print_json, printable, say
+from skdcec._cli.console import Clock, note, print_json, printable, say, until
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._files import Table, as_rows, write_table
 from skdcec._folders import CHOICE_FILES, CHOICE_PAGE, CHOICE_PICTURE, CHOICE_TABLE, staged
@@ -42,8 +43,8 @@ def _compare(options: ChooseKOptions, found: Collection, clock: Clock) -> NClust
             f"--k {options.k[0]}..{options.k[-1]}: {n_images} images are too few for that."
         )
     # Up to three numbers are trained, which costs about as much again as one training in all.
-    inputs, plan, _ = prepare(options, found, clock, minutes=options.minutes / 2)
-    note(f"{n_images} images, {len(numbers)} numbers of clusters to compare.", quiet=options.quiet)
+    inputs, plan, drawing = prepare(options, found, clock, minutes=options.minutes / 2)
+    _tell_plan(options, n_images, numbers, plan, drawing)
     search = _search(options, found, inputs, numbers, plan)
     clock.lap("search")
     with staged(found.out, replaces=CHOICE_FILES) as folder:
@@ -75,6 +76,7 @@ def _search(
         make_model(
             plan,
             numbers[0],
+            blocks=found.backbone and found.backbone.blocks,
             memory=memory,
             device=options.device,
             random_state=options.seed,
@@ -117,9 +119,61 @@ def _draw(
         best=best,
         verdict=search.verdict_,
         title=title_of(options.folder),
-        picture=picture,
+        answer=_answer(search),
+        command=_next_command(options, best),
         n_jobs=options.jobs,
     )
+
+
+def _tell_plan(
+    options: ChooseKOptions, n_images: int, numbers: list[int], plan: Plan, drawing: float
+) -> None:
+    n_trained = len(numbers) if options.all else min(3, len(numbers))
+    # The embedding is trained once, and the joint phases are what that is not.
+    joint = plan.training_seconds * plan.joint / max(1, plan.pretraining + plan.joint)
+    once = plan.training_seconds - joint
+    seconds = once + joint * n_trained * options.runs + drawing
+    steps = [
+        f"{plan.pretraining} epochs of pretraining ({plan.encoder})"
+        if plan.pretraining
+        else f"nothing to pretrain ({plan.encoder})",
+        "k-means for each",
+        f"up to {n_trained} of them trained {plan.joint} epochs more" if plan.joint else "",
+        "the page",
+    ]
+    note(
+        f"{n_images} images, {len(numbers)} numbers of clusters ({numbers[0]} to {numbers[-1]}) to "
+        f"compare: {', '.join(filter(None, steps))}; {until(seconds)}.",
+        quiet=options.quiet,
+    )
+
+
+def _answer(search: NClustersSearch) -> str:
+    from skdcec.model_selection.verdict import answer
+
+    return answer(
+        search.results_, best_n_clusters=search.best_n_clusters_, evidence=search.evidence_
+    )
+
+
+def _next_command(options: ChooseKOptions, best: int) -> str:
+    """Return what to type for the clusters that look best, as they were looked for."""
+    words = ["skdcec", "cluster", options.folder, "-k", str(best)]
+    same = {
+        "--encoder": None if options.encoder == "auto" else options.encoder,
+        "--weights": options.weights,
+        "--epochs": options.epochs,
+        "--metadata": options.metadata,
+        "--file-column": options.file_column,
+        "--sample": options.sample,
+        "--size": options.size,
+        "--resize": None if options.resize == "pad" else options.resize,
+        "--seed": options.seed or None,
+        "--cache": options.cache,
+    }
+    for option, value in same.items():
+        words += [] if value is None else [option, str(value)]
+    return shlex.join(words)
 
 
 def _by_size(labels: np.ndarray) -> np.ndarray:
@@ -168,18 +222,23 @@ def _tell_result(options: ChooseKOptions, out: Path, search: NClustersSearch) ->
                 "page": str(out / CHOICE_PAGE),
                 "best_n_clusters": search.best_n_clusters_,
                 "evidence": search.evidence_,
+                "answer": _answer(search),
+                "next": _next_command(options, search.best_n_clusters_),
                 "verdict": search.verdict_,
                 "results": rows,
             }
         )
         return
-    print(f"{'k':>4}  silhouette  above chance  plausible  trained")
+    print(_answer(search))
+    print(f"Next: {printable(_next_command(options, search.best_n_clusters_))}\n")
+    print(f"{'k':>4}  k-means  trained  above chance  plausible")
     for row in rows:
         mark = "*" if row["n_clusters"] == search.best_n_clusters_ else " "
-        numbers = (row["silhouette"], row["excess_silhouette"])
-        first, second = ("-" if value is None else f"{value:.3f}" for value in numbers)
-        flags = ("yes" if row[name] else "" for name in ("plausible", "trained"))
-        line = f"{row['n_clusters']:>3}{mark}  {first:>10}  {second:>12}  {{:>9}}  {{:>7}}"
-        print(printable(f"{line.format(*flags)}  {row['error']}").rstrip())
+        refined = row["silhouette"] if row["trained"] else None
+        values = (row["screened_silhouette"], refined, row["excess_silhouette"])
+        first, second, third = ("-" if value is None else f"{value:.3f}" for value in values)
+        plausible = "yes" if row["plausible"] else ""
+        line = f"{row['n_clusters']:>3}{mark}  {first:>7}  {second:>7}  {third:>12}  {plausible:>9}"
+        print(printable(f"{line}  {row['error']}").rstrip())
     print("\n".join(textwrap.wrap(search.verdict_, 88)))
-    print(f"Page: {out / CHOICE_PAGE}")
+    print(f"Page: {printable(str((out / CHOICE_PAGE).absolute()))}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skdcec._cli.arguments import ClusterOptions
-from skdcec._cli.console import Clock, duration, note, print_json, printable, say
+from skdcec._cli.console import Clock, duration, note, open_page, print_json, printable, say, until
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._cli.report import check_export_file, draw, export
 from skdcec._files import as_rows
@@ -50,6 +49,8 @@ def run(options: ClusterOptions) -> None:
     ):
         result, report, record = _cluster(options, found, clock)
     _tell_result(options, found.out, result, report, record)
+    if options.open:
+        open_page(found.out / PAGE)
 
 
 def _cluster(
@@ -81,7 +82,7 @@ def _cluster(
         save_model(model, folder / MODEL, reading=found.reading, detector=detector)
         result.save(folder)
         names = result.kept_names(found.out) if has_names else {}
-        report = draw(result, folder, options, names=names)
+        report = draw(result, folder, found.out, options, names=names)
         clock.lap("page")
         record = _write_record(options, found, plan, clock, result, folder)
     export(options, result, report, names)
@@ -97,6 +98,7 @@ def _train(
     model = make_model(
         plan,
         n_clusters,
+        blocks=found.backbone and found.backbone.blocks,
         memory=kept(found.cache, "pretraining"),
         device=options.device,
         random_state=options.seed,
@@ -183,7 +185,6 @@ def _tell_plan(
 ) -> None:
     n, side = len(found.bunch.images), found.bunch.images.shape[1]
     expected = plan.training_seconds + drawing
-    end = datetime.datetime.now() + datetime.timedelta(seconds=expected)
     known = "; less if what an earlier run pretrained is still there" if plan.is_reused else ""
     training = f"nothing to train ({plan.encoder})"
     if plan.pretraining:
@@ -193,7 +194,7 @@ def _tell_plan(
         )
     note(
         f"{n} images at {side} x {side} pixels into {n_clusters} clusters: {training}, then map "
-        f"and page, about {duration(expected)} (until {end:%H:%M}){known}.",
+        f"and page, {until(expected)}{known}.",
         quiet=options.quiet,
     )
     if elapsed + expected > 1.2 * 60 * options.minutes and options.epochs is None:
@@ -230,7 +231,12 @@ def _tell_result(
         print(printable(f"{sizes}{loose}{name}{row['metadata']}").rstrip())
     _tell_agreement(report.agreement, any(_is_loose(row["stability"]) for row in rows))
     seconds = sum(record["seconds"].values())
-    print(f"Page ({report.n_bytes / 1e6:.1f} MB, after {duration(seconds)}): {out / PAGE}")
+    page = (out / PAGE).absolute()
+    print(
+        f"Page ({report.n_bytes / 1e6:.1f} MB, after {duration(seconds)}): {printable(str(page))}"
+    )
+    if not options.open:
+        note("Open it in a browser, or add --open next time.", quiet=options.quiet)
 
 
 def _is_loose(stability: float | None) -> bool:

@@ -6,6 +6,7 @@ Results go to stdout, everything else to stderr.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -139,6 +140,12 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def until(seconds: float) -> str:
+    """Return how long something will take, and when it will be over, in words."""
+    end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
+    return f"about {duration(seconds)} (until {end:%H:%M})"
+
+
 class Clock:
     """Keeps the seconds that each stage took."""
 
@@ -187,6 +194,14 @@ def bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None] | None]:
 
 
 # Results
+
+
+def open_page(page: Path) -> None:
+    """Show a page in the browser, or say that there is none."""
+    import webbrowser
+
+    if not webbrowser.open(page.absolute().as_uri()):
+        say(f"No browser could be started; open {printable(str(page.absolute()))} in one.")
 
 
 def print_json(value: Any) -> None:

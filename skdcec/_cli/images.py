@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from skdcec._backbones import Backbone
 from skdcec._cli.arguments import (
     AssignOptions,
     ChooseKOptions,
@@ -21,11 +22,11 @@ from skdcec._cli.arguments import (
 from skdcec._cli.console import Clock, printable, say, was_told
 from skdcec._files import read_json
 from skdcec._folders import MODEL, RECORD, OtherFiles, claim, holding
+from skdcec._named import JOINT, NETWORKS, words_of
 from skdcec._recipes import (
     ENCODERS,
     GIVEN,
     LEARNED,
-    Backbone,
     Plan,
     choose_encoder,
     image_size,
@@ -129,11 +130,14 @@ class GivenFeatures:
         Of the images of a bunch, in their order.
     path : str
         Where they came from.
+    as_they_are : bool
+        Whether nothing is learned from them.
     """
 
-    def __init__(self, rows: np.ndarray, path: str):
+    def __init__(self, rows: np.ndarray, path: str, *, as_they_are: bool):
         self.rows = rows
         self.known = {"features": os.path.basename(path)}
+        self.blocks = [(rows.shape[1], 1.0)] if as_they_are else None
 
     def features(self, images: np.ndarray, *, verbose: bool = False) -> np.ndarray:
         """Return the row of each image."""
@@ -178,7 +182,7 @@ def _read_collection(options: TrainingOptions, out: Path) -> Collection:
         encoder = choose_encoder(bunch.images, options.encoder)
         return Collection(encoder, settings, bunch, skipped, out, cache, backbone)
     encoder = GIVEN if options.encoder == "auto" else LEARNED
-    features = _features_of(bunch, *given)
+    features = _features_of(bunch, *given, as_they_are=encoder == GIVEN)
     return Collection(encoder, settings, bunch, skipped, out, cache, features)
 
 
@@ -196,12 +200,15 @@ def _given_vectors(
     return vectors, vectors.row_of(listing)
 
 
-def _features_of(bunch: Bunch, vectors: Vectors, row_of: Mapping[str, int]) -> GivenFeatures:
+def _features_of(
+    bunch: Bunch, vectors: Vectors, row_of: Mapping[str, int], *, as_they_are: bool
+) -> GivenFeatures:
     import numpy as np
 
     vectors.check_complete(bunch.paths, row_of)
     rows = vectors.rows[[row_of[path] for path in bunch.paths]]
-    return GivenFeatures(np.ascontiguousarray(rows, dtype=np.float32), vectors.path)
+    rows = np.ascontiguousarray(rows, dtype=np.float32)
+    return GivenFeatures(rows, vectors.path, as_they_are=as_they_are)
 
 
 class Prepared(NamedTuple):
@@ -240,6 +247,7 @@ def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
             f"--encoder {name} looks at images: with --features, it is auto (the vectors as they "
             "are) or autoencoder."
         )
+    words_of(name)
     if name in ("auto", *ENCODERS):
         if options.weights is not None:
             raise ValueError(f"--weights are those of a network, not of --encoder {name}.")
@@ -256,8 +264,18 @@ def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
     except (ImportError, ValueError) as error:
         raise ValueError(
             f"--encoder {name} is none of auto, {', '.join(ENCODERS)}, and cannot be had from "
-            f"torchvision: {error}"
+            f"{library_of(name)}: {error}"
         ) from error
+
+
+def library_of(name: str) -> str:
+    """Return who knows the networks of such a name."""
+    if JOINT in name:
+        return "what it joins"
+    beginning = next((one for one in NETWORKS if name.startswith(one)), "torchvision")
+    return {"timm/": "timm", "open_clip/": "open_clip", "torchvision": "torchvision"}.get(
+        beginning, "Hugging Face or a folder, by timm"
+    )
 
 
 def reading_of(

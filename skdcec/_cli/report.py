@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import ClusterOptions, ReportOptions
-from skdcec._cli.console import bars, note, print_json, printable, result_file, say
+from skdcec._cli.console import (
+    bars,
+    note,
+    open_page,
+    print_json,
+    printable,
+    result_file,
+    say,
+)
 from skdcec._files import as_rows
 from skdcec._folders import PAGE, holding, staged
 from skdcec._runs import Run
@@ -28,11 +36,14 @@ def run(options: ReportOptions) -> None:
         rows = as_rows(report.summary)
         print_json({"out": str(out), "page": str(out / PAGE), "clusters": rows})
     else:
-        print(f"Page ({report.n_bytes / 1e6:.1f} MB): {out / PAGE}")
+        page = (out / PAGE).absolute()
+        print(f"Page ({report.n_bytes / 1e6:.1f} MB): {printable(str(page))}")
+    if options.open:
+        open_page(out / PAGE)
 
 
 def _draw_again(options: ReportOptions, out: Path) -> Report:
-    from skdcec.report import read_names
+    from skdcec.report import read_edits, read_names
 
     result = Run.load(out)
     if options.title:
@@ -41,11 +52,18 @@ def _draw_again(options: ReportOptions, out: Path) -> Report:
         moved = os.path.abspath(options.images)
         result.filenames = [os.path.join(moved, path) for path in result.paths]
     names = result.kept_names(out)
+    if options.edits:
+        edits = read_edits(options.edits)
+        result = result.edited(edits)
+        # Clusters that were merged into others may have been the last.
+        names |= edits.names
+        names = {cluster: name for cluster, name in names.items() if cluster <= result.labels.max()}
     if options.names:
         names |= read_names(options.names)
+    renamed = bool(options.names or options.edits)
     with staged(out) as folder:
-        report = draw(result, folder, options, names=names, write_names=bool(options.names))
-        if options.title or options.images:
+        report = draw(result, folder, out, options, names=names, write_names=renamed)
+        if options.title or options.images or options.edits:
             result.save(folder)
     export(options, result, report, names)
     return report
@@ -79,12 +97,13 @@ def export(
 def draw(
     result: Run,
     folder: Path,
+    out: Path,
     options: ClusterOptions | ReportOptions,
     *,
     names: dict[int, dict[str, str]],
     write_names: bool = False,
 ) -> Report:
-    """Write page, tables and new names into a folder, and say which images are gone."""
+    """Write page, tables and new names into a folder, for `out`, and say which images are gone."""
     missing = result.missing
     if missing:
         say(
@@ -99,4 +118,5 @@ def draw(
             n_jobs=options.jobs,
             progress=progress,
             write_names=write_names,
+            page_folder=out,
         )

@@ -15,7 +15,7 @@ from skdcec._runs import Run, SavedModel, cache_folder, load_model, load_model_a
 if TYPE_CHECKING:
     import numpy as np
 
-    from skdcec._recipes import Backbone
+    from skdcec._backbones import Backbone
 
 _MAX_SHEET_ROWS = 100
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp")

@@ -1,7 +1,9 @@
-"""How is a word of the command line read as a number?"""
+"""How is a word of the command line read?"""
 
 import argparse
 import math
+from collections.abc import Sequence
+from typing import Any
 
 
 def positive_int(text: str) -> int:
@@ -45,3 +47,16 @@ def positive_float(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
+
+
+class Version(argparse.Action):
+    """Prints the version, which is not known before it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **kwargs)
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
+        import skdcec
+
+        print(f"skdcec {skdcec.__version__}")
+        parser.exit()

@@ -56,6 +56,9 @@ from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, check_array
 # Labels never count as settled before this many steps of joint training.
 _MIN_STEPS = 100
 
+# Rows that are compared at once.
+_BLOCK = 2**14
+
 
 def can_decode(model: Any) -> bool:
     """Whether `model` has, or after fit will have, a decoder that fits its embedding."""
@@ -69,6 +72,18 @@ def can_decode(model: Any) -> bool:
         and not hasattr(encoder, "joint_loss")
         and getattr(encoder, "metric_", "euclidean") == "euclidean"
     )
+
+
+def _n_distinct(assignment: np.ndarray, enough: int) -> int:
+    """Return how many rows differ; counted until there are enough."""
+    distinct = assignment[:0]
+    for start in range(0, len(assignment), _BLOCK):
+        # Copies differ by rounding, if at all.
+        block = assignment[start : start + _BLOCK].round(5)
+        distinct = np.unique(np.concatenate([distinct, block]), axis=0)
+        if len(distinct) >= enough:
+            break
+    return len(distinct)
 
 
 class BaseEmbeddingClustering(
@@ -254,8 +269,10 @@ class BaseEmbeddingClustering(
 
         Parameters
         ----------
-        X : array-like
-            Images or vectors of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images or vectors of the shape seen in `fit`. Of images also what stands for them:
+            paths, contents of files, open files or PIL images, one or a sequence, which are read
+            as :func:`skdcec.datasets.load_images` reads them by default.
 
         Returns
         -------
@@ -268,8 +285,10 @@ class BaseEmbeddingClustering(
 
         Parameters
         ----------
-        X : array-like
-            Images or vectors of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images or vectors of the shape seen in `fit`. Of images also what stands for them:
+            paths, contents of files, open files or PIL images, one or a sequence, which are read
+            as :func:`skdcec.datasets.load_images` reads them by default.
 
         Returns
         -------
@@ -279,21 +298,23 @@ class BaseEmbeddingClustering(
             to the centers by a Student's t kernel; where it is the cosine, the softmax of ten
             times the cosines with the centers.
         """
-        return self._assign(self._embed(self._checked(X)))
+        return self._by_chunks(lambda some: self._assign(self._embed(self._checked(some))), X)
 
     def transform(self, X: Any) -> np.ndarray:
         """Embed `X` as refined together with the clusters.
 
         Parameters
         ----------
-        X : array-like
-            Images or vectors of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images or vectors of the shape seen in `fit`. Of images also what stands for them:
+            paths, contents of files, open files or PIL images, one or a sequence, which are read
+            as :func:`skdcec.datasets.load_images` reads them by default.
 
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_components), dtype float32
         """
-        return self._embed(self._checked(X))
+        return self._by_chunks(lambda some: self._embed(self._checked(some)), X)
 
     def score(self, X: Any, y: None = None) -> float:
         """Return the silhouette of the predicted labels in the pretrained embedding.
@@ -437,8 +458,7 @@ class BaseEmbeddingClustering(
     def _warn_of_empty_clusters(self, assignment: np.ndarray) -> None:
         n_found = len(np.unique(self.labels_))
         if n_found < self.n_clusters and distributed.is_first():
-            # Copies differ by rounding, if at all.
-            n_distinct = len(np.unique(assignment.round(5), axis=0))
+            n_distinct = _n_distinct(assignment, self.n_clusters)
             reason = (
                 f"only {n_distinct} samples differ in what the model sees of them"
                 if n_distinct < self.n_clusters
@@ -462,11 +482,15 @@ class BaseEmbeddingClustering(
 
     def _copied_module(self, device: torch.device) -> Any:
         """Return a copy of the encoder's network to train further; None if it has none."""
-        module = self.encoder_.module_
+        module = getattr(self.encoder_, "module_", None)
         return None if module is None else copy.deepcopy(module).to(device).eval()
 
     def _clustering_module(self, module: nn.Module, centers: np.ndarray) -> ClusteringModule:
         return ClusteringModule(module, torch.tensor(centers), self.alpha, self._metric)
+
+    def _by_chunks(self, function: Callable[[Any], np.ndarray], X: Any) -> np.ndarray:
+        """Apply `function` to `X`; that of images does so by parts where these are pictures."""
+        return function(X)
 
     def _checked(self, X: Any) -> np.ndarray:
         """Return `X` in the order that the encoder takes."""

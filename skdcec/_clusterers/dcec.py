@@ -17,7 +17,7 @@ from skdcec._encoders.base import decode_embedding
 from skdcec._encoders.images import ImageInput, restore_layout
 from skdcec._named import NAMES, encoder_by_name
 from skdcec._persistence import declared, register
-from skdcec._sklearn_compat import HasMethods, StrOptions
+from skdcec._sklearn_compat import HasMethods
 
 
 @register
@@ -33,14 +33,16 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
     ----------
     n_clusters : int, default=8
         Number of clusters.
-    encoder : estimator, {"auto", "autoencoder", "contrastive", "paintings"} or None, \
-            default=None
+    encoder : estimator, str or None, default=None
         What is pretrained: None for ``ConvAutoencoder()`` as in the papers, or any estimator of
         the encoder protocol. Words stand for encoders that do well: "autoencoder" compares
         shapes, "contrastive" colours and textures, "paintings" the same by weights that were
         trained on paintings, beside colours and edges: there, nothing is trained, and the start
         is the result. "auto" is "autoencoder" for gray images, else "paintings", or
-        "contrastive" for 10 000 images or more. A
+        "contrastive" for 10 000 images or more. "timm/NAME" and the other names of
+        :class:`~skdcec.features.PretrainedFeatures` are networks trained elsewhere, and words
+        joined by "+", such as "paintings+timm/NAME", stand side by side, each with the same
+        variance: there, too, the start is the result. A
         ``FrozenEstimator`` around a fitted one skips the pretraining and is left as it is. Where
         its own `random_state`, `device`, `verbose` or `image_shape` is None, it takes the value
         from here. Joint training has its `precision`.
@@ -181,7 +183,7 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
     _parameter_constraints: dict[str, Any] = {
         **BaseEmbeddingClustering._parameter_constraints,
         **ImageInput._parameter_constraints,
-        "encoder": [HasMethods(["fit", "transform"]), StrOptions(set(NAMES)), None],
+        "encoder": [HasMethods(["fit", "transform"]), str, None],
     }
     _kept_parameters = {
         **BaseEmbeddingClustering._kept_parameters,

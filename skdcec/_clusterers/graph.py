@@ -7,6 +7,7 @@ from sklearn.cluster import SpectralClustering
 from sklearn.neighbors import NearestNeighbors
 
 from skdcec._sklearn_compat import unwarned
+from skdcec.metrics import modularity
 
 # Neighbours by which labels are judged. As many as this share a cluster even where clusters are
 # small: of ten images each, ten neighbours cannot.
@@ -36,29 +37,6 @@ def neighbors_of(points: np.ndarray) -> np.ndarray:
     """
     n_neighbors = min(max(_N_NEIGHBORS), len(points) - 1)
     return NearestNeighbors(n_neighbors=n_neighbors).fit(points).kneighbors(return_distance=False)
-
-
-def modularity(labels: np.ndarray, neighbors: np.ndarray) -> float:
-    """Return how many neighbours share a cluster beyond what cluster sizes alone would make.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n_samples,)
-        From 0.
-    neighbors : ndarray of shape (n_samples, n_neighbors)
-        Row numbers of the nearest neighbours of each point.
-
-    Returns
-    -------
-    float
-
-    References
-    ----------
-    Newman & Girvan, *Finding and evaluating community structure in networks*, Physical Review E
-    2004, equation 5, for a graph in which every point has edges to equally many neighbours.
-    """
-    shares = np.bincount(labels) / len(labels)
-    return float((labels[neighbors] == labels[:, None]).mean() - np.square(shares).sum())
 
 
 def cuts(neighbors: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:

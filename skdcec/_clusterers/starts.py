@@ -7,9 +7,10 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 
-from skdcec._clusterers.graph import N_JUDGES, cuts, modularity, neighbors_of, rearranged
+from skdcec._clusterers.graph import N_JUDGES, cuts, neighbors_of, rearranged
 from skdcec._clusterers.mixtures import fit_readout, mixture_labels
 from skdcec._sklearn_compat import check_array, unwarned
+from skdcec.metrics import modularity
 
 # So many points show the clusters of any number.
 _MAX_SHOWN = 10_000

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -168,8 +168,10 @@ class BaseEncoder(
 
         Parameters
         ----------
-        X : array-like
-            Images or vectors of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images or vectors of the shape seen in `fit`. Of images also what stands for them:
+            paths, contents of files, open files or PIL images, one or a sequence, which are read
+            as :func:`skdcec.datasets.load_images` reads them by default.
 
         Returns
         -------
@@ -180,8 +182,15 @@ class BaseEncoder(
         def embed(batch: torch.Tensor) -> torch.Tensor:
             return normalize_embedding(self.module_.encode(batch), self.metric_)
 
-        batches = self._batches(X)
-        return check_output(map_batches(embed, batches), batches).numpy()
+        def embedded(some: Any) -> np.ndarray:
+            batches = self._batches(some)
+            return check_output(map_batches(embed, batches), batches).numpy()
+
+        return self._by_chunks(embedded, X)
+
+    def _by_chunks(self, function: Callable[[Any], np.ndarray], X: Any) -> np.ndarray:
+        """Apply `function` to `X`; those of images do so by parts where these are pictures."""
+        return function(X)
 
     def _batches(self, X: Any) -> Batches:
         array = self._validate(X, reset=False)

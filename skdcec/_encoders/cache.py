@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_memory
 from skdcec import _persistence
 from skdcec._encoders.weights import NAMES, weights_file
 from skdcec._files import write_bytes, write_json
+from skdcec._maps import blocks
 from skdcec._nn import distributed
 from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, tell
 from skdcec._persistence.tensors import open_regular
@@ -319,9 +320,8 @@ def _digest(content: bytes) -> str:
 def content_digest(X: np.ndarray) -> str:
     """Return a digest of an array's values, dtype and shape, read block by block."""
     digest = hashlib.blake2b(f"{X.dtype.str} {X.shape}".encode(), digest_size=20)
-    rows = max(1, 2**24 // max(1, X[:1].nbytes))
-    for start in range(0, len(X), rows):
-        digest.update(np.ascontiguousarray(X[start : start + rows]).data)
+    for block in blocks(X):
+        digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
 
 

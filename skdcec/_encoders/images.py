@@ -2,16 +2,21 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import numpy as np
+from PIL import Image
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.recognition import check_finite_values, recognized
+from skdcec._maps import blocks, one_by_one
 from skdcec._persistence import declared
 from skdcec._persistence.declared import Kind
 from skdcec._sklearn_compat import StrOptions, check_array, check_feature_names, validate_data
+from skdcec.datasets.decode import fit_picture
+from skdcec.datasets.pictures import Pictures, pictures_in
 
 ImageShape = tuple[int, int, int]
 # What pixel values usually reach: fractions, 8 bits, 16 bits.
@@ -19,6 +24,10 @@ _PIXEL_RANGES = (1.0, 255.0, 65535.0)
 
 # Values of so many times the scale are too far from any center for float32 to tell which is near.
 _MOST = 1e6
+
+# Pictures that are in memory together; of large ones, fewer.
+_CHUNK = 256
+_CHUNK_BYTES = 2**25
 
 Layout = Literal["rows", "gray", "channels_last", "channels_first"]
 
@@ -56,12 +65,68 @@ class ImageInput:
             self.image_shape_, self._layout = shape, layout
         return images
 
+    def _by_chunks(self, function: Callable[[Any], np.ndarray], X: Any) -> np.ndarray:
+        """Apply `function` to arrays as they are, and to pictures some hundred at a time."""
+        check_is_fitted(self)
+        pictures = pictures_for(self, X)
+        if pictures is None:
+            return function(X)
+        return np.concatenate([function(some) for some in _decoded(self, pictures)])
+
     def _given_image_shape(self) -> tuple[int, ...] | None:
         """Return what the user says of the shape."""
         return self.image_shape
 
     def _find_scale(self, images: np.ndarray) -> float:
         return natural_scale(images)
+
+
+def pictures_for(estimator: Any, X: Any) -> Pictures | None:
+    """Return what stands for pictures that a fitted estimator of images can be given."""
+    pictures = pictures_in(X)
+    if pictures is not None:
+        first, n_channels = pictures.first, estimator.image_shape_[2]
+        # PIL images of other than 8 bits, or with a fourth channel, are arrays of what they hold.
+        if isinstance(first, Image.Image) and (
+            n_channels not in (1, 3) or first.mode in ("F", "I", "I;16", "I;16B")
+        ):
+            return None
+    return pictures
+
+
+def _decoded(estimator: Any, pictures: Pictures) -> Iterator[np.ndarray]:
+    """Yield pictures in the size and the units of the images that an estimator was fitted on."""
+    height, width, n_channels = estimator.image_shape_
+    scale = float(estimator.scale_)
+    if n_channels not in (1, 3):
+        raise ValueError(
+            f"X holds pictures, of 1 or 3 channels; {type(estimator).__name__} was fitted on "
+            f"images of {n_channels}: give an array of these."
+        )
+    if scale not in _PIXEL_RANGES:
+        raise ValueError(
+            f"X holds pictures, with values up to 255; {type(estimator).__name__} was fitted on "
+            f"images in other units, with values up to {scale:g}: give an array in these."
+        )
+    pictures.check()
+
+    def prepare(image: Image.Image) -> np.ndarray:
+        if n_channels == 1:
+            return fit_picture(image.convert("L"), (height, width), "pad")[..., :1]
+        return fit_picture(image, (height, width), "pad")
+
+    step = max(1, min(_CHUNK, _CHUNK_BYTES // (height * width * 3)))
+    bounds = [(i, min(i + step, len(pictures))) for i in range(0, len(pictures), step)]
+    for _, pixels in pictures.decoded(bounds, prepare, side=max(height, width)):
+        if scale == 255:
+            yield _in_layout(estimator, pixels)
+        else:
+            yield _in_layout(estimator, pixels.astype(np.float32) * np.float32(scale / 255))
+
+
+def _in_layout(estimator: Any, images: np.ndarray) -> np.ndarray:
+    """Return images in the order that the estimator takes 4-D arrays in."""
+    return images.transpose(0, 3, 1, 2) if estimator.data_format == "channels_first" else images
 
 
 def validate_images(
@@ -206,7 +271,10 @@ def natural_scale(array: np.ndarray) -> float:
     largest value fills more than half of them; then the same images as uint8, as fractions
     and as floats up to 255 come out equal. Any other range is divided by its largest value.
     """
-    largest = _largest(array)
+    return _scale_of(_largest(array))
+
+
+def _scale_of(largest: float) -> float:
     for full in _PIXEL_RANGES:
         if full / 2 < largest <= full:
             return full
@@ -234,10 +302,10 @@ def check_units(array: np.ndarray, scale: float) -> None:
         )
     if array.ndim < 4 or scale not in _PIXEL_RANGES:
         return
-    if array.dtype.kind in "iu" and np.iinfo(array.dtype).max >= scale >= array.max():
+    if array.dtype.kind in "iu" and np.iinfo(array.dtype).max >= scale >= largest:
         # Dark images, in units of the same range.
         return
-    found = natural_scale(array)
+    found = _scale_of(largest)
     if found != scale and found in _PIXEL_RANGES:
         warnings.warn(
             f"X has values up to {found:g}, but the images seen in fit went up to {scale:g}: "
@@ -255,13 +323,13 @@ def root_mean_square(array: np.ndarray) -> float:
         return 1.0
     squares = sum(
         float(np.square(np.divide(block, largest, dtype=np.float64)).sum())
-        for block in np.array_split(array, max(1, array.size // 2**20))
+        for block in one_by_one(np.array_split(array, max(1, array.size // 2**20)))
     )
     return largest * math.sqrt(squares / array.size)
 
 
 def _largest(array: np.ndarray) -> float:
-    return max(float(array.max()), -float(array.min()))
+    return max(max(float(block.max()), -float(block.min())) for block in blocks(array))
 
 
 def _refuse_one_image(X: Any, wanted: ImageShape | None) -> None:

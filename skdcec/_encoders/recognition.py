@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from scipy import sparse
 
+from skdcec._maps import blocks
+
 # Tables that cannot name the files to load; those of text can.
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".parquet")
 # What Pillow's modes are to us: the others hold indices, inks, or half of their channels for hue.
 _MODES = ("L", "RGB", "RGBA", "F", "I", "I;16")
-# So many values are looked at together when one of them is known not to be finite.
-_BLOCK = 2**22
 
 
 def recognized(X: Any, *, rows: bool = False, name: str = "X") -> Any:
@@ -26,7 +26,8 @@ def recognized(X: Any, *, rows: bool = False, name: str = "X") -> Any:
     ----------
     X : object
         Arrays and frames of numbers, and lists of those, are left to the checks; tensors on the
-        CPU become arrays, and lists of equal images one array.
+        CPU become arrays, lists of equal images one array, and what `load_images` returns the
+        images in it.
     rows : bool, default=False
         Whether rows of features are wanted, and not images.
     name : str, default="X"
@@ -46,6 +47,9 @@ def recognized(X: Any, *, rows: bool = False, name: str = "X") -> Any:
         X = X.item()
     if sparse.issparse(X):
         return X
+    if not rows and isinstance(X, Mapping) and hasattr(X.get("images"), "shape"):
+        # What `load_images` and the data sets of scikit-learn return.
+        X = X["images"]
     _refuse_things(X, rows, name)
     if isinstance(X, torch.Tensor):
         return _from_tensor(X, name)
@@ -72,14 +76,10 @@ def check_finite_values(X: np.ndarray, *, name: str = "X") -> None:
     if X.dtype.kind != "f" or X.size == 0 or sklearn.get_config()["assume_finite"]:
         return
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(X.sum(dtype=np.float64)):
+        if all(np.isfinite(block.sum(dtype=np.float64)) for block in blocks(X)):
             return
-    step = max(1, _BLOCK // max(1, X[0].size))
     bad = np.concatenate(
-        [
-            ~np.isfinite(X[start : start + step]).reshape(len(X[start : start + step]), -1).all(1)
-            for start in range(0, len(X), step)
-        ]
+        [~np.isfinite(block).reshape(len(block), -1).all(axis=1) for block in blocks(X)]
     )
     if bad.any():
         first = int(bad.argmax())

@@ -1,15 +1,21 @@
 """How data reaches the device: rows of an array become float32 tensors batch by batch."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from skdcec._maps import MappedRows
 from skdcec._nn import distributed
-from skdcec._nn.device import usual_settings
+from skdcec._nn.device import moved, usual_settings
 from skdcec._nn.ranks import Ranks
+
+Index = TypeVar("Index")
+Loaded = TypeVar("Loaded")
 
 # Values of one inference batch: its size depends on the images' size alone, never on n, and
 # memory does not grow with n.
@@ -28,17 +34,24 @@ class Batches:
     """Rows of an array, divided by a scale, as float32 tensors on a device.
 
     The array stays as it is, also when it is read-only or memory-mapped: conversion
-    happens for the rows of a batch. Images become (n, channels, height, width).
+    happens for the rows of a batch. Images become (n, channels, height, width). Of a mapped file,
+    little more is in memory than a batch.
 
     Parameters
     ----------
     array : ndarray of shape (n_samples, n_features) or (n_samples, height, width, channels)
     scale : float
     device : torch.device
+
+    Attributes
+    ----------
+    in_file : bool
+        Whether batches are read from a file, which takes time.
     """
 
     def __init__(self, array: np.ndarray, scale: float, device: torch.device):
         self.array = array
+        self._mapped = MappedRows(array)
         self.scale = scale
         self.device = device
         # One transfer of the raw values instead of one per batch, where they fit easily.
@@ -47,18 +60,23 @@ class Batches:
             free, _ = torch.cuda.mem_get_info(device)
             if array.nbytes <= free // 4:
                 self._resident = torch.from_numpy(np.array(array)).to(device)
+        self.in_file = self._mapped.in_file and self._resident is None
 
     def __len__(self) -> int:
         return len(self.array)
 
     def __getitem__(self, index: slice | np.ndarray) -> Tensor:
         if self._resident is not None:
-            rows = index if isinstance(index, slice) else torch.from_numpy(index).to(self.device)
+            rows = (
+                index if isinstance(index, slice) else moved(torch.from_numpy(index), self.device)
+            )
             # A copy before the division in place: a slice is a view of the images themselves.
             batch = self._resident[rows].to(torch.float32, copy=True).div_(self.scale)
         else:
+            self._mapped.announce(index)
             scaled = divide(np.ascontiguousarray(self.array[index]), self.scale)
-            batch = torch.from_numpy(scaled).to(self.device)
+            self._mapped.looked_at(index, len(scaled))
+            batch = moved(torch.from_numpy(scaled), self.device)
         return batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch
 
 
@@ -77,6 +95,19 @@ def fits_float32(number: float) -> bool:
     return float(limits.tiny) <= abs(number) <= float(limits.max)
 
 
+def read_ahead(load: Callable[[Index], Loaded], parts: Iterable[Index]) -> Iterator[Loaded]:
+    """Load parts in order, each while the one before is in use."""
+    with ThreadPoolExecutor(1, thread_name_prefix="skdcec-reader") as reader:
+        ahead: Future[Loaded] | None = None
+        for part in parts:
+            following = reader.submit(load, part)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = following
+        if ahead is not None:
+            yield ahead.result()
+
+
 class ShuffledLoader:
     """Iterate over index batches of a shuffled data set, evenly sized.
 
@@ -91,6 +122,10 @@ class ShuffledLoader:
         Source of the order.
     load : callable
         Maps an integer array of row numbers to a batch.
+    target : callable, optional
+        Returns a tensor whose rows belong to the batches, when they are asked for.
+    ahead : bool, default=False
+        Whether batches are loaded, in a thread, while those before are in use.
 
     Attributes
     ----------
@@ -112,11 +147,15 @@ class ShuffledLoader:
         n_passes: int,
         generator: torch.Generator,
         load: Callable[[np.ndarray], tuple[Tensor, ...]],
+        target: Callable[[], Tensor] | None = None,
+        ahead: bool = False,
     ):
         self.n_samples = n_samples
         self.n_passes = n_passes
         self.generator = generator
         self.load = load
+        self.target = target
+        self._loaded = read_ahead if ahead else map
         self._n_batches = math.ceil(n_samples / batch_size)
         self.order_state: Tensor | None = None
         self._first: int | None = None
@@ -133,14 +172,31 @@ class ShuffledLoader:
         n_pass, n_done = divmod(self._first or 0, self._n_batches)
         self._first = None
         while n_pass < self.n_passes:
+            # Not further ahead than a pass: the next order is drawn after all that this one draws.
             order = self._draw_order(again=goes_on)
-            for index in order.tensor_split(self._n_batches)[n_done:]:
-                rows = index.numpy()
-                if self.ranks is None:
-                    yield self.load(rows)
-                else:
-                    yield distributed.load_share(self.ranks, rows, self.load, self.whole)
+            parts = [index.numpy() for index in order.tensor_split(self._n_batches)[n_done:]]
+            if self.ranks is None:
+                yield from self._batches(parts)
+            else:
+                yield from self._shares(self.ranks, parts)
             n_pass, n_done, goes_on = n_pass + 1, 0, False
+
+    def _batches(self, parts: list[np.ndarray]) -> Iterator[tuple[Tensor, ...]]:
+        for rows, batch in zip(parts, self._loaded(self.load, parts), strict=True):
+            if self.target is None:
+                yield batch
+            else:
+                target = self.target()[torch.from_numpy(rows)]
+                yield *batch, moved(target, batch[0].device)
+
+    def _shares(self, ranks: Ranks, parts: list[np.ndarray]) -> Iterator[tuple[Tensor, ...]]:
+        shards = [distributed.shard_of(ranks, len(rows), self.whole) for rows in parts]
+        own = [
+            rows if self.whole else rows[shard.rows]
+            for rows, shard in zip(parts, shards, strict=True)
+        ]
+        for shard, batch in zip(shards, self._batches(own), strict=True):
+            yield distributed.ShardedBatch(batch, shard)
 
     def _draw_order(self, *, again: bool) -> Tensor:
         if not again:
@@ -217,12 +273,18 @@ def _inference_rows(batches: Batches) -> int:
 
 
 def _map_rows(function: Callable[[Tensor], Tensor], batches: Batches, starts: range) -> Tensor:
+    parts = [slice(start, min(start + starts.step, starts.stop)) for start in starts]
+    loaded = read_ahead if batches.in_file else map
+    result: Tensor | None = None
     with usual_settings(), torch.inference_mode():
-        parts = [
-            function(batches[start : min(start + starts.step, starts.stop)]).cpu()
-            for start in starts
-        ]
-    return torch.cat(parts)
+        for part, batch in zip(parts, loaded(batches.__getitem__, parts), strict=True):
+            rows = function(batch)
+            if result is None:
+                shape = (starts.stop - starts.start, *rows.shape[1:])
+                result = torch.empty(shape, dtype=rows.dtype, device="cpu")
+            result[part.start - starts.start : part.stop - starts.start] = rows
+    assert result is not None
+    return result
 
 
 def check_output(result: Tensor, batches: Batches) -> Tensor:
@@ -253,11 +315,12 @@ def loader_for(
     target: Callable[[], Tensor] | None = None,
 ) -> ShuffledLoader:
     """Return a loader of batches ``(x,)``, or ``(x, target rows)`` where there are targets."""
-
-    def load(index: np.ndarray) -> tuple[Tensor, ...]:
-        x = batches[index]
-        if target is None:
-            return (x,)
-        return x, target()[torch.from_numpy(index)].to(x.device)
-
-    return ShuffledLoader(len(batches), batch_size, n_passes, generator, load)
+    return ShuffledLoader(
+        len(batches),
+        batch_size,
+        n_passes,
+        generator,
+        lambda index: (batches[index],),
+        target,
+        ahead=batches.in_file,
+    )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from skorch.callbacks import Callback
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -23,6 +24,9 @@ _EFFECTIVE_SHARE = 0.1
 # and so many epochs where it is a long one.
 _WARM_UP_SHARE = 0.5
 _WARM_UP_EPOCHS = 10
+
+# Rows whose targets are computed at once.
+_BLOCK = 2**16
 
 
 class StopTraining(Exception):
@@ -49,8 +53,6 @@ class TargetRefresh(Callback):
     Attributes
     ----------
     target : tensor of shape (n_samples, n_clusters)
-    assignment : tensor of shape (n_samples, n_clusters)
-        As of the last refresh.
     changes : list of float
         Share of labels that each refresh after the first changed.
     settled : bool
@@ -123,15 +125,27 @@ class TargetRefresh(Callback):
             self._last_epoch = epoch + 1
 
     def _refresh(self, net: "ClusteringNet") -> None:
-        self.assignment = self.assign(net.module_.eval())
-        labels = self.assignment.argmax(dim=1)
+        self.target = torch.empty(0, device="cpu")  # which makes room for the next
+        assignment = self.assign(net.module_.eval())
+        labels = assignment.argmax(dim=1)
         if self._labels is not None:
-            self.changes.append((labels != self._labels).double().mean().item())
+            self.changes.append((labels != self._labels).sum().item() / len(labels))
         self._labels = labels
-        self.target = target_distribution(self.assignment)
-        if self.start_labels is not None and self.step < self._warm_up_steps:
-            share = 1 - self.step / self._warm_up_steps
-            self.target = warm_up_targets(self.target, self.start_labels, share)
+        self.target = self._targets(assignment)
+
+    def _targets(self, assignment: Tensor) -> Tensor:
+        """Turn assignments into targets, in the same memory."""
+        size = assignment.sum(dim=0)
+        warm = self.start_labels is not None and self.step < self._warm_up_steps
+        with torch.inference_mode():
+            for start in range(0, len(assignment), _BLOCK):
+                rows = slice(start, start + _BLOCK)
+                target = target_distribution(assignment[rows], size)
+                if warm and self.start_labels is not None:
+                    share = 1 - self.step / self._warm_up_steps
+                    target = warm_up_targets(target, self.start_labels[rows], share)
+                assignment[rows] = target
+        return assignment
 
     def _labels_hold(self, net: "ClusteringNet") -> bool:
         return (

@@ -65,6 +65,11 @@ def _threads_that_exist() -> contextlib.AbstractContextManager[Any]:
     return threadpool_limits(1)
 
 
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor of the CPU on a device, without waiting for what that has to do before."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
 @contextlib.contextmanager
 def usual_settings() -> Iterator[None]:
     """Compute as PyTorch and NumPy do by default, whatever the caller has set.

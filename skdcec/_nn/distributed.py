@@ -73,6 +73,11 @@ class ShardedBatch(tuple[Tensor, ...]):
 
     shard: Shard
 
+    def __new__(cls, tensors: tuple[Tensor, ...], shard: Shard) -> "ShardedBatch":
+        batch = super().__new__(cls, tensors)
+        batch.shard = shard
+        return batch
+
 
 _RANKS: contextvars.ContextVar[Ranks | None] = contextvars.ContextVar("ranks", default=None)
 _SHARD: contextvars.ContextVar[Shard | None] = contextvars.ContextVar("shard", default=None)
@@ -220,14 +225,9 @@ def takes_shards(function: T) -> T:
     return function
 
 
-def load_share(
-    ranks: Ranks, rows: np.ndarray, load: Callable[[np.ndarray], tuple[Tensor, ...]], whole: bool
-) -> ShardedBatch:
-    """Load what this rank needs of the rows of a batch."""
-    shard = Shard(ranks, *ranks.bounds(len(rows)), len(rows), whole)
-    batch = ShardedBatch(load(rows if whole else rows[shard.rows]))
-    batch.shard = shard
-    return batch
+def shard_of(ranks: Ranks, n_rows: int, whole: bool) -> Shard:
+    """Return which of so many rows of a batch are those of this rank."""
+    return Shard(ranks, *ranks.bounds(n_rows), n_rows, whole)
 
 
 def train_step(net: Any, batch: ShardedBatch) -> dict[str, Tensor]:
@@ -277,14 +277,13 @@ def drawn_rows(n_rows: int) -> tuple[int, slice]:
     return shard.n_rows, shard.rows
 
 
-def value_range(least: float, greatest: float) -> tuple[float, float]:
+def value_range(least: Tensor, greatest: Tensor) -> tuple[Tensor, Tensor]:
     """Return the least and greatest value among the global batch, from those of the shares."""
     shard = _SHARD.get()
     if shard is None or shard.whole:
         return least, greatest
-    ends = torch.tensor([-least, greatest], dtype=torch.float64, device="cpu")
-    shard.ranks.reduce_(ends, dist.ReduceOp.MAX)
-    return -float(ends[0]), float(ends[1])
+    ends = shard.ranks.reduce_(torch.stack([-least, greatest]), dist.ReduceOp.MAX)
+    return -ends[0], ends[1]
 
 
 def gathered_views(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, float]:

@@ -69,13 +69,15 @@ def cosine_assignment(embedding: Tensor, centers: Tensor, temperature: float = 0
     return torch.softmax(cosine / temperature, dim=1)
 
 
-def target_distribution(assignment: Tensor) -> Tensor:
+def target_distribution(assignment: Tensor, size: Tensor | None = None) -> Tensor:
     """Sharpened targets that favour confident points and even out cluster sizes.
 
     Parameters
     ----------
     assignment : tensor of shape (n_samples, n_clusters)
-        Soft assignment ``q`` of the whole data set.
+        Soft assignment ``q`` of the whole data set, or of a part of it.
+    size : tensor of shape (n_clusters,), optional
+        Soft cluster sizes in the whole; by default those in `assignment`.
 
     Returns
     -------
@@ -88,7 +90,8 @@ def target_distribution(assignment: Tensor) -> Tensor:
     Xie, Girshick & Farhadi, ICML 2016, equation 3.
     """
     # A cluster that nobody uses has f = 0 and q = 0: its target is 0, not 0 / 0.
-    size = assignment.sum(dim=0).clamp_min(torch.finfo(assignment.dtype).tiny)
+    size = assignment.sum(dim=0) if size is None else size
+    size = size.clamp_min(torch.finfo(assignment.dtype).tiny)
     weight = assignment.square() / size
     return weight / weight.sum(dim=1, keepdim=True)
 

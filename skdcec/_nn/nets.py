@@ -11,7 +11,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, P
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from skdcec._nn import distributed
+from skdcec._nn import distributed, later
 from skdcec._nn.batches import ShuffledLoader
 from skdcec._nn.callbacks import Progress, StopTraining
 from skdcec._nn.checkpoints import Checkpoint
@@ -53,6 +53,7 @@ class EmbeddingNet(NeuralNet):
         self.augmentation = augmentation
         self.ranks: Ranks | None = None
         self._wants_to_stop = False
+        self._notes = later.Notes()
         # Whether training goes on from a checkpoint rather than begins.
         self.goes_on = False
         super().__init__(
@@ -95,21 +96,45 @@ class EmbeddingNet(NeuralNet):
 
     def train_step_single(self, batch: tuple[Tensor, ...], **fit_params: Any) -> dict[str, Tensor]:
         self._set_training(True)
-        if isinstance(batch, distributed.ShardedBatch):
-            losses = distributed.train_step(self, batch)
-        else:
-            losses = self.losses(batch)
-            losses["loss"].backward()
-        for name in self.loss_names:
-            self.history.record_batch(f"train_{name}", losses[name].item())
+        with self._notes.taken():
+            if isinstance(batch, distributed.ShardedBatch):
+                losses = distributed.train_step(self, batch)
+            else:
+                losses = self.losses(batch)
+                losses["loss"].backward()
+            loss, lr = losses["loss"].detach(), self.lr
+            later.check(loss.isfinite(), lambda: diverged(lr))
+        row = self.history[-1]["batches"][-1]
+        names = ("loss", *self.loss_names)
+        self._notes.add_losses(row, {f"train_{name}": losses[name] for name in names})
         return losses
 
-    def on_batch_end(
-        self, net: NeuralNet, *, loss: Tensor, batch: tuple[Tensor, ...], **kwargs: Any
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:
-        if isinstance(batch, distributed.ShardedBatch):
-            self.history.record_batch("train_batch_size", batch.shard.n_rows)
-        check_finite(loss, self.lr)
+        """Do the steps of an epoch, as skorch does, but read their losses at the end."""
+        if iterator is None:
+            return
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            sharded = isinstance(batch, distributed.ShardedBatch)
+            n_rows = batch.shard.n_rows if sharded else len(batch[0])
+            self.history.record_batch(f"{prefix}_batch_size", n_rows)
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        self.read_losses()
+        # Counted here, with those before a checkpoint that the epoch went on from.
+        self.history.record(f"{prefix}_batch_count", len(self.history[-1]["batches"]))
+
+    def read_losses(self) -> None:
+        """Write to the history what the steps since the last time cost.
+
+        Raises
+        ------
+        ValueError
+            If something was not finite.
+        """
+        self._notes.read()
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         super().on_epoch_end(net, **kwargs)
@@ -136,6 +161,9 @@ class EmbeddingNet(NeuralNet):
                 stop = True
         if self.ranks is not None:
             stop = self._stop_with_all(stop, at=method_name)
+        if method_name == "on_epoch_end":
+            # For all epochs they would be many; the last one has the learning rate.
+            del self.history[-1]["batches"][:-1]
         if stop:
             raise StopTraining
 
@@ -301,7 +329,7 @@ def _share_out(net: EmbeddingNet, loader: ShuffledLoader) -> None:
 
 
 def check_finite(result: Tensor, lr: float) -> None:
-    """Raise if training diverged, as seen in a loss or in what a trained network returns.
+    """Raise if training diverged, as seen in what a trained network returns.
 
     Raises
     ------
@@ -309,10 +337,15 @@ def check_finite(result: Tensor, lr: float) -> None:
         If `result` holds NaN or infinity.
     """
     if not result.isfinite().all():
-        raise ValueError(
-            "Training diverged, the loss became NaN or infinite: lower the learning rate "
-            f"(lr={lr}), or look for extreme values in X."
-        )
+        raise diverged(lr)
+
+
+def diverged(lr: float) -> ValueError:
+    """Return the error that says so."""
+    return ValueError(
+        "Training diverged, the loss became NaN or infinite: lower the learning rate "
+        f"(lr={lr}), or look for extreme values in X."
+    )
 
 
 def epoch_history(net: EmbeddingNet, names: Mapping[str, str]) -> dict[str, list[float]]:
@@ -365,12 +398,12 @@ def augmented(
             f"augmentation={augmentation!r} must return a tensor of the {kept} of its "
             f"input, {tuple(x.shape)}; got {got}."
         )
-    if result.dtype != x.dtype or not torch.isfinite(result).all():
-        raise ValueError(
-            f"augmentation={augmentation!r} must return finite values of dtype "
-            f"{x.dtype}; got dtype {result.dtype}"
-            + ("." if result.dtype != x.dtype else " with NaN or infinity.")
-        )
+    named = f"augmentation={augmentation!r} must return finite values of dtype {x.dtype}; got dtype"
+    if result.dtype != x.dtype:
+        raise ValueError(f"{named} {result.dtype}.")
+    later.check(
+        result.isfinite().all(), lambda: ValueError(f"{named} {result.dtype} with NaN or infinity.")
+    )
     return distributed.local(result)
 
 

@@ -65,9 +65,9 @@ class Resumption(Callback):
         net.module_.load_state_dict(state["module"])
         net.schedule.decay = None if state["decay"] is None else tuple(state["decay"])
         history = History(state["history"])
-        self.n_steps = sum(len(row["batches"]) for row in history)
         # skorch begins an epoch by a new row, which then becomes this one.
         self._row = history.pop()
+        self.n_steps = len(history) * len(self.loader) + len(self._row["batches"])
         self.loader.begin_at(len(self._row["batches"]), state["order"])
         self.n_epochs = len(history)
         net.history = history
@@ -96,14 +96,11 @@ class Resumption(Callback):
 
     def on_batch_begin(self, net: "EmbeddingNet", **kwargs: Any) -> None:
         if self.checkpoint is not None and self.checkpoint.is_due:
+            net.read_losses()
             *rows, row = net.history
             # The last batch has begun, and has nothing recorded.
             history = [*rows, {**row, "batches": row["batches"][:-1]}]
             self.checkpoint.write(self._state_of(net, history))
-
-    def on_epoch_end(self, net: "EmbeddingNet", **kwargs: Any) -> None:
-        # skorch has counted from where the epoch went on.
-        net.history.record("train_batch_count", len(net.history[-1]["batches"]))
 
     def _state_of(self, net: "EmbeddingNet", history: list[dict[str, Any]]) -> dict[str, Any]:
         scheduler = dict(net.callbacks_)["lr_schedule"].lr_scheduler_

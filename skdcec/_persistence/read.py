@@ -96,7 +96,8 @@ class Reader:
             return self.estimator(node, prefix)
         _check_names(node, {"name"}, "an encoder")
         encoder: Any = copy.deepcopy(self.foreign_encoder)
-        encoder.module_ = self.module(encoder.module_, f"{prefix}{NETWORK}.")
+        if getattr(encoder, NETWORK, None) is not None:
+            encoder.module_ = self.module(encoder.module_, f"{prefix}{NETWORK}.")
         return encoder
 
     def set_fitted(self, estimator: Any, fitted: dict[str, Any]) -> None:

@@ -75,7 +75,9 @@ class Writer:
         """Return what stands for the encoder of a clusterer."""
         if is_registered(encoder):
             return self.estimator(encoder, prefix)
-        self.module(encoder.module_, f"{prefix}{NETWORK}.")
+        # A transformer without a network is clustered by as it is.
+        if getattr(encoder, NETWORK, None) is not None:
+            self.module(encoder.module_, f"{prefix}{NETWORK}.")
         name = full_name(encoder)
         self.left_out.add(f"the encoder {name} (to be passed to load)")
         return {"name": name}
@@ -128,7 +130,7 @@ class Writer:
         if is_fitted_part and not is_registered(value):
             raise ValueError(
                 f"{name} cannot be saved: its class {full_name(value)} is none of those that "
-                "files may name."
+                "files may name. A pickle holds it, for your own use."
             )
         if role == "estimator" or is_fitted_part:
             if value is self.model:

@@ -66,16 +66,17 @@ class BoundedFile(io.BufferedReader):
 
     Parameters
     ----------
-    path : str, bytes, path-like or BytesIO
-        Path of the file, or its content.
+    source : str, bytes or path-like, or io.BytesIO
+        Path of the file, or what is in it.
     """
 
-    def __init__(self, path: str | bytes | os.PathLike[str] | io.BytesIO):
-        if isinstance(path, io.BytesIO):
-            super().__init__(path)  # type: ignore[arg-type]
-            self.length = path.getbuffer().nbytes
+    def __init__(self, source: str | bytes | os.PathLike[str] | io.BytesIO):
+        if isinstance(source, io.BytesIO):
+            # A raw file in all but its type.
+            super().__init__(source)  # type: ignore[arg-type]
+            self.length = source.getbuffer().nbytes
         else:
-            super().__init__(io.FileIO(path))
+            super().__init__(io.FileIO(source))
             self.length = os.fstat(self.fileno()).st_size
         self._end, self._seconds = math.inf, SECONDS
         self._bytes, self._reads = HEADER_BYTES, HEADER_READS

@@ -5,6 +5,7 @@ import os
 import re
 import stat
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,8 +15,11 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin
 
+from skdcec.datasets import heif
 from skdcec.datasets.budget import (
+    BYTES_PER_PIXEL,
     MAX_PIXELS,
+    MIN_BYTES,
     WHOLE_BYTES,
     BoundedFile,
     UnusableImage,
@@ -35,6 +39,7 @@ __all__ = [
     "MAX_PIXELS",
     "UNREADABLE",
     "Picture",
+    "Source",
     "UnusableImage",
     "fit_picture",
     "kind_of",
@@ -50,6 +55,9 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "JPEG2000", "AVIF
 
 # How the reason begins where the system refused the file, which may be another matter next time.
 UNREADABLE = "cannot be read: "
+
+# Of open files, what is longer than this is copied to the disk.
+_IN_MEMORY = 2**26
 
 # By the orientation that EXIF gives.
 _TURNS = {
@@ -98,8 +106,11 @@ class _Cost(NamedTuple):
 # Reading
 
 
+Source = str | bytes | os.PathLike[str] | IO[bytes] | Image.Image
+
+
 def read_picture(
-    source: str | bytes | os.PathLike[str],
+    source: Source,
     *,
     side: int,
     max_pixels: int = MAX_PIXELS,
@@ -112,7 +123,7 @@ def read_picture(
 
 @contextmanager
 def opened_picture(
-    source: str | bytes | os.PathLike[str],
+    source: Source,
     *,
     side: int,
     max_pixels: int = MAX_PIXELS,
@@ -127,8 +138,9 @@ def opened_picture(
 
     Parameters
     ----------
-    source : str, bytes or path-like
-        Path of the file.
+    source : str, bytes or path-like, binary file or PIL image
+        Path of the file; an open file, which is read from where it stands to its end; or a picture
+        that was opened already, which is left as it is.
     side : int
         How many pixels are needed at least on the longer side. JPEG files with more than twice
         as many on both sides are decoded at a reduced size, which is several times faster.
@@ -148,21 +160,77 @@ def opened_picture(
         If no picture can be had; nothing else is raised. The text is the reason.
     """
     with ExitStack() as lent:
-        yield _read(source, _Limits(side, max_pixels, apart), lent)
+        limits = _Limits(side, max_pixels, apart)
+        if isinstance(source, Image.Image):
+            yield _of_image(source)
+        elif isinstance(source, str | bytes | os.PathLike):
+            yield _read(source, limits, lent)
+        else:
+            yield _read_stream(source, limits, lent)
 
 
-def _read(source: str | bytes | os.PathLike[str], limits: _Limits, lent: ExitStack) -> Picture:
+def _of_image(image: Image.Image) -> Picture:
+    """Return what a decoded file would be, of a picture that is open already."""
     try:
-        place = place_of(source)
-        # Opening a pipe would wait for ever.
-        if not stat.S_ISREG(os.stat(place.file).st_mode):
-            raise UnusableImage("not a regular file")
+        if not (image.width and image.height):
+            raise UnusableImage("has no pixels")
+        with _silence():
+            return _load(image, image.size)
+    except (UnusableImage, MemoryError):
+        raise
+    except Exception as error:
+        raise UnusableImage(f"damaged or unsupported: {_text(error)}") from error
+
+
+def _read_stream(file: IO[bytes], limits: _Limits, lent: ExitStack) -> Picture:
+    """Decode what an open file holds, in memory or, where that is much, from a file of our own."""
+    most = max(limits.max_pixels * BYTES_PER_PIXEL, MIN_BYTES)
+    try:
+        content = b""
+        # One reading may give less than there is.
+        while len(content) <= _IN_MEMORY and (block := file.read(_IN_MEMORY + 1 - len(content))):
+            if not isinstance(block, bytes):
+                raise UnusableImage("an open file of text: open it in mode 'rb'")
+            content = content + block if content else block
+        if len(content) <= _IN_MEMORY:
+            return _read(io.BytesIO(content), limits, lent)
+        with tempfile.TemporaryDirectory(prefix="skdcec-") as folder:
+            path = os.path.join(folder, "picture")
+            with open(path, "wb") as copy:
+                while content:
+                    if copy.tell() + len(content) > most:
+                        raise UnusableImage(f"holds more than {most >> 20} MiB")
+                    copy.write(content)
+                    content = file.read(2**20)
+            return _read(path, limits, lent)
+    except (OSError, ValueError) as error:
+        raise UnusableImage(UNREADABLE + _text(error)) from error
+
+
+def _read(
+    source: str | bytes | os.PathLike[str] | io.BytesIO, limits: _Limits, lent: ExitStack
+) -> Picture:
+    try:
+        content = source.getvalue() if isinstance(source, io.BytesIO) else None
+        place = source if isinstance(source, io.BytesIO) else place_of(source)
+        if isinstance(place, Place):
+            limits = limits._replace(page=place.page)
+            # Opening a pipe would wait for ever.
+            if not stat.S_ISREG(os.stat(place.file).st_mode):
+                raise UnusableImage("not a regular file")
         with _opened(place) as file, _silence():
-            plan = _decode(file, limits._replace(page=place.page), lent)
+            plan = _decode(file, limits, lent)
         if isinstance(plan, Picture):
             return plan
         lent.enter_context(borrow_memory(plan.memory, limits.max_pixels))
-        return Picture(*decode_in_worker(source, limits.side, limits.max_pixels, plan.seconds))
+        if content is None:
+            return _from_worker(source, limits, plan)  # type: ignore[arg-type]
+        # Another process reads files only.
+        with tempfile.TemporaryDirectory(prefix="skdcec-") as folder:
+            path = os.path.join(folder, "picture")
+            with open(path, "wb") as copy:
+                copy.write(content)
+            return _from_worker(path, limits, plan)
     except OSError as error:
         raise UnusableImage(UNREADABLE + (error.strerror or _text(error))) from error
     except MemoryError as error:
@@ -173,10 +241,10 @@ def _read(source: str | bytes | os.PathLike[str], limits: _Limits, lent: ExitSta
 
 
 @contextmanager
-def _opened(place: Place) -> Iterator[BoundedFile]:
+def _opened(place: Place | io.BytesIO) -> Iterator[BoundedFile]:
     """Open a file, or unpack one of an archive that begins like an image."""
-    if place.member is None:
-        with BoundedFile(place.file) as file:
+    if isinstance(place, io.BytesIO) or place.member is None:
+        with BoundedFile(place.file if isinstance(place, Place) else place) as file:
             yield file
         return
     member = stored_in(place)
@@ -187,6 +255,10 @@ def _opened(place: Place) -> Iterator[BoundedFile]:
         BoundedFile(io.BytesIO(inflated(place, member))) as file,
     ):
         yield file
+
+
+def _from_worker(path: str | bytes | os.PathLike[str], limits: _Limits, plan: _Cost) -> Picture:
+    return Picture(*decode_in_worker(path, limits.side, limits.max_pixels, plan.seconds))
 
 
 def _decode(file: BoundedFile, limits: _Limits, lent: ExitStack) -> Picture | _Cost:
@@ -293,35 +365,21 @@ def _opener(prefix: bytes) -> tuple[str, Callable[..., Image.Image]]:
             raise UnusableImage(accepted)
         if accepted:
             return name, _OPENERS.get(name) or cast(Callable[..., Image.Image], factory)
-    if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIC_BRANDS:
-        return "HEIF", _heif_opener()
+    if heif.is_heic(prefix):
+        try:
+            return "HEIF", heif.opener()
+        except ImportError as error:
+            # Which may be another matter next time.
+            raise UnusableImage(f"{UNREADABLE}{error}") from error
     raise UnusableImage("not an image of a known format")
 
 
 def kind_of(beginning: bytes) -> str | None:
     """Return the format of the image that a file begins like, by Pillow's names, or None."""
-    if beginning[4:8] == b"ftyp" and beginning[8:12] in _HEIC_BRANDS:
-        return "HEIF"
     try:
         return _opener(beginning[:16].ljust(16, b"\0"))[0]
     except UnusableImage:
-        return None
-
-
-def _heif_opener() -> Callable[..., Image.Image]:
-    try:
-        from pillow_heif import HeifImageFile
-    except ImportError as error:
-        # Which may be another matter next time.
-        raise UnusableImage(
-            f"{UNREADABLE}HEIC needs pillow-heif (pip install 'skdcec[heif]'), or save it as JPEG"
-        ) from error
-    opener: Callable[..., Image.Image] = HeifImageFile
-    return opener
-
-
-# What telephones write; AVIF has the same container.
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+        return "HEIF" if heif.is_heic(beginning) else None
 
 
 # Pillow's JPEG factory looks for further pictures, and fails where the list of them is damaged.

@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -13,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from skdcec.datasets.decode import FORMATS, MAX_PIXELS
 from skdcec.datasets.files import File, Listing, Skipped, list_files, same_file
+from skdcec.datasets.pictures import pictures_in
 from skdcec.datasets.steps import Settings, decode_steps, duplicates_of
 from skdcec.datasets.store import load_rows, user_cache
 from skdcec.datasets.tables import (
@@ -271,11 +273,13 @@ def _columns(
 
 
 class ImageLoader(TransformerMixin, BaseEstimator):
-    """Transformer from paths of image files to an array of images.
+    """Transformer from image files to an array of images.
 
-    The first step of a pipeline that starts from files. It never drops a row, so labels and
-    folds stay aligned with the paths. It learns nothing and keeps no images; to load a
-    collection once for many fits, use :func:`load_images`, or give the pipeline a `memory`.
+    Takes paths, contents of files, files that are open, PIL images, such as a column of Hugging
+    Face datasets, and what :func:`load_images` returns, whose files it reads again. The first
+    step of a pipeline that starts from files. It never drops a row, so labels and folds stay
+    aligned with the paths. It learns nothing and keeps no images; to load a collection once for
+    many fits, use :func:`load_images`, or give the pipeline a `memory`.
 
     Parameters
     ----------
@@ -350,7 +354,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples,) or (n_samples, 1)
-            Paths.
+            Paths, contents of files (bytes), open files, or PIL images.
         y : Ignored
             Present by convention.
 
@@ -360,7 +364,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         """
         self._validate_params()
         _check_size(self.size)
-        _check_paths(X)
+        _check_items(X)
         return self
 
     def transform(self, X: Sequence[str | os.PathLike[str]]) -> np.ndarray:
@@ -369,7 +373,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples,) or (n_samples, 1)
-            Paths.
+            Paths, contents of files (bytes), open files, or PIL images.
 
         Returns
         -------
@@ -382,7 +386,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         """
         self._validate_params()
         settings = Settings((*_check_size(self.size), 3), self.resize, int(self.max_pixels))
-        files = [File(path, path, 0, 0) for path in _check_paths(X)]
+        files = _check_items(X)
         images = np.zeros((len(files), *settings.shape), dtype=np.uint8)
         errors = []
         index = 0
@@ -391,7 +395,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
                 if row.image is not None:
                     images[index] = row.image
                 else:
-                    errors.append((index, files[index].path, row.reason))
+                    errors.append((index, files[index].id, row.reason))
                 index += 1
             if errors and self.on_error == "raise":
                 # The first step with a failure decides, the rest need not be read.
@@ -430,12 +434,22 @@ def _check_size(size: Any) -> tuple[int, int]:
     return height, width
 
 
-def _check_paths(X: Any) -> list[str]:
-    if isinstance(X, str | bytes | os.PathLike):
+def _check_items(X: Any) -> list[File]:
+    """Return what stands for pictures as files, of which `path` may be something else."""
+    if isinstance(X, Mapping) and "filenames" in X:
+        # What `load_images` returns.
+        X = X["filenames"]
+    if isinstance(X, str | os.PathLike):
         raise ValueError(
             f"X must be a sequence of paths, got the single path {X!r}: give [{X!r}] if it is a "
             f"file, or load_images({X!r}, size=...).filenames if it is a folder or a table."
         )
+    pictures = pictures_in(X)
+    if pictures is not None and not isinstance(pictures.first, str | os.PathLike):
+        return [
+            File(f"X[{i}]", partial(pictures.item, i), 0, 0)  # type: ignore[arg-type]
+            for i in range(len(pictures))
+        ]
     paths = np.asarray(X, dtype=object)
     if paths.ndim == 2 and paths.shape[1] == 1:
         paths = paths[:, 0]
@@ -447,9 +461,9 @@ def _check_paths(X: Any) -> list[str]:
     if not len(paths):
         raise ValueError("X holds no paths: found 0 sample(s), at least 1 is required.")
     for index, path in enumerate(paths):
-        if not isinstance(path, str | bytes | os.PathLike):
+        if not isinstance(path, str | os.PathLike):
             raise ValueError(f"X must hold paths, got {path!r} at position {index}.")
-    return [os.fsdecode(path) for path in paths]
+    return [File(os.fsdecode(path), os.fsdecode(path), 0, 0) for path in paths]
 
 
 def _summary(skipped: list[Skipped]) -> str:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from skdcec.datasets.decode import UnusableImage, fit_picture, opened_picture
 from skdcec.datasets.files import File
+from skdcec.datasets.pictures import as_source
 
 # One step of decoding is also one entry of the cache's journal: what a killed run can lose.
 STEP_FILES = 512
@@ -76,7 +77,7 @@ def _decode_batch(paths: list[str], settings: Settings) -> list[Row]:
     for path in paths:
         try:
             with opened_picture(
-                path, side=max(settings.shape[:2]), max_pixels=settings.max_pixels
+                as_source(path), side=max(settings.shape[:2]), max_pixels=settings.max_pixels
             ) as picture:
                 image = fit_picture(picture.image, settings.shape[:2], settings.resize)
                 # Before its memory is lent to another.

@@ -21,6 +21,7 @@ __all__ = [
     "Place",
     "inflated",
     "is_archive",
+    "is_there",
     "members_of",
     "n_pages",
     "place_of",
@@ -84,6 +85,11 @@ def place_of(path: str | bytes | os.PathLike[str]) -> Place:
             return Place(outer, name[len(outer) + 1 :].replace(os.sep, "/"))
         outer, inner = os.path.split(outer)
     return Place(name)
+
+
+def is_there(path: str) -> bool:
+    """Whether there is a file, or what it is within."""
+    return os.path.exists(place_of(path).file)
 
 
 def version_of(path: str | bytes | os.PathLike[str]) -> tuple[int, int]:

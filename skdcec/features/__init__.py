@@ -2,7 +2,6 @@
 
 from skdcec.features.color_edges import ColorEdgeFeatures
 from skdcec.features.pretrained import PretrainedFeatures
-from skdcec.features.reduced import ReducedFeatures
 from skdcec.features.side_by_side import SideBySide
 
-__all__ = ["ColorEdgeFeatures", "PretrainedFeatures", "ReducedFeatures", "SideBySide"]
+__all__ = ["ColorEdgeFeatures", "PretrainedFeatures", "SideBySide"]

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.base import unchanged_on_failure
 from skdcec._encoders.images import ImageInput, check_units
@@ -164,15 +163,18 @@ class ColorEdgeFeatures(
 
         Parameters
         ----------
-        X : array-like
-            Images of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images of the shape seen in `fit`; or paths, contents of files, open files or PIL
+            images, which are brought to it.
 
         Returns
         -------
         features : ndarray of shape (n_samples, n_features), dtype float32
             Colours first, then the directions of edges, block by block.
         """
-        check_is_fitted(self)
+        return self._by_chunks(self._describe, X)
+
+    def _describe(self, X: Any) -> np.ndarray:
         images = self._validate(X, reset=False)
         check_units(images, self.scale_)
         return np.concatenate(

@@ -33,7 +33,7 @@ _N_SEEN = 10_000
 
 MAX_PARTS = 8
 
-_TINY_VARIANCE = 1e-12
+TINY_VARIANCE = 1e-12
 
 # Of the largest variance along an axis: what is less is rounding.
 _TINY_SHARE = 1e-10
@@ -208,15 +208,15 @@ class SideBySide(
 
         Parameters
         ----------
-        X : array-like
-            Images of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images of the shape seen in `fit`; or paths, contents of files, open files or PIL
+            images, which are brought to it.
 
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_components), dtype float32
         """
-        check_is_fitted(self)
-        return self._embed(self._validate(X, reset=False))
+        return self._by_chunks(lambda some: self._embed(self._validate(some, reset=False)), X)
 
     def _fit(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Fit, and return the images with the values of those that were looked at."""
@@ -230,7 +230,7 @@ class SideBySide(
             variances = np.split(values.var(axis=0, dtype=np.float64), np.cumsum(widths)[:-1])
             # A part that is the same for all images counts for nothing, whatever it is divided by.
             totals = [float(part.sum()) for part in variances]
-            deviations = [np.sqrt(total) if total > _TINY_VARIANCE else 1.0 for total in totals]
+            deviations = [np.sqrt(total) if total > TINY_VARIANCE else 1.0 for total in totals]
             self.deviation_ = np.repeat(deviations, widths)
             self.components_ = None
             if self.n_components is not None:
@@ -383,7 +383,7 @@ def principal_axes(rows: np.ndarray, n_components: int) -> np.ndarray:
     products = rows @ rows.T if across else rows.T @ rows
     n_kept = min(n_components, len(products))
     variances, vectors = eigh(products, subset_by_index=[len(products) - n_kept, len(products) - 1])
-    kept = variances > _TINY_SHARE * max(variances[-1], _TINY_VARIANCE)
+    kept = variances > _TINY_SHARE * max(variances[-1], TINY_VARIANCE)
     directions = vectors[:, kept].T[::-1]
     if across:
         directions = directions @ rows

@@ -6,7 +6,9 @@ from skdcec.model_selection.scorers import (
     davies_bouldin_scorer,
     make_calinski_harabasz_scorer,
     make_davies_bouldin_scorer,
+    make_modularity_scorer,
     make_silhouette_scorer,
+    modularity_scorer,
     silhouette_scorer,
 )
 from skdcec.model_selection.search import NClustersSearch
@@ -21,6 +23,8 @@ __all__ = [
     "davies_bouldin_scorer",
     "make_calinski_harabasz_scorer",
     "make_davies_bouldin_scorer",
+    "make_modularity_scorer",
     "make_silhouette_scorer",
+    "modularity_scorer",
     "silhouette_scorer",
 ]

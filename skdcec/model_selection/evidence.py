@@ -12,7 +12,8 @@ from sklearn.preprocessing import normalize
 
 from skdcec._analysis.mixtures import best_mixture, fit_mixture
 from skdcec._analysis.stability import principal, resampled_labels
-from skdcec._clusterers.graph import modularity, neighbors_of
+from skdcec._clusterers.graph import neighbors_of
+from skdcec.metrics import modularity
 from skdcec.model_selection.null import cluster_by_k_means, normal_draws
 
 # What is read here are shares of points and edges, which so many points give to a few percent.

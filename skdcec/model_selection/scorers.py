@@ -7,6 +7,7 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 
 from skdcec._analysis.scores import score_labels
 from skdcec._analysis.spaces import Space, as_rows, check_space, metric_of, space_of
+from skdcec.metrics import neighbor_modularity
 
 
 class _ClusteringScorer:
@@ -177,6 +178,69 @@ def make_davies_bouldin_scorer(
     )
 
 
+def make_modularity_scorer(
+    *,
+    space: str = "auto",
+    sample_size: int | None = 10_000,
+    reference: Any = None,
+    random_state: Any = 0,
+) -> Callable[..., float]:
+    """Make a scorer of predicted labels by their modularity among nearest neighbours.
+
+    It compares encoders: in the embedding of each, the clusters found there. The number of
+    clusters has to be the same for all. See `skdcec.metrics.neighbor_modularity`.
+
+    Parameters
+    ----------
+    space : {"auto", "pretrained", "input", "embedding"}, default="auto"
+        As for `make_silhouette_scorer`. In "embedding", training made the neighbours.
+    sample_size : int, default=10_000
+        Rows that are scored; None takes all. In a sample, neighbours lie further apart.
+    reference : fitted transformer, default=None
+        As for `make_silhouette_scorer`.
+    random_state : int, RandomState instance or None, default=0
+        Determines the sample.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y=None)``; greater is better.
+
+    Raises
+    ------
+    ValueError
+        If `space` or `sample_size` is not one of the above.
+
+    Examples
+    --------
+    Which description of digits shows its ten clusters most clearly?
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skdcec import DeepEmbeddingClustering
+    >>> from skdcec.model_selection import TransductiveSplit, modularity_scorer
+    >>> search = GridSearchCV(
+    ...     DeepEmbeddingClustering(10, max_epochs=0, random_state=0),
+    ...     {"encoder": [PCA(2), PCA(32)]},
+    ...     scoring=modularity_scorer,
+    ...     cv=TransductiveSplit(),
+    ... )
+    >>> search.fit(load_digits().data[:500]).best_params_
+    {'encoder': PCA(n_components=32)}
+    """
+    return _ClusteringScorer(
+        neighbor_modularity,
+        1,
+        space=space,
+        metric=None,
+        sample_size=sample_size,
+        reference=reference,
+        random_state=random_state,
+    )
+
+
 silhouette_scorer = make_silhouette_scorer()
 calinski_harabasz_scorer = make_calinski_harabasz_scorer()
 davies_bouldin_scorer = make_davies_bouldin_scorer()
+modularity_scorer = make_modularity_scorer()

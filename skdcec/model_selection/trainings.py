@@ -5,6 +5,7 @@ import json
 import pickle
 import time
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import torch
 
 from skdcec._analysis.spaces import Space, metric_of
 from skdcec._encoders.cache import content_digest, plain_value
+from skdcec._nn import distributed
 from skdcec._nn.checkpoints import kept_until_stored
 from skdcec._sklearn_compat import unwarned
 
@@ -39,28 +41,47 @@ class Cache(NamedTuple):
 
 
 def run_candidate(estimator: Any, X: Any, k: int, run: int, cache: Cache) -> Run:
-    """Train one candidate, or take it from the cache; a failure is never kept there."""
+    """Train one candidate, or take it from the cache; a failure is never kept there.
+
+    Of several processes that train together, only the first has a cache.
+    """
     try:
-        if not cache.prefix:
-            return _train(estimator, X, k, run)
-        # Threads change the order of sums, and so the labels.
-        seed = estimator.get_params().get("random_state")
-        key = f"{cache.prefix} {k} {seed} {torch.get_num_threads()}"
-        return _recall(cache.memory, key, estimator, X, k, run)
+        with distributed.joined() if hasattr(estimator, "fit_encoder") else nullcontext():
+            key = distributed.shared(_key_of(estimator, k, cache))
+            if not key:
+                return _train(estimator, X, k, run)
+            return _recall(cache.memory, key, estimator, X, k, run)
     except Exception as error:  # whatever it is, the other candidates go on
         return Run(k, run, error=f"{type(error).__name__}: {error}")
 
 
+def _key_of(estimator: Any, k: int, cache: Cache) -> str:
+    """Return what tells a training from all others in the cache, if there is any."""
+    # Threads change the order of sums, and so the labels.
+    seed = estimator.get_params().get("random_state")
+    return cache.prefix and f"{cache.prefix} {k} {seed} {torch.get_num_threads()}"
+
+
 def _recall(memory: Any, key: str, *arguments: Any) -> Run:
-    """Take a training from the cache, if it is as it was written, or train."""
+    """Take a training from the cache, or train."""
     cached = memory.cache(_train_packed, ignore=["arguments"])
     with kept_until_stored():
-        content, digest = cached(key, arguments)
+        if distributed.on_first(lambda: cached.check_call_in_cache(key, arguments)):
+            content, digest = distributed.on_first(_read, cached, key, arguments)
+        else:
+            train = cached if distributed.is_first() else _train_packed
+            content, digest = train(key, arguments)
+    return content if digest is None else pickle.loads(content)
+
+
+def _read(cached: Any, key: str, arguments: tuple[Any, ...]) -> tuple[Any, str | None]:
+    """Return a training that is in the cache, if it is as it was written, or train."""
+    content, digest = cached(key, arguments)
     if digest is not None and _digest_of(content) != digest:
-        warnings.warn("A training in the cache is damaged and is done again.", stacklevel=2)
+        warnings.warn("A training in the cache is damaged and is done again.", stacklevel=3)
         cached.call_and_shelve(key, arguments).clear()
         content, digest = cached(key, arguments)
-    return content if digest is None else pickle.loads(content)
+    return content, digest
 
 
 def _train_packed(key: str, arguments: tuple[Any, ...]) -> tuple[Any, str | None]:

@@ -68,6 +68,45 @@ def judge(
     return evidence, text + _edge(numbers, best, n_found)
 
 
+def answer(results: dict[str, np.ndarray], *, best_n_clusters: int, evidence: str) -> str:
+    """Return what a search comes to, in a few words.
+
+    Parameters
+    ----------
+    results : dict of ndarray
+        The ``results_`` of the search.
+    best_n_clusters : int
+    evidence : str
+        As of :func:`judge`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdcec.model_selection.verdict import answer
+    >>> results = {
+    ...     "n_clusters": np.array([9, 10, 11]),
+    ...     "plausible": np.array([True, False, True]),
+    ...     "silhouette": np.array([0.2, 0.1, 0.3]),
+    ... }
+    >>> answer(results, best_n_clusters=11, evidence="structure")
+    'No natural number. 11 and 9 look best.'
+    """
+    if evidence == "unknown":
+        return "Nothing to compare."
+    numbers, scores = results["n_clusters"], results["silhouette"]
+    good = [int(k) for k in numbers[np.argsort(-scores, kind="stable")] if k != best_n_clusters]
+    plausible = set(numbers[results["plausible"]].tolist())
+    shown = [best_n_clusters, *[k for k in good if k in plausible][:2]]
+    first, last = shown[:-1], shown[-1]
+    listed = f"{', '.join(map(str, first))} and {last} look best" if first else f"{last} looks best"
+    if evidence == "separated groups":
+        others = f", {' or '.join(map(str, shown[1:]))} about as good" if first else ""
+        return f"{best_n_clusters} groups{others}."
+    if evidence == "none":
+        return f"No groups to be seen. If it has to be a number, {listed}."
+    return f"No natural number. {listed}."
+
+
 def _as_good(plausible: np.ndarray, best: int) -> str:
     others = plausible[plausible != best]
     if not others.size:

@@ -2,6 +2,7 @@
 
 from skdcec._analysis.projection import map_projection
 from skdcec._files import read_table, write_table
+from skdcec.report.edits import Edits, read_edits
 from skdcec.report.export import export_table
 from skdcec.report.metadata import metadata_agreement
 from skdcec.report.names import read_names
@@ -9,12 +10,14 @@ from skdcec.report.tables import cluster_summary, image_table
 from skdcec.report.write import Report, report_from_estimator, write_report
 
 __all__ = [
+    "Edits",
     "Report",
     "cluster_summary",
     "export_table",
     "image_table",
     "map_projection",
     "metadata_agreement",
+    "read_edits",
     "read_names",
     "read_table",
     "report_from_estimator",

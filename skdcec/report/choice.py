@@ -16,31 +16,13 @@ from skdcec._analysis.palette import cluster_color
 from skdcec._analysis.spaces import distances_to_means
 from skdcec._files import write_bytes
 from skdcec.datasets.decode import MAX_PIXELS
-from skdcec.report.page import source_hash
+from skdcec.report.choice_drawings import MIN_SHARE, silhouettes, splits
+from skdcec.report.page import source_hash, viewer_file
 from skdcec.report.thumbnails import Pictures, encode_webp
 
 _SIDE = 56
+_SIDE_OF_BEST = 96
 _N_TYPICAL = 8
-# Smaller shares of a cluster that go elsewhere at the next k are not worth a line.
-_MIN_SHARE = 0.1
-
-_STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { margin: 2rem auto; max-width: 1400px; padding: 0 1rem; }
-.verdict { font-size: 1.2rem; max-width: 48rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; }
-th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8884; }
-tr.best { font-weight: bold; }
-.side { display: flex; gap: 2rem; overflow-x: auto; align-items: flex-start; }
-.side > section { flex: none; }
-figure { margin: 0 0 .8rem; }
-figcaption, .note { font-size: .85rem; max-width: 30rem; }
-.note { opacity: .8; }
-img { display: block; max-width: 100%; }
-svg { vertical-align: -.1em; }
-ul { columns: 22rem; padding-left: 1.2rem; }
-"""
 
 
 def write_choice_page(
@@ -53,7 +35,8 @@ def write_choice_page(
     best: int,
     verdict: str,
     title: str,
-    picture: bytes | None = None,
+    answer: str = "",
+    command: str = "",
     max_pixels: int = MAX_PIXELS,
     n_jobs: int | None = None,
 ) -> int:
@@ -74,8 +57,10 @@ def write_choice_page(
     best : int
         The number of clusters that was chosen.
     verdict, title : str
-    picture : bytes, default=None
-        A PNG of the silhouettes.
+    answer : str, default=""
+        What the verdict comes to, in a few words: it comes first, and large.
+    command : str, default=""
+        What to type next.
     max_pixels : int, default=178956970
         Files with more pixels are not read.
     n_jobs : int, default=None
@@ -89,32 +74,39 @@ def write_choice_page(
     typical = {k: _typical(embedding, labels_of[k]) for k in numbers}
     shown = sorted({i for rows in typical.values() for row in rows.values() for i in row})
     pictures = Pictures([files[i] for i in shown], max_pixels=max_pixels, n_jobs=n_jobs)
-    squares = dict(zip(shown, pictures.squares(_SIDE), strict=True))
-    galleries = "".join(_gallery(k, labels_of[k], typical[k], squares, k == best) for k in numbers)
-    splits = "".join(
+    squares = dict(zip(shown, pictures.squares(_SIDE_OF_BEST), strict=True))
+    galleries = {k: _gallery(k, labels_of[k], typical[k], squares, k == best) for k in numbers}
+    others = "".join(galleries[k] for k in numbers if k != best)
+    in_words = "".join(
         _splits(labels_of[a], labels_of[b]) for a, b in zip(numbers, numbers[1:], strict=False)
     )
-    drawn = "" if picture is None else f'<img alt="Silhouettes" src="{_data_url(picture, "png")}">'
-    policy = (
-        f"default-src 'none'; style-src '{source_hash(_STYLE)}'; img-src data:; base-uri 'none'"
-    )
+    style = viewer_file("choice.css")
+    policy = f"default-src 'none'; style-src '{source_hash(style)}'; img-src data:; base-uri 'none'"
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,"><title>{html.escape(title)}</title>
-<style>{_STYLE}</style></head><body>
-<h1>{html.escape(title)}</h1>
-<p class="verdict">{html.escape(verdict)}</p>
-{drawn}
-<div class="scroll">{_table(results, best)}</div>
-<p class="note">Silhouettes are taken in one embedding that all numbers of clusters share. "Above
-chance" is how much more that is than for points without clusters. A number of clusters is a view
-of the images, not a fact about them: several may be useful.</p>
-<h2>Plausible numbers of clusters</h2>
-<div class="side">{galleries}</div>
+<style>{style}</style></head><body>
+<main>
+<h1>How many clusters? {html.escape(title)}</h1>
+<p class="answer">{html.escape(answer or verdict)}</p>
+{f"<p><code>{html.escape(command)}</code></p>" if command else ""}
+{f'<p class="verdict">{html.escape(verdict)}</p>' if answer else ""}
+{galleries.get(best, "")}
+<h2>How the numbers compare</h2>
+{silhouettes(results, best)}
+<p class="note">{_key("screened")} k-means in one embedding that all numbers of clusters share;
+{_key("trained")} the same embedding, clusters by a model trained for that number;
+{_key("chance")} what points without clusters reach. Higher means clusters that lie farther apart
+(silhouette, from −1 to 1). A number of clusters is a view of the images, not a fact about them:
+several may be useful.</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Numbers">{_table(results, best)}</div>
 <h2>How clusters split</h2>
-{splits or "<p>Only one number of clusters is shown.</p>"}
+{splits(labels_of) or "<p>Only one number of clusters is shown.</p>"}
+{f"<details><summary>The same in words</summary>{in_words}</details>" if in_words else ""}
+{f"<h2>Other numbers that look good</h2>{others}" if others else ""}
+</main>
 </body></html>
 """
     n_bytes = write_bytes(path, [page.encode("utf-8", "xmlcharrefreplace")])
@@ -137,17 +129,28 @@ def _gallery(
     is_best: bool,
 ) -> str:
     rows = []
+    side = _SIDE_OF_BEST if is_best else _SIDE
     for cluster, members in typical.items():
         size = int((labels == cluster).sum())
         strip = Image.fromarray(np.concatenate([squares[i] for i in members], axis=1))
+        if not is_best:
+            strip = strip.resize((side * len(members), side), Image.Resampling.BOX)
         name = f"Cluster {cluster}: {size} images"
         source = _data_url(encode_webp(strip), "webp")
         rows.append(
             f'<figure><img alt="{name}" width="{strip.width}" height="{strip.height}" '
             f'src="{source}"><figcaption>{_swatch(cluster)} {name}</figcaption></figure>'
         )
-    mark = ", the best of those tried" if is_best else ""
-    return f"<section><h3>k = {k}{mark}</h3>{''.join(rows)}</section>"
+    if is_best:
+        return f'<h2>{k} clusters</h2><div class="best-gallery">{"".join(rows)}</div>'
+    return f'<section><h3>k = {k}</h3><div class="galleries">{"".join(rows)}</div></section>'
+
+
+def _key(kind: str) -> str:
+    return (
+        '<svg width="12" height="12" aria-hidden="true">'
+        f'<circle class="key-{kind}" cx="6" cy="6" r="5"/></svg>'
+    )
 
 
 def _swatch(cluster: int) -> str:
@@ -165,25 +168,34 @@ def _splits(coarse: np.ndarray, fine: np.ndarray) -> str:
     for cluster, row in enumerate(counts):
         shares = row / max(row.sum(), 1)
         order = np.argsort(-shares, kind="stable")
-        parts = [f"{c} ({shares[c]:.0%})" for c in order if shares[c] >= _MIN_SHARE]
+        parts = [f"{c} ({shares[c]:.0%})" for c in order if shares[c] >= MIN_SHARE]
         verb = "stays together as" if len(parts) == 1 else "splits into"
         lines.append(f"<li>{_swatch(cluster)} {cluster} {verb} {', '.join(parts)}</li>")
     return f"<h3>From {len(counts)} clusters to {counts.shape[1]}</h3><ul>{''.join(lines)}</ul>"
 
 
 def _table(results: Mapping[str, np.ndarray], best: int) -> str:
+    trained = results["trained"]
+    screened = results.get("screened_silhouette", results["silhouette"])
+    refined = np.where(trained, results["silhouette"], np.nan)
     columns = {
-        "k": results["n_clusters"],
-        "silhouette": results["silhouette"],
-        "± of the difference": results["standard_error"],
-        "above chance": results["excess_silhouette"],
+        "clusters": results["n_clusters"],
+        "k-means": screened,
+        "trained": refined,
+        "gained by training": refined - screened,
+        "k-means above chance": results["excess_silhouette"],
+        "± of the difference to the best": results["standard_error"],
         "plausible": results["plausible"],
-        "trained": results["trained"],
         "clusters found": results["n_found"],
-        "smallest": results["smallest_share"],
+        "share of the smallest": results["smallest_share"],
         "failed": results["error"],
     }
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    columns = {
+        name: values
+        for name, values in columns.items()
+        if name != "failed" or any(map(str, values))
+    }
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
     body = ""
     for i, k in enumerate(results["n_clusters"]):
         cells = "".join(f"<td>{html.escape(_cell(values[i]))}</td>" for values in columns.values())

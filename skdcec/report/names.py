@@ -53,28 +53,33 @@ def read_names(path: str | os.PathLike) -> dict[int, dict[str, str]]:
         rows = content.get("clusters") if isinstance(content, dict) else content
     else:
         rows = as_rows(read_table(path))
+    return names_of(rows, os.fspath(path))
+
+
+def names_of(rows: Any, where: str) -> dict[int, dict[str, str]]:
+    """Return names and notes by cluster from rows of a file, in the form of :func:`read_names`."""
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{os.fspath(path)} has no list of clusters with their names.")
+        raise ValueError(f"{where} has no list of clusters with their names.")
     names: dict[int, dict[str, str]] = {}
     for row in rows:
-        cluster = _named_cluster(row, path)
+        cluster = _named_cluster(row, where)
         if cluster in names:
-            raise ValueError(f"{os.fspath(path)} names cluster {cluster} twice.")
+            raise ValueError(f"{where} names cluster {cluster} twice.")
         names[cluster] = _check_name(
             {"name": row.get("name") or "", "note": row.get("note") or ""},
-            f"cluster {cluster} in {os.fspath(path)}",
+            f"cluster {cluster} in {where}",
         )
     return names
 
 
-def _named_cluster(row: dict, path: str | os.PathLike) -> int:
+def _named_cluster(row: dict, where: str) -> int:
     value = row.get("cluster")
     try:
         if isinstance(value, bool) or (cluster := int(str(value))) < -1:
             raise ValueError
     except ValueError:
         raise ValueError(
-            f"{os.fspath(path)} has the cluster {value!r}; a whole number from 0 is needed."
+            f"{where} has the cluster {value!r}; a whole number from 0 is needed."
         ) from None
     return cluster
 

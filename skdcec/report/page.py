@@ -6,13 +6,15 @@ import html
 import importlib.resources
 import json
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
-from skdcec._analysis.palette import NO_CLUSTER, cluster_colors
+from skdcec._analysis.palette import MAX_CLUSTERS, NO_CLUSTER, cluster_colors
 from skdcec._analysis.stability import FIRM, Stability
 from skdcec._files import Table, as_rows, versions
 from skdcec.report.metadata import Column, Standout
@@ -25,15 +27,19 @@ SCRIPTS = (
     "data.js",
     "thumbnails.js",
     "names.js",
+    "meanings.js",
+    "edits.js",
     "files.js",
     "cards.js",
     "state.js",
     "drawing.js",
+    "layout.js",
     "labels.js",
     "pointer.js",
     "map.js",
     "gallery.js",
     "similar.js",
+    "image.js",
     "metadata.js",
     "training.js",
     "table.js",
@@ -42,22 +48,24 @@ SCRIPTS = (
 CHUNK = 256
 # The map colours so many values of a metadata column, the others are gray.
 N_CATEGORIES = 12
+# Colours for so many clusters that readers make themselves.
+N_ADDED = 24
 
 
 class Page:
     """The page without its single thumbnails, whose size decides what these may need."""
 
     def __init__(self, payload: dict, sheets: list[bytes]):
-        style = _viewer_file("viewer.css")
-        script = '"use strict";\n\n' + "\n".join(map(_viewer_file, SCRIPTS))
+        style = viewer_file("viewer.css")
+        script = '"use strict";\n\n' + "\n".join(map(viewer_file, SCRIPTS))
         policy = (
             f"default-src 'none'; script-src '{source_hash(script)}'; "
             f"style-src '{source_hash(style)}'; "
-            "img-src data: blob:; base-uri 'none'; form-action 'none'"
+            "img-src 'self' file: data: blob:; base-uri 'none'; form-action 'none'"
         )
         self.payload = payload
         self.sheets = "".join(_data_element(f"sheet-{i}", [s]) for i, s in enumerate(sheets))
-        self.pieces = re.split(r"\{\{(\w+)\}\}", _viewer_file("template.html"))
+        self.pieces = re.split(r"\{\{(\w+)\}\}", viewer_file("template.html"))
         self.values = {
             "title": html.escape(payload["title"]),
             "policy": policy,
@@ -89,7 +97,8 @@ class Page:
         return [piece.encode("utf-8", "xmlcharrefreplace") for piece in pieces]
 
 
-def _viewer_file(name: str) -> str:
+def viewer_file(name: str) -> str:
+    """Return one of the files that pages are made of."""
     file = importlib.resources.files("skdcec.report") / "viewer" / name
     return file.read_text(encoding="utf-8").replace("\r\n", "\n")
 
@@ -124,6 +133,7 @@ def payload_of(
     summary: Table,
     columns: list[Column],
     standing_out: Mapping[int, list[Standout]],
+    originals: Sequence[str] | None = None,
 ) -> dict:
     """Return what the page knows about images and clusters.
 
@@ -135,6 +145,8 @@ def payload_of(
         Metadata.
     standing_out : mapping of int to list of Standout
         By cluster.
+    originals : sequence of str, default=None
+        Links from the page to the files.
     """
     labels = np.array(table["cluster"])
     second = np.array([-1 if other is None else other for other in table["second_cluster"]])
@@ -146,6 +158,7 @@ def payload_of(
     return {
         "id": identity,
         "files": table["file"],
+        "originals": _packed_links(originals, table["file"]),
         "labels": packed(labels, "i2"),
         "second": packed(second, "i2"),
         "confidence": packed(table["confidence"], "f4"),
@@ -157,10 +170,35 @@ def payload_of(
         "unused": sorted(set(range(max(0, labels.max() + 1))) - set(labels.tolist())),
         "colours": {
             "clusters": cluster_colors(n_clusters),
+            "added": cluster_colors(min(n_clusters + N_ADDED, MAX_CLUSTERS))[n_clusters:],
             "categories": cluster_colors(N_CATEGORIES),
             "none": NO_CLUSTER,
         },
     }
+
+
+def links_to(files: Sequence[Any], folder: Any) -> list[str] | None:
+    """Return relative links from a folder to files; None where there is no way, to other drives."""
+    base = os.path.abspath(os.fsdecode(folder))
+    try:
+        relative = [os.path.relpath(os.fsdecode(file), base) for file in files]
+    except ValueError:
+        return None
+    return [quote(os.fsencode(path.replace(os.sep, "/"))) for path in relative]
+
+
+def _packed_links(links: Sequence[str] | None, names: Sequence[str]) -> dict | None:
+    """Say links by what they have in common, where the rest of each is the image's name."""
+    if links is None:
+        return None
+    ends = [quote(os.fsencode(name)) for name in names]
+    prefix = links[0].removesuffix(ends[0])
+    # Names that are not UTF-8 cannot be put together in a browser.
+    if all(link == prefix + end for link, end in zip(links, ends, strict=True)) and (
+        "\\udc" not in ascii("".join(names))
+    ):
+        return {"prefix": prefix}
+    return {"links": list(links)}
 
 
 def _packed_column(column: Column) -> dict:

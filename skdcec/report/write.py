@@ -32,6 +32,7 @@ from skdcec.report.metadata import agreement_of, metadata_columns, standouts
 from skdcec.report.names import check_names
 from skdcec.report.page import (
     Page,
+    links_to,
     payload_of,
     payload_of_run,
     payload_of_space,
@@ -76,9 +77,9 @@ class Report:
 
 
 def report_from_estimator(
-    path: str | os.PathLike,
     estimator: Any,
     X: Any,
+    path: Any,
     *,
     images: Any = None,
     settings: Mapping[str, Any] | None = None,
@@ -91,13 +92,13 @@ def report_from_estimator(
 
     Parameters
     ----------
-    path : str or path-like
-        The HTML file to write.
     estimator : fitted clusterer, Pipeline that ends in one, or search over such
         Read through ``labels_``, ``predict_proba``, ``transform``, ``cluster_centers_``,
         ``encoder_``, ``history_`` and ``get_params``.
     X : array-like of shape (n_samples, ...)
         What the estimator was fitted on.
+    path : str or path-like
+        The HTML file to write.
     images : array or list of paths, default=None
         What the page shows, if not `X`, in the form that :func:`write_report` takes: files give
         larger thumbnails than a small `X`.
@@ -117,10 +118,36 @@ def report_from_estimator(
     TypeError
         If the estimator does not say where the centers of its clusters are.
 
+    Warns
+    -----
+    FutureWarning
+        If the path comes first, as it did in earlier versions.
+
     See Also
     --------
     write_report : The same from plain arrays.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from sklearn.cluster import KMeans
+    >>> from skdcec.report import report_from_estimator
+    >>> X = np.random.default_rng(0).random((40, 64))
+    >>> model = KMeans(2, n_init=1, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = report_from_estimator(model, X, f"{folder}/page.html")
+    >>> sum(report.summary["size"])
+    40
     """
+    if isinstance(estimator, (str, os.PathLike)):
+        warnings.warn(
+            "report_from_estimator takes the path last, as in report_from_estimator(estimator, X, "
+            "path); that it may come first will end in version 0.3.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        estimator, X, path = X, path, estimator
     estimator = best_of(estimator)
     model, reached = last_step(estimator, X)
     check_length("X", X, len(model.labels_))
@@ -168,6 +195,7 @@ def write_report(
     history: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     title: str = "Clusters of images",
+    link_originals: bool | str | os.PathLike = True,
     max_bytes: int = 25_000_000,
     max_pixels: int = MAX_PIXELS,
     random_state: Any = 0,
@@ -211,6 +239,11 @@ def write_report(
     settings : mapping, default=None
         Listed at the end of the page.
     title : str, default="Clusters of images"
+    link_originals : bool, str or path-like, default=True
+        Whether images that are files can be opened from the page, by links that are relative to
+        its folder: they hold for as long as neither is moved without the other, and tell whoever
+        has the page how the folders are called. A path is the folder that the page will lie in,
+        where that is not the one it is written to.
     max_bytes : int, default=25_000_000
         Size of the page. The largest thumbnails that fit are chosen; if not even those of the
         clusters' examples fit, there are none besides the map's, and a warning where these
@@ -276,7 +309,8 @@ def write_report(
     standing_out = standouts(labels, columns)
     firm = cluster_stability(embedding, labels)
     summary = rows_of_clusters(table, standing_out, cells, named, firm.clusters, seed)
-    content = payload_of(table, summary, columns, standing_out)
+    links = _links(images, path, link_originals)
+    content = payload_of(table, summary, columns, standing_out, links)
     content |= payload_of_space(embedding, metric)
     content |= payload_of_run(title, history, settings)
     content["stability"] = payload_of_stability(firm)
@@ -310,6 +344,12 @@ def _check_arrays(
         check_matrix("probabilities", probabilities, labels),
         check_matrix("distances", distances, labels),
     )
+
+
+def _links(images: Any, path: Path, wanted: bool | str | os.PathLike) -> list[str] | None:
+    if wanted is False or not are_paths(images):
+        return None
+    return links_to(images, path.parent if wanted is True else wanted)
 
 
 def _warn_of_size(n_bytes: int, max_bytes: int, n: int) -> None:

@@ -18,7 +18,9 @@ from skdcec import (
     _persistence,
 )
 from skdcec.augmentation import RandomAffine
-from skdcec.features import ColorEdgeFeatures, ReducedFeatures, SideBySide
+from skdcec.features import ColorEdgeFeatures, SideBySide
+from skdcec.features.balanced import BalancedBlocks
+from skdcec.features.resized import Resized
 from skdcec.novelty import NoveltyDetector
 
 FOLDER = Path(__file__).resolve().parent
@@ -56,7 +58,8 @@ def estimators():
         ).fit(pixels),
         "ColorEdgeFeatures": ColorEdgeFeatures(n_levels=2, n_cells=2).fit(pixels),
         "SideBySide": SideBySide(parts, n_components=3, random_state=0).fit(pixels),
-        "ReducedFeatures": ReducedFeatures(3).fit(rows),
+        "BalancedBlocks": BalancedBlocks([92, 100], n_components=3).fit(rows),
+        "Resized": Resized(ColorEdgeFeatures(n_levels=2, n_cells=1), size=4).fit(pixels),
         "DeepConvEmbeddingClustering": clusterer,
         "DeepEmbeddingClustering": DeepEmbeddingClustering(
             3, encoder=dense, init="k-means", max_epochs=2, random_state=0
@@ -69,7 +72,7 @@ def answer(estimator):
     """Return what an estimator says of the first images."""
     pixels = images()[:6]
     on_rows = type(estimator).__name__ in (
-        *("DenseAutoencoder", "ReducedFeatures", "DeepEmbeddingClustering"),
+        *("DenseAutoencoder", "BalancedBlocks", "DeepEmbeddingClustering"),
     )
     X = pixels.reshape(6, -1) if on_rows else pixels
     for method in ("score_samples", "predict_proba", "transform"):

@@ -1,5 +1,7 @@
 // What the page knows about the images.
 
+// As the file has it, before anything is drawn: what a copy of the page is made of.
+const written = [...document.body.childNodes].map((node) => (node.nodeName === "SCRIPT" ? node : node.cloneNode(true)));
 const data = JSON.parse(document.getElementById("data").textContent);
 const N = data.files.length;
 const { size: SINGLE, chunk: CHUNK, cell: CELL, per_side: PER_SIDE } = data.thumbnails;
@@ -31,6 +33,18 @@ const confidence = unpack(data.confidence, Float32Array);
 const margin = unpack(data.margin, Float32Array);
 const distance = unpack(data.distance, Float32Array);
 const positions = Float32Array.from(unpack(data.positions, Uint16Array), (value) => value / 65535);
+// Directions mean nothing, so where the page is high rather than wide, so is the map.
+const turned = (() => {
+  const reach = [0, 1].map((axis) => {
+    const values = positions.filter((_, k) => k % 2 === axis);
+    return values.reduce((a, b) => Math.max(a, b), 0) - values.reduce((a, b) => Math.min(a, b), 1);
+  });
+  const stage = document.getElementById("stage");
+  const isHigh = stage.clientWidth < stage.clientHeight;
+  const [longer, shorter] = isHigh ? reach : reach.reverse();
+  return longer > 1.1 * shorter;
+})();
+if (turned) for (let i = 0; i < 2 * N; i += 2) [positions[i], positions[i + 1]] = [positions[i + 1], positions[i]];
 const flags = new Array(N).fill("");
 const rankOfCluster = new Map(data.clusters.map((cluster, rank) => [cluster.cluster, rank]));
 for (const cluster of data.clusters) {

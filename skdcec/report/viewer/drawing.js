@@ -40,42 +40,6 @@ function toMap(x, y) {
   return [(x - screen2d.width / 2) / factor + state.x, state.y - (y - screen2d.height / 2) / factor];
 }
 
-// The side of the square that each image would have if all shared the map evenly.
-function room() { return Math.sqrt((screen2d.width * screen2d.height) / N); }
-
-function thumbnailSide() {
-  return Math.min(Math.max(26, Math.min(56, room())) * Math.max(1, state.zoom) ** 0.5, 128);
-}
-
-function drawsThumbnails() {
-  return state.mode === "images" || (state.mode === "auto" && (state.zoom >= 1.8 || N <= 600));
-}
-
-// One image per cell of a grid that lies fixed on the map and halves its area in steps, so that
-// moving never changes which images are shown and zooming does so rarely.
-function layoutThumbnails() {
-  const grid = 2 ** (Math.round(2 * Math.log2(thumbnailSide() / scale())) / 2);
-  layoutThumbnails.side = grid * scale();
-  if (layoutThumbnails.grid === grid && layoutThumbnails.shown) return layoutThumbnails.shown;
-  const columns = Math.ceil(1 / grid) + 1;
-  const taken = new Set();
-  const shown = [];
-  for (const i of order) {
-    const cell = Math.floor(positions[2 * i + 1] / grid) * columns + Math.floor(positions[2 * i] / grid);
-    if (!matches[i] || taken.has(cell)) continue;
-    taken.add(cell);
-    shown.push(i);
-  }
-  return Object.assign(layoutThumbnails, { grid, shown }).shown;
-}
-
-function thumbnailPlace(i) {
-  const { grid } = layoutThumbnails;
-  const factor = scale();
-  return [((Math.floor(positions[2 * i] / grid) + 0.5) * grid - state.x) * factor + screen2d.width / 2,
-    (state.y - (Math.floor(positions[2 * i + 1] / grid) + 0.5) * grid) * factor + screen2d.height / 2];
-}
-
 function placeOf(i) { return isThumbnail(i) ? thumbnailPlace(i) : toScreen(i); }
 
 let drawing = 0;
@@ -94,8 +58,9 @@ function drawMap() {
     drawn = { inView: dots.inView, count: drawThumbnails() };
     kind = "images";
   }
+  const yielding = drawsThumbnails() && drawn.count < drawn.inView;
   if (state.colour === "cluster" && !drawsThumbnails()) drawClusterNames();
-  $("drawn").textContent = `${count(drawn.count)} of ${count(drawn.inView)} ${kind} drawn`;
+  $("drawn").textContent = `${count(drawn.count)} of ${count(drawn.inView)} ${kind} drawn${yielding ? ". Marked ones have others behind them: zoom in" : ""}`;
   drawMarker();
 }
 
@@ -183,7 +148,7 @@ function sharpImage(i) {
 
 function drawThumbnails() {
   const shown = layoutThumbnails();
-  const side = layoutThumbnails.side;
+  const side = layout.side;
   const outer = side - 2;
   const inner = side - (side > 40 ? 6 : 4);
   let drawn = 0;
@@ -193,18 +158,47 @@ function drawThumbnails() {
     if (x >= 0 && y >= 0 && x < screen2d.width && y < screen2d.height) drawn++;
     pen.fillStyle = groups.list[groups.of[i]].colour;
     pen.fillRect(x - outer / 2, y - outer / 2, outer, outer);
+    const more = layout.behind.get(i)?.length;
     const image = inner * screen2d.ratio > 1.2 * CELL && SINGLE > CELL ? sharpImage(i) : null;
     if (image) {
       const crop = Math.min(image.naturalWidth, image.naturalHeight);
       pen.drawImage(image, (image.naturalWidth - crop) / 2, (image.naturalHeight - crop) / 2, crop, crop,
         x - inner / 2, y - inner / 2, inner, inner);
-      continue;
+    } else {
+      const cell = cellOf(i);
+      const source = sheet(cell.number);
+      if (source.ready) pen.drawImage(source.image, cell.x, cell.y, CELL, CELL, x - inner / 2, y - inner / 2, inner, inner);
     }
-    const cell = cellOf(i);
-    const source = sheet(cell.number);
-    if (source.ready) pen.drawImage(source.image, cell.x, cell.y, CELL, CELL, x - inner / 2, y - inner / 2, inner, inner);
+    if (more) drawMore(more, x + outer / 2, y - outer / 2, side);
   }
   return drawn;
+}
+
+// Says at the upper right corner of a picture how many others had to yield to it.
+function drawMore(more, right, top, side) {
+  if (side < 38) {
+    pen.fillStyle = "#000";
+    pen.beginPath();
+    pen.moveTo(right - 9, top);
+    pen.lineTo(right, top);
+    pen.lineTo(right, top + 9);
+    pen.fill();
+    pen.fillStyle = "#fff";
+    pen.beginPath();
+    pen.moveTo(right - 6, top);
+    pen.lineTo(right, top);
+    pen.lineTo(right, top + 6);
+    pen.fill();
+    return;
+  }
+  const text = `+${more}`;
+  pen.font = "600 10px sans-serif";
+  pen.textAlign = "right";
+  pen.textBaseline = "top";
+  pen.fillStyle = "rgba(0, 0, 0, .75)";
+  pen.fillRect(right - 7 - 6 * text.length, top, 7 + 6 * text.length, 14);
+  pen.fillStyle = "#fff";
+  pen.fillText(text, right - 3, top + 3);
 }
 
 function drawMarker() {
@@ -215,7 +209,7 @@ function drawMarker() {
   marker.strokeStyle = ink;
   if (state.focus !== NONE) {
     const [x, y] = placeOf(state.focus);
-    const half = isThumbnail(state.focus) ? layoutThumbnails.side / 2 : 8;
+    const half = isThumbnail(state.focus) ? layout.side / 2 : 8;
     marker.lineWidth = 2.5;
     marker.beginPath();
     if (half > 8) marker.rect(x - half, y - half, 2 * half, 2 * half);
@@ -236,8 +230,6 @@ function drawMarker() {
     marker.globalAlpha = 1;
   }
 }
-
-function isThumbnail(i) { return drawsThumbnails() && layoutThumbnails().includes(i); }
 
 function resize() {
   screen2d.width = Math.max(1, canvas.clientWidth);

@@ -30,9 +30,15 @@ function percent(value) {
 
 function decimal(value, digits = 2) { return Number.isFinite(value) ? value.toFixed(digits) : "–"; }
 
+// Words of our own say what they mean; names of metadata columns are only themselves.
 function factList(rows) {
   return element("dl", { class: "facts" },
-    ...rows.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]));
+    ...rows.flatMap(([word, value, foreign]) => [element("dt", {}, foreign ? word : term(word)), element("dd", {}, value)]));
+}
+
+// What may be wider than the page can be scrolled by keys, too.
+function scroller(label, ...children) {
+  return element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, ...children);
 }
 
 function percent100(value) { return `${Math.max(0, Math.min(100, 100 * value)).toFixed(1)}%`; }

@@ -7,6 +7,27 @@ function save(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+// The page once more, with names, notes and moved images as they are now.
+function saveCopy() {
+  const fresh = JSON.parse($("data").textContent);
+  for (const card of fresh.clusters) Object.assign(card, names.get(card.cluster));
+  fresh.added = nameRows(clusterNumbers().filter((cluster) => !firstClusters.includes(cluster)));
+  fresh.edits = [...movedTo];
+  // Or else what this browser keeps for the first page would hide what the copy holds.
+  fresh.id = `${fresh.id}-${Date.now().toString(36)}`;
+  const text = JSON.stringify(fresh).replace(/[<>&\u0080-\uffff]/g, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  const page = document.implementation.createHTMLDocument("");
+  const html = document.documentElement.cloneNode(false);
+  html.removeAttribute("class");
+  html.removeAttribute("data-theme");
+  const body = page.createElement("body");
+  for (const part of written) body.append(page.importNode(part, part.id !== "data"));
+  body.querySelector("#data").textContent = text;
+  html.append(document.head.cloneNode(true), body);
+  // eslint-disable-next-line no-restricted-properties -- it is read: the page as it was written
+  save(location.pathname.split("/").pop().replace(/(\.html?)?$/i, "-named.html"), "text/html", `<!doctype html>\n${html.outerHTML}\n`);
+}
+
 // Where a spreadsheet would find a formula, whatever mark it splits lines on; as in _files.py.
 const FORMULA =
   /(?<![^,;|\t\r\n\v\f\x85\u2028\u2029])(?=[ '"\xa0\u2000-\u200b\u3000\ufeff]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20])/g;
@@ -21,9 +42,10 @@ function saveCsv(name, indices) {
   const taken = ["file", "cluster", "cluster_name", "confidence", "second_cluster", "margin", "distance", "x", "y", "flag"];
   const head = [...taken, ...data.columns.map(({ name: column }) => (taken.includes(column) ? `metadata_${column}` : column))];
   const number = (value) => (Number.isFinite(value) ? Number(value.toPrecision(6)) : "");
+  const known = (i, values) => (movedTo.has(i) ? "" : number(values[i]));
   const rows = indices.map((i) => [
-    data.files[i], labels[i], clusterName(labels[i]), number(confidence[i]), second[i] === NONE ? "" : second[i],
-    number(margin[i]), number(distance[i]), number(positions[2 * i]), number(positions[2 * i + 1]), flags[i],
+    data.files[i], labels[i], clusterName(labels[i]), known(i, confidence), second[i] === NONE || movedTo.has(i) ? "" : second[i],
+    known(i, margin), known(i, distance), number(positions[2 * i + Number(turned)]), number(positions[2 * i + Number(!turned)]), flags[i],
     ...data.columns.map((column) => textOf(column, i)),
   ]);
   save(name, "text/csv", `\ufeff${[head, ...rows].map((row) => row.map(csvField).join(",")).join("\r\n")}\r\n`);

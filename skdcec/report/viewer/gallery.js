@@ -4,20 +4,48 @@ function showGallery(indices, title) {
   const gallery = $("gallery");
   const list = tiles([]);
   const more = button("Show more", () => extend(), { class: "more" });
+  const chosen = new Set();
+  let choosing = false;
   let shown = 0;
+  const choose = (i, among) => {
+    if (!choosing) {
+      openImage(i, among);
+      return;
+    }
+    if (!chosen.delete(i)) chosen.add(i);
+    list.querySelector(`[data-image="${i}"]`).setAttribute("aria-pressed", chosen.has(i));
+    tell();
+  };
   const extend = () => {
-    list.append(...indices.slice(shown, shown + 240).map((i) => tile(i)));
+    list.append(...indices.slice(shown, shown + 240).map((i) => tile(i, null, choose)));
     shown = Math.min(indices.length, shown + 240);
     more.hidden = shown >= indices.length;
   };
+  const hint = element("p", { class: "hint small" });
+  const tell = () => {
+    hint.textContent = choosing ? `${images(chosen.size)} chosen. Moved are the chosen ones.` : "";
+    hint.hidden = !choosing;
+  };
+  const chooser = button("Choose images", () => {
+    choosing = !choosing;
+    chosen.clear();
+    for (const one of list.querySelectorAll(".tile")) {
+      if (choosing) one.setAttribute("aria-pressed", "false");
+      else one.removeAttribute("aria-pressed");
+    }
+    chooser.textContent = choosing ? "Open images again" : "Choose images";
+    tell();
+  });
+  const toMove = () => (choosing ? [...chosen] : indices);
   extend();
+  tell();
   gallery.replaceChildren(
     element("div", { class: "section-head" },
       element("h3", {}, `${title}, ${images(indices.length)}`),
-      element("div", { class: "actions" },
+      element("div", { class: "actions" }, chooser, mover(toMove, "Move to"),
         button("Save as CSV", () => saveCsv("selection.csv", indices), { id: "save-selection" }),
         button("Close", () => { gallery.hidden = true; canvas.focus({ preventScroll: true }); }))),
-    shares(indices), list, more);
+    hint, shares(indices), list, more);
   gallery.hidden = false;
   gallery.focus({ preventScroll: true });
   gallery.scrollIntoView({ block: "nearest" });

@@ -1,6 +1,8 @@
 // Names of clusters on the map.
 
-const namePlaces = placesOfNames();
+let namePlaces = placesOfNames();
+
+function placeNames() { namePlaces = placesOfNames(); }
 
 // Where a cluster has many images and a large share of all: the mean of a scattered cluster, or its
 // most typical image, may lie in the midst of another one.

@@ -21,7 +21,7 @@ function startMap() {
     ...data.columns.filter(({ kind }) => kind !== "text").map(({ name }) => element("option", { value: name }, name)));
   $("colour").addEventListener("change", () => setColour($("colour").value));
   recallView();
-  segments("mode", [["auto", "Auto"], ["dots", "Dots"], ["images", "Images"]], state.mode, (value) => {
+  segments("mode", [["images", "Images"], ["dots", "Dots"]], state.mode, (value) => {
     state.mode = value;
     requestDraw();
   });

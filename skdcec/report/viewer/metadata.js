@@ -6,9 +6,17 @@ function showMetadata() {
     body.append(element("p", { class: "hint" }, "No metadata came with these images."));
     return;
   }
-  body.append(element("p", { class: "hint" }, "How far do clusters and metadata agree? NMI is 0 where they are unrelated and 1 where each determines the other. Many values raise it by chance alone, so compare it with the mark, its mean over shuffled labels. Homogeneity is 1 where every cluster holds one value only, completeness where every value lies in one cluster; NMI, also called V-measure, is their harmonic mean."));
-  body.append(element("div", { class: "scroll" }, agreementTable()));
+  body.append(element("p", { class: "hint" }, "How far do clusters and metadata agree? That is measured from 0 to 1 by the NMI, which many values raise by chance alone: only what lies above chance, the mark on the bar, says something."));
+  body.append(element("ul", { class: "hint" }, ...data.agreement.filter(({ counts }) => counts).map((one) => element("li", {}, agreementInWords(one)))));
+  body.append(scroller("How far clusters and metadata agree", agreementTable()));
   data.agreement.filter(({ counts }) => counts).forEach((agreement, rank) => body.append(crossTable(agreement, rank === 0)));
+}
+
+function agreementInWords({ column, nmi, chance }) {
+  const above = (nmi - chance) / Math.max(1e-9, 1 - chance);
+  const much = ["hardly more than chance would", "a little", "in part", "to a large part", "almost entirely"];
+  const degree = [0.03, 0.15, 0.4, 0.8].filter((limit) => above > limit).length;
+  return `The clusters tell ${column} ${much[degree]}: ${decimal(nmi)}, by chance ${decimal(chance)}.`;
 }
 
 function agreementTable() {
@@ -26,8 +34,8 @@ function agreementTable() {
       element("td", {}, meter), element("td", { class: "right" }, decimal(agreement.homogeneity, 3)),
       element("td", { class: "right" }, decimal(agreement.completeness, 3)));
   });
-  const heads = ["Column", "Values", "NMI", "By chance", "", "Homogeneity", "Completeness"];
-  return element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((text, i) => element("th", { scope: "col", class: i && text ? "right" : "" }, text)))),
+  const heads = ["Column", "Values", "NMI", "By chance", "0 to 1", "Homogeneity", "Completeness"];
+  return element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((text, i) => element("th", { scope: "col", class: i && i !== 4 ? "right" : "" }, term(text))))),
     element("tbody", {}, ...rows));
 }
 
@@ -39,12 +47,12 @@ function crossTable(agreement, open) {
   const rows = order.map((r) => element("tr", {}, element("th", { scope: "row" }, agreement.levels[r]),
     ...agreement.clusters.map((_, c) => crossCell(agreement, column, r, c)),
     element("td", { class: "right" }, count(rowSums[r]))));
-  const head = element("tr", {}, element("th", { scope: "col" }, ""), ...agreement.clusters.map((cluster) => element("th", { scope: "col" },
+  const head = element("tr", {}, element("td"), ...agreement.clusters.map((cluster) => element("th", { scope: "col" },
     swatch(clusterColour(cluster)), " ", element("span", { "data-name-of": cluster }, clusterName(cluster)))), element("th", { scope: "col" }, "all"));
   const missing = agreement.n_missing ? ` ${images(agreement.n_missing)} without a value left out.` : "";
   return element("details", { open }, element("summary", {}, `Clusters and ${agreement.column}`),
-    element("div", {}, element("p", { class: "hint small" }, `Blue cells hold more images than independence would give, orange ones fewer; the deeper, the less likely by chance (adjusted residuals). A cell opens its images.${missing}`),
-      element("div", { class: "scroll" }, element("table", { class: "cross" }, element("thead", {}, head), element("tbody", {}, ...rows)))));
+    element("div", {}, element("p", { class: "hint small" }, "Blue cells hold more images than chance would give, orange ones fewer; the deeper, the less likely it is chance (", term("residual"), ` beyond 2). A cell opens its images.${missing} The counts are those of the clusters as they were found.`),
+      scroller(`Clusters and ${agreement.column}`, element("table", { class: "cross" }, element("thead", {}, head), element("tbody", {}, ...rows)))));
 }
 
 function crossCell(agreement, column, r, c) {
@@ -54,7 +62,7 @@ function crossCell(agreement, column, r, c) {
   // The last row may hold all that are too rare for rows of their own.
   const rest = column.kind === "category" && !column.texts.includes(level);
   const fits = rest ? (value) => value && !agreement.levels.includes(value) : (value) => value === level;
-  const inside = (i) => labels[i] === cluster && fits(valueOf(i));
+  const inside = (i) => firstLabels[i] === cluster && fits(valueOf(i));
   const cell = button(count(inCell), () => {
     showGallery(indicesOf(inside), `${level} in ${clusterName(cluster)}`);
   }, {

@@ -2,10 +2,13 @@
 
 function swatch(colour) { return element("span", { class: "swatch", swatch: colour, "aria-hidden": "true" }); }
 
-function clusterColour(cluster) { return data.colours.clusters[cluster] ?? data.colours.none; }
+function clusterColour(cluster) {
+  const { clusters, added, none } = data.colours;
+  return clusters[cluster] ?? added[cluster - clusters.length] ?? none;
+}
 
 const NAMES_KEY = `skdcec-names-${data.id}`;
-const names = new Map(data.clusters.map((cluster) => [cluster.cluster, { name: cluster.name, note: cluster.note }]));
+const names = new Map([...data.clusters, ...data.added ?? []].map(({ cluster, name, note }) => [cluster, { name, note }]));
 
 function defaultName(cluster) { return cluster === NONE ? "In no cluster" : `Cluster ${cluster}`; }
 
@@ -16,20 +19,22 @@ function clusterName(cluster) { return names.get(cluster)?.name || defaultName(c
 function loadNames() {
   try {
     for (const { cluster, name, note } of JSON.parse(localStorage.getItem(NAMES_KEY) ?? "[]")) {
-      if (names.has(cluster)) names.set(cluster, { name: String(name), note: String(note) });
+      if (names.has(cluster) || cluster >= 0) names.set(cluster, { name: String(name), note: String(note) });
     }
-    $("names-kept").textContent = " and are kept in this browser";
+    $("names-kept").textContent = "is kept in this browser until you clear it";
   } catch {
-    $("names-kept").textContent = " but are lost when the page closes";
+    $("names-kept").textContent = "is lost when this page closes";
   }
 }
 
-function nameRows() { return [...names].map(([cluster, entry]) => ({ cluster, ...entry })); }
+function nameRows(wanted) {
+  return [...names].filter(([cluster]) => wanted.includes(cluster)).map(([cluster, entry]) => ({ cluster, ...entry }));
+}
 
 function changeName(cluster, entry) {
   names.set(cluster, { ...names.get(cluster), ...entry });
   try {
-    localStorage.setItem(NAMES_KEY, JSON.stringify(nameRows()));
+    localStorage.setItem(NAMES_KEY, JSON.stringify(nameRows([...names.keys()])));
   } catch {
     // Browsers may refuse storage to files on disk; the names then last as long as the page.
   }

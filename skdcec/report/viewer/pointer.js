@@ -42,7 +42,7 @@ function glide(target) {
 function imageAt(x, y, reach = 14) {
   if (drawsThumbnails()) {
     const shown = layoutThumbnails();
-    const half = layoutThumbnails.side / 2;
+    const half = layout.side / 2;
     for (const i of shown) {
       const [px, py] = thumbnailPlace(i);
       if (Math.abs(px - x) <= half && Math.abs(py - y) <= half) return i;
@@ -78,13 +78,15 @@ function hideCard() {
 
 function showCard(i) {
   const card = $("card");
+  const behind = withBehind(i).length - 1;
   card.replaceChildren(picture(i), element("p", {}, element("strong", {}, baseName(i))),
     element("p", {}, swatch(clusterColour(labels[i])), ` ${clusterName(labels[i])}`),
     ...data.columns.filter((column) => textOf(column, i)).slice(0, 4)
       .map((column) => element("p", { class: "muted" }, `${column.name}: ${textOf(column, i)}`)));
+  if (behind > 0) card.append(element("p", { class: "muted" }, `${behind} more behind it: open it, or zoom in`));
   card.hidden = false;
   const [x, y] = placeOf(i);
-  const gap = isThumbnail(i) ? layoutThumbnails.side / 2 + 8 : 16;
+  const gap = isThumbnail(i) ? layout.side / 2 + 8 : 16;
   const right = x + gap + card.offsetWidth <= screen2d.width;
   card.style.left = `${Math.max(4, right ? x + gap : x - gap - card.offsetWidth)}px`;
   card.style.top = `${Math.max(4, Math.min(y - 40, screen2d.height - card.offsetHeight - 8))}px`;
@@ -157,7 +159,13 @@ function pointerUp(event) {
 function click(event) {
   if (pressed?.far) return;
   const i = imageAt(...pointerPlace(event), event.pointerType === "mouse" ? 14 : 22);
-  if (i !== NONE) openImage(i);
+  if (i !== NONE) openImage(i, withBehind(i));
+}
+
+// First the pictures that had to yield to this one, or else nobody would see them.
+function withBehind(i) {
+  const behind = isThumbnail(i) ? layout.behind.get(i) : null;
+  return behind ? [i, ...behind] : [];
 }
 
 function selectInside(outline) {
@@ -208,6 +216,12 @@ function stepFocus(dx, dy) {
   $("announce").textContent = `${data.files[found]}, ${clusterName(labels[found])}`;
 }
 
+// The wheel scrolls the page again, and the next Tab goes on behind the map.
+function leaveMap() {
+  focusOn(NONE);
+  $("map-help").focus({ preventScroll: true });
+}
+
 function mapKey(event) {
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   const arrow = arrows[event.key];
@@ -221,8 +235,8 @@ function mapKey(event) {
   else if (event.key === "+" || event.key === "=") zoomAt(...middle, 1.4);
   else if (event.key === "-") zoomAt(...middle, 1 / 1.4);
   else if (event.key === "0") glide({ x: 0.5, y: 0.5, zoom: 1 });
-  else if (event.key === "Enter" && state.focus !== NONE) openImage(state.focus);
-  else if (event.key === "Escape") focusOn(NONE);
+  else if (event.key === "Enter" && state.focus !== NONE) openImage(state.focus, withBehind(state.focus));
+  else if (event.key === "Escape") leaveMap();
   else return;
   event.preventDefault();
 }

@@ -1,4 +1,4 @@
-// One image, and those like it.
+// Which images are alike.
 
 let embedding = null;
 
@@ -38,36 +38,17 @@ function cosineDistances(i, far) {
   }
 }
 
-function imageView(i, onchoose) {
-  const rows = [["Cluster", element("span", {}, swatch(clusterColour(labels[i])), " ", element("span", { "data-name-of": labels[i] }, clusterName(labels[i])))]];
-  if (Number.isFinite(confidence[i])) rows.push(["Confidence", decimal(confidence[i])]);
-  if (second[i] !== NONE) rows.push(["Next best", `${clusterName(second[i])}, margin ${decimal(margin[i])}`]);
-  rows.push(["Distance", `${Number(distance[i].toPrecision(3))} from the centre${flags[i] ? `, ${flags[i]}` : ""}`]);
-  for (const column of data.columns) if (textOf(column, i)) rows.push([column.name, textOf(column, i)]);
-  if (folder(i)) rows.push(["Folder", folder(i)]);
-  const list = element("ul", { class: "tiles" },
-    ...nearest(i, 18).map((other) => tile(other, clusterCaption(labels[other]), onchoose)));
-  return element("div", { class: "image-view", "data-image": i },
-    element("div", { class: "portrait" }, picture(i), element("h3", {}, baseName(i)), factList(rows)),
-    element("div", {}, element("h4", {}, "Most similar first, with their clusters"), list));
+function meanOf(indices) {
+  embedding ??= unpackHalf(data.embedding);
+  const d = data.dimensions;
+  const mean = new Float32Array(d);
+  for (const i of indices) for (let k = 0; k < d; k++) mean[k] += embedding[i * d + k] / indices.length;
+  return mean;
 }
 
-function openImage(i) {
-  const dialog = $("dialog");
-  hideCard();
-  const map = pen ? button("Show on the map", () => {
-    dialog.close();
-    state.focus = NONE;
-    glide({ x: positions[2 * i], y: positions[2 * i + 1], zoom: Math.max(6, state.zoom) });
-    $("stage").scrollIntoView({ block: "center" });
-    focusOn(i, 400);
-  }) : null;
-  dialog.replaceChildren(
-    element("div", { class: "dialog-bar" }, map, button("Close", () => dialog.close())),
-    imageView(i, openImage));
-  dialog.setAttribute("aria-label", data.files[i]);
-  if (!dialog.open) dialog.showModal();
-  dialog.scrollTop = 0;
+function distancesTo(centre, indices) {
+  const d = data.dimensions;
+  return indices.map((i) => Math.sqrt(centre.reduce((sum, value, k) => sum + (value - embedding[i * d + k]) ** 2, 0)));
 }
 
 function showSimilar(i) {
@@ -88,6 +69,5 @@ function startSimilar() {
     $("pick-list").replaceChildren(...found.map((i) => element("option", { value: data.files[i] })));
   });
   $("pick-random").addEventListener("click", () => showSimilar(Math.floor(Math.random() * N)));
-  $("dialog").addEventListener("click", (event) => { if (event.target === $("dialog")) $("dialog").close(); });
   showSimilar(data.clusters[0].typical[0] ?? 0);
 }

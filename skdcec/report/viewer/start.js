@@ -23,22 +23,28 @@ function startPixels() {
   document.documentElement.classList.toggle("tiny", SINGLE > 0 && SINGLE <= 32);
 }
 
+// The next Tab goes on from there.
+function goTo(target) {
+  target.scrollIntoView();
+  target.focus({ preventScroll: true });
+}
+
 function startLinks() {
   // The address holds the view of the map; a plain link would overwrite it.
-  for (const link of document.querySelectorAll("nav a")) {
+  for (const link of document.querySelectorAll("nav a, .skip")) {
     link.addEventListener("click", (event) => {
       event.preventDefault();
-      document.querySelector(link.getAttribute("href")).scrollIntoView();
+      goTo(document.querySelector(link.getAttribute("href")));
     });
   }
 }
 
-for (const [part, start] of [["names", loadNames], ["summary", showLead], ["table", startTable], ["map", startMap], ["clusters", showCards],
-  ["similar images", startSimilar], ["metadata", showMetadata], ["training", showTraining], ["colours", startTheme], ["pixels", startPixels], ["links", startLinks]]) {
+for (const [what, start] of [["names", loadNames], ["changes", loadEdits], ["summary", showLead], ["table", startTable], ["map", startMap], ["clusters", showCards],
+  ["similar images", startSimilar], ["images", startDialog], ["explanations", startMeanings], ["metadata", showMetadata], ["training", showTraining], ["colours", startTheme], ["pixels", startPixels], ["links", startLinks]]) {
   try {
     start();
   } catch (error) {
-    report(`The part “${part}” of this page failed in this browser.`);
+    report(`The part “${what}” of this page failed in this browser.`);
     console.error(error);
   }
 }

@@ -1,7 +1,7 @@
 // What the map shows, and what of that the address keeps.
 
 const state = {
-  x: 0.5, y: 0.5, zoom: 1, mode: "auto", tool: "move", colour: "cluster", search: "",
+  x: 0.5, y: 0.5, zoom: 1, mode: "images", tool: "move", colour: "cluster", search: "",
   only: new Set(), focus: NONE, found: N,
 };
 // From few to many, for numbers.
@@ -83,13 +83,15 @@ function refilter() {
   $("search-show").hidden = !narrowed;
   $("search-show").disabled = !found;
   $("search-show").textContent = found ? `List ${images(found)}` : "No match";
-  layoutThumbnails.shown = null;
+  layout.shown = null;
   showLegend();
   rememberView();
   requestDraw();
 }
 
 // The view is kept in the address, so that a bookmark or a copied link brings it back
+
+function axisOf(key) { return turned ? { x: "y", y: "x" }[key] ?? key : key; }
 
 let rememberTimer = 0;
 
@@ -98,7 +100,7 @@ function rememberView() {
   rememberTimer = setTimeout(() => {
     const view = new URLSearchParams();
     if (state.zoom !== 1 || state.x !== 0.5 || state.y !== 0.5) {
-      for (const key of ["x", "y", "zoom"]) view.set(key, Number(state[key].toFixed(4)));
+      for (const key of ["x", "y", "zoom"]) view.set(key, Number(state[axisOf(key)].toFixed(4)));
     }
     if (state.colour !== "cluster") view.set("colour", state.colour);
     if (state.search) view.set("search", state.search);
@@ -112,7 +114,7 @@ function recallView() {
   const view = new URLSearchParams(location.hash.slice(1));
   for (const key of ["x", "y", "zoom"]) {
     const value = parseFloat(view.get(key));
-    if (Number.isFinite(value)) state[key] = value;
+    if (Number.isFinite(value)) state[axisOf(key)] = value;
   }
   clampView();
   state.search = view.get("search") ?? "";

@@ -28,9 +28,9 @@ function startTable() {
 function showTablePage(columns, rows, view, sortBy) {
   const head = element("tr", {}, ...columns.map(([name], k) => element("th", {
     scope: "col", "aria-sort": view.sorted === k ? (view.down ? "descending" : "ascending") : "none",
-  }, button(`${name}${view.sorted === k ? (view.down ? " ↓" : " ↑") : ""}`, () => sortBy(k)))));
+  }, button(`${name}${view.sorted === k ? (view.down ? " ↓" : " ↑") : ""}`, () => sortBy(k), { title: k < 7 ? meaningOf(name) : null }))));
   const body = [...rows.slice(view.start, view.start + PAGE)].map((i) => element("tr", {},
-    element("td", {}, button(data.files[i], () => openImage(i))),
+    element("td", {}, button(data.files[i], () => openImage(i, [...rows]))),
     ...columns.slice(1).map(([name, value]) => tableCell(name, value(i)))));
   const end = Math.min(N, view.start + PAGE);
   const turn = (step) => {
@@ -38,7 +38,7 @@ function showTablePage(columns, rows, view, sortBy) {
     showTablePage(columns, rows, view, sortBy);
   };
   $("table-body").replaceChildren(
-    element("div", { class: "scroll" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...body))),
+    scroller("All images", element("table", {}, element("thead", {}, head), element("tbody", {}, ...body))),
     element("div", { class: "pages" }, button("Back", () => turn(-PAGE), { disabled: view.start === 0 }),
       element("span", {}, `${count(view.start + 1)} to ${count(end)} of ${count(N)}`),
       button("Next", () => turn(PAGE), { disabled: end === N })));

@@ -52,8 +52,12 @@ function picture(i) {
 
 function tile(i, caption = null, onchoose = openImage) {
   return element("li", {},
-    button(picture(i), () => onchoose(i), { class: "tile", title: data.files[i], "data-image": i }),
+    button(picture(i), (event) => onchoose(i, listedWith(event.currentTarget)), { class: "tile", title: data.files[i], "data-image": i }),
     caption);
+}
+
+function listedWith(chosen) {
+  return [...chosen.closest("ul").querySelectorAll("[data-image]")].map((one) => Number(one.dataset.image));
 }
 
 function tiles(indices, caption = () => null) {

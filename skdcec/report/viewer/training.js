@@ -38,7 +38,7 @@ function showTraining() {
   if (data.history.length) body.append(element("p", { class: "hint small" }, "Each curve runs over the epochs; the number is its last value."));
   for (const [title, rows, open] of [["Settings", data.settings, true], ["Versions", data.versions, false]]) {
     if (!rows.length) continue;
-    body.append(element("details", { open }, element("summary", {}, title), element("div", { class: "scroll" },
+    body.append(element("details", { open }, element("summary", {}, title), scroller(title,
       element("table", { class: "settings" }, element("tbody", {}, ...rows.map(([key, value]) => element("tr", {}, element("th", { scope: "row" }, key), element("td", {}, value))))))));
   }
 }

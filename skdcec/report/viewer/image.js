@@ -1,0 +1,132 @@
+// One image: what is known of it, those like it, and the original.
+
+const viewing = { image: NONE, among: [], full: false };
+
+// Where the original lies, as seen from the page; null for images that came without files.
+function original(i) {
+  const { originals } = data;
+  if (!originals) return null;
+  if (originals.links) return originals.links[i];
+  return originals.prefix + data.files[i].split("/").map(encodeURIComponent).join("/");
+}
+
+function imageView(i, onchoose) {
+  const rows = [["Cluster", element("span", {}, swatch(clusterColour(labels[i])), " ", element("span", { "data-name-of": labels[i] }, clusterName(labels[i])))]];
+  if (movedTo.has(i)) rows.push(["Found in", clusterName(firstLabels[i])]);
+  else if (Number.isFinite(confidence[i])) rows.push(["Confidence", `${decimal(confidence[i])}, ${fitInWords(i)}`]);
+  if (second[i] !== NONE && !movedTo.has(i)) rows.push(["Next best", `${clusterName(second[i])}, margin ${decimal(margin[i])}`]);
+  if (Number.isFinite(distance[i]) && !movedTo.has(i)) rows.push(["Distance", `${Number(distance[i].toPrecision(3))} from the centre${flags[i] ? `, ${flags[i]}` : ""}`]);
+  for (const column of data.columns) if (textOf(column, i)) rows.push([column.name, textOf(column, i), true]);
+  if (folder(i)) rows.push(["Folder", folder(i), true]);
+  const list = element("ul", { class: "tiles" },
+    ...nearest(i, 18).map((other) => tile(other, clusterCaption(labels[other]), onchoose)));
+  return element("div", { class: "image-view", "data-image": i },
+    element("div", { class: "portrait" }, picture(i), element("h3", {}, baseName(i)), factList(rows), mover(() => [i], "Move to")),
+    element("div", {}, element("h4", {}, "Most similar first, with their clusters"), list));
+}
+
+function fitInWords(i) {
+  if (confidence[i] >= 0.9) return "no other cluster comes near";
+  return margin[i] < 0.1 ? "the next best fits almost as well" : "fits better than the others";
+}
+
+function byDistance(indices) { return indices.sort((a, b) => distance[a] - distance[b] || a - b); }
+
+// Those that were listed with it are the next ones; else those of its cluster.
+function openImage(i, among = []) {
+  hideCard();
+  viewing.among = among.includes(i) ? among : byDistance(indicesOf((other) => labels[other] === labels[i]));
+  showImage(i);
+  if ($("dialog").open) return;
+  $("dialog").showModal();
+  $("dialog").focus();
+}
+
+function showImage(i) {
+  const dialog = $("dialog");
+  const place = viewing.among.indexOf(i);
+  const focused = document.activeElement?.dataset?.key;
+  viewing.image = i;
+  const turn = (step, text, key) => button(text, () => turnImage(step), {
+    "data-key": key, disabled: !(place + step in viewing.among), title: step < 0 ? "Arrow left" : "Arrow right",
+  });
+  const link = original(i) ? element("a", { href: original(i), target: "_blank", rel: "noopener", class: "link" }, "Open the original") : null;
+  const bar = element("div", { class: "dialog-bar" }, turn(-1, "← Previous", "previous"),
+    element("span", { class: "number" }, `${count(place + 1)} of ${count(viewing.among.length)}`), turn(1, "Next →", "next"),
+    element("span", { class: "gap" }), viewing.full || !pen ? null : button("Show on the map", () => showOnMap(i)), link,
+    button(viewing.full ? "Leave full screen" : "Full screen", () => showFull(!viewing.full), { "data-key": "full", title: "Key F" }),
+    button("Close", () => dialog.close(), { "data-key": "close" }));
+  dialog.classList.toggle("full", viewing.full);
+  $("viewer").replaceChildren(bar, viewing.full ? largePicture(i) : imageView(i, openSimilar));
+  dialog.setAttribute("aria-label", data.files[i]);
+  dialog.scrollTop = 0;
+  const again = focused && $("viewer").querySelector(`[data-key="${focused}"]:not(:disabled)`);
+  if (again) again.focus();
+  else if (dialog.open) dialog.focus();
+}
+
+function openSimilar(i, among) { openImage(i, [viewing.image, ...among.filter((other) => other !== viewing.image)]); }
+
+function turnImage(step) {
+  const next = viewing.among[viewing.among.indexOf(viewing.image) + step];
+  if (next !== undefined) showImage(next);
+}
+
+function largePicture(i) {
+  const caption = element("figcaption", {}, `${baseName(i)}, `, element("span", { "data-name-of": labels[i] }, clusterName(labels[i])));
+  const figure = element("figure", { class: "large" }, caption);
+  if (!original(i)) {
+    figure.prepend(picture(i));
+    return figure;
+  }
+  const img = element("img", { alt: data.files[i], src: original(i) });
+  img.addEventListener("error", () => {
+    img.replaceWith(picture(i));
+    caption.append(" (a small picture: the original is not where it was, or this browser cannot show it)");
+  }, { once: true });
+  figure.prepend(img);
+  return figure;
+}
+
+function showFull(full) {
+  if (full === viewing.full) return;
+  viewing.full = full;
+  // Where the browser refuses, it fills the window.
+  if (full) $("dialog").firstElementChild.requestFullscreen?.().catch(() => {});
+  else if (document.fullscreenElement) document.exitFullscreen();
+  showImage(viewing.image);
+}
+
+function showOnMap(i) {
+  $("dialog").close();
+  state.focus = NONE;
+  glide({ x: positions[2 * i], y: positions[2 * i + 1], zoom: Math.max(6, state.zoom) });
+  $("stage").scrollIntoView({ block: "center" });
+  canvas.focus({ preventScroll: true });
+  focusOn(i, 400);
+}
+
+function dialogKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+  if (event.key === "ArrowLeft") turnImage(-1);
+  else if (event.key === "ArrowRight") turnImage(1);
+  else if (event.key === "f" || event.key === "F") showFull(!viewing.full);
+  else return;
+  event.preventDefault();
+}
+
+function startDialog() {
+  const dialog = $("dialog");
+  dialog.addEventListener("keydown", dialogKey);
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("close", () => {
+    viewing.full = false;
+    if (document.fullscreenElement) document.exitFullscreen();
+  });
+  dialog.addEventListener("cancel", (event) => {
+    if (!viewing.full) return;
+    event.preventDefault();
+    showFull(false);
+  });
+  document.addEventListener("fullscreenchange", () => { if (!document.fullscreenElement && dialog.open) showFull(false); });
+}
