@@ -85,8 +85,9 @@ def epoch_tasks(estimator: Any, context: Any = None) -> list[tuple[str, Callback
         Of the phase; None is that of the fit.
     """
     context = context or getattr(estimator, _CONTEXT, None)
-    told = context is not None and getattr(estimator, "_skl_callbacks", ())
-    return [("sklearn_callbacks", EpochTasks(estimator, context))] if told else []
+    if context is None or not getattr(estimator, "_skl_callbacks", ()):
+        return []
+    return [("sklearn_callbacks", EpochTasks(estimator, context))]
 
 
 class EpochTasks(Callback):

@@ -81,6 +81,7 @@ class ReportOptions(Options):
     edits: str | None
     title: str | None
     images: str | None
+    draft_names: str | None
     export: str | None
     force: bool
     max_mb: float
@@ -258,8 +259,11 @@ def _add_report(commands: Any) -> None:
     )
     parser.add_argument("--title", metavar="TEXT", help="heading of the page")
     parser.add_argument("--images", metavar="FOLDER", help="where the images have moved to")
+    parser.add_argument(
+        "--draft-names", metavar="FILE.csv", help="write proposals, to correct and give to --names"
+    )
     _add_export(parser)
-    parser.add_argument("--force", action="store_true", help="replace the FILE of --export")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
     _add_page(parser)
     _add_common(parser)
 

@@ -114,7 +114,7 @@ def _addresses(image: Any, side: int | None) -> list[str]:
     kind = _get(image, "type") or _get(image, "@type")
     if kind not in ("Image", "dctypes:Image", None):
         return []
-    found = []
+    found: list[str] = []
     services = _as_list(_get(image, "service"))
     for service in services:
         base = _get(service, "id") or _get(service, "@id")

@@ -2,6 +2,7 @@
 
 from skdcec._analysis.projection import map_projection
 from skdcec._files import read_table, write_table
+from skdcec.report.drafts import draft_names
 from skdcec.report.edits import Edits, read_edits
 from skdcec.report.export import export_table
 from skdcec.report.metadata import metadata_agreement
@@ -13,6 +14,7 @@ __all__ = [
     "Edits",
     "Report",
     "cluster_summary",
+    "draft_names",
     "export_table",
     "image_table",
     "map_projection",
