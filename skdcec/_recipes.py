@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     Model = DeepConvEmbeddingClustering | DeepEmbeddingClustering
 
 ENCODERS = tuple(name for name in NAMES if name != "auto")
+# What vectors that exist already are compared by: themselves, or what is learned from them.
+GIVEN, LEARNED = "given vectors", "autoencoder of given vectors"
 DEFAULT_CLUSTERS = 7
 DEFAULT_SIZE = SMALL_SIZE
 NETWORK_SIZE = 224  # which most networks were trained on
@@ -144,7 +146,8 @@ def make_encoder(name: str, max_epochs: int) -> Encoder:
     ----------
     name : {"autoencoder", "contrastive", "paintings"} or name of a network
         For a network: the encoder of the features that it finds, as
-        :class:`skdcec._backbones.Backbone` gives them.
+        :class:`skdcec._backbones.Backbone` gives them; `LEARNED` for
+        that of vectors from a file.
     max_epochs : int
         Of pretraining; not used for "paintings", whose weights are taken as they are.
 
@@ -170,7 +173,7 @@ def make_encoder(name: str, max_epochs: int) -> Encoder:
 
 def is_trained(name: str) -> bool:
     """Whether an encoder learns anything from images, or from what a network makes of them."""
-    return name != "paintings" and JOINT not in name
+    return name not in ("paintings", GIVEN) and JOINT not in name
 
 
 # How long
@@ -404,7 +407,7 @@ def make_model(
     n_clusters : int
     blocks : sequence of (int, float), default=None
         Columns of what stands side by side, and the share of each, where the plan's encoder joins
-        several words.
+        several words; or all there are, where they are given.
     memory : str or path, default=None
         Where the pretrained encoder is kept.
     device : str, default=None
@@ -451,9 +454,10 @@ def _side_by_side(blocks: Sequence[tuple[int, float]], n_clusters: int) -> Model
     from skdcec.features.balanced import BalancedBlocks
 
     widths, shares = zip(*blocks, strict=True)
+    n_components = min(32, sum(widths))
     return DeepEmbeddingClustering(
         n_clusters,
-        encoder=BalancedBlocks(list(widths), shares=list(shares)),
+        encoder=BalancedBlocks(list(widths), shares=list(shares), n_components=n_components),
         init="auto",
         max_epochs=0,
     )

@@ -2,8 +2,7 @@
 
 A run is the folder that ``skdcec cluster`` writes. From Python::
 
-    run = Run.load("paintings-clusters")
-    run.labels, run.paths, run.metadata
+    Run.load("paintings-clusters").labels
     load_model("paintings-clusters").model.predict(images)
 """
 
@@ -244,8 +243,10 @@ class Run:
 
     @property
     def missing(self) -> list[str]:
-        """The files of images that are no longer where they were."""
-        return [path for path in self.filenames if not os.path.exists(path)]
+        """The files of images that are no longer where they were, or whose archives are not."""
+        from skdcec.datasets.within import is_there
+
+        return [path for path in self.filenames if not is_there(path)]
 
     def edited(self, edits: Edits) -> Run:
         """Return the run with images in the clusters that somebody moved them to.

@@ -1,6 +1,5 @@
 """Measures of clusterings that scikit-learn lacks."""
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -105,7 +104,7 @@ def neighbor_modularity(
     X = check_array(X, ensure_min_samples=2)
     labels = column_or_1d(labels)
     check_consistent_length(X, labels)
-    if not isinstance(n_neighbors, Integral) or n_neighbors < 1:
+    if not isinstance(n_neighbors, (int, np.integer)) or n_neighbors < 1:
         raise ValueError(f"n_neighbors={n_neighbors!r} must be a whole number of at least 1.")
     model = NearestNeighbors(n_neighbors=min(int(n_neighbors), len(X) - 1), metric=metric)
     numbers = np.unique(labels, return_inverse=True)[1]

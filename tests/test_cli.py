@@ -124,7 +124,7 @@ def read_csv(text_or_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["cluster", "report", "choose-k", "assign", "similar", "pretrain"]
+    "command", ["cluster", "report", "choose-k", "assign", "similar", "pretrain", "fetch"]
 )
 def test_help_ends_with_four_examples(command, capsys):
     with pytest.raises(SystemExit) as exit:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from skdcec._cli.values import Version, numbers, positive_float, positive_int, seed, several
 from skdcec._folders import MODEL
 from skdcec._named import CONTRASTIVE_MIN_IMAGES
 from skdcec._recipes import DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
@@ -39,6 +39,7 @@ class ReadingOptions(Options):
     metadata: str | None
     file_column: str | None
     sample: int | None
+    pages: str
     strict: bool
 
 
@@ -49,6 +50,7 @@ class TrainingOptions(ReadingOptions):
     `encoder` may be "auto", and `size` None, until the images are read.
     """
 
+    features: str | None
     encoder: str
     weights: str | None
     minutes: float
@@ -66,6 +68,7 @@ class ClusterOptions(TrainingOptions):
     """What ``skdcec cluster`` is asked."""
 
     clusters: int | None
+    export: str | None
     max_mb: float
     open: bool
 
@@ -79,6 +82,9 @@ class ReportOptions(Options):
     edits: str | None
     title: str | None
     images: str | None
+    draft_names: str | None
+    export: str | None
+    force: bool
     max_mb: float
     open: bool
 
@@ -132,6 +138,18 @@ class PretrainOptions(ReadingOptions):
     force: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class FetchOptions(Options):
+    """What ``skdcec fetch`` is asked."""
+
+    manifest: str
+    out: str
+    size: int
+    full: bool
+    max_mb: float
+    sample: int | None
+
+
 _OPTIONS: dict[str, type[Options]] = {
     "cluster": ClusterOptions,
     "report": ReportOptions,
@@ -139,6 +157,7 @@ _OPTIONS: dict[str, type[Options]] = {
     "assign": AssignOptions,
     "similar": SimilarOptions,
     "pretrain": PretrainOptions,
+    "fetch": FetchOptions,
 }
 
 
@@ -161,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Group images by what they look like, without labels.",
         epilog="Each command explains itself: skdcec cluster --help",
     )
-    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    parser.add_argument("--version", action=Version, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_cluster(commands)
     _add_report(commands)
@@ -169,20 +188,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_assign(commands)
     _add_similar(commands)
     _add_pretrain(commands)
+    _add_fetch(commands)
     return parser
-
-
-class _Version(argparse.Action):
-    """Prints the version, which is not known before it is asked for."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: Any):
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, **kwargs)
-
-    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
-        import skdcec
-
-        print(f"skdcec {skdcec.__version__}")
-        parser.exit()
 
 
 def _add_cluster(commands: Any) -> None:
@@ -192,7 +199,7 @@ def _add_cluster(commands: Any) -> None:
         "Group the images of a folder, and write tables and a page to look at.",
         """
         FOLDER is searched with its sub-folders. It may also be a pattern such as
-        'scans/*.tif' in quotes, or a CSV table with a column of file names.
+        'scans/*.tif' in quotes, a CSV table with a column of file names, or a ZIP archive.
 
         The number of training epochs is planned from the number of images and the measured
         speed of this computer, up to the number that is enough for most collections. Decoded
@@ -202,7 +209,7 @@ def _add_cluster(commands: Any) -> None:
         """
         skdcec cluster paintings
         skdcec cluster paintings -k 12 --out twelve --metadata paintings.csv
-        skdcec cluster paintings --sample 1000 --minutes 2
+        skdcec cluster paintings.csv --features dinov2.npy --export paintings.parquet
         skdcec cluster 'archive/**/*.jpg' --out archive-clusters --resize crop --size 96
         """,
     )
@@ -210,13 +217,14 @@ def _add_cluster(commands: Any) -> None:
     parser.add_argument(
         "-k",
         "--clusters",
-        type=_several,
+        type=several,
         metavar="K",
         help=f"number of clusters (default: {DEFAULT_CLUSTERS}, fewer for fewer than "
         f"{5 * DEFAULT_CLUSTERS} images)",
     )
     parser.add_argument("--out", metavar="OUT", help="folder to write (default: FOLDER-clusters)")
     _add_training(parser, minutes=10.0)
+    _add_export(parser)
     _add_page(parser)
     _add_common(parser)
 
@@ -235,8 +243,8 @@ def _add_report(commands: Any) -> None:
         """
         skdcec report paintings-clusters
         skdcec report paintings-clusters --names cluster-names.json
-        skdcec report paintings-clusters --edits cluster-edits.json --title "The collection"
-        skdcec report paintings-clusters --images /media/disk/paintings
+        skdcec report paintings-clusters --edits cluster-edits.json
+        skdcec report paintings-clusters --images /media/disk/paintings --export found.parquet
         """,
     )
     parser.add_argument("out", metavar="OUT", help="the folder that skdcec cluster wrote")
@@ -252,6 +260,11 @@ def _add_report(commands: Any) -> None:
     )
     parser.add_argument("--title", metavar="TEXT", help="heading of the page")
     parser.add_argument("--images", metavar="FOLDER", help="where the images have moved to")
+    parser.add_argument(
+        "--draft-names", metavar="FILE.csv", help="write proposals, to correct and give to --names"
+    )
+    _add_export(parser)
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
     _add_page(parser)
     _add_common(parser)
 
@@ -276,14 +289,14 @@ def _add_choose_k(commands: Any) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="the images")
     parser.add_argument(
         "--k",
-        type=_numbers,
+        type=numbers,
         default=list(range(2, 13)),
         metavar="K",
         help="numbers of clusters: 2..12 (the default), or 4,7,10",
     )
     parser.add_argument("--out", metavar="OUT", help="folder to write (default: FOLDER-choose-k)")
     parser.add_argument(
-        "--runs", type=_positive_int, default=1, metavar="N", help="trainings of each (default: 1)"
+        "--runs", type=positive_int, default=1, metavar="N", help="trainings of each (default: 1)"
     )
     parser.add_argument("--all", action="store_true", help="train all, not only the plausible")
     _add_training(parser, minutes=20.0)
@@ -347,7 +360,7 @@ def _add_similar(commands: Any) -> None:
         help="where to look (default: the images that were clustered)",
     )
     parser.add_argument(
-        "--top", type=_positive_int, default=10, metavar="N", help="how many (default: 10)"
+        "--top", type=positive_int, default=10, metavar="N", help="how many (default: 10)"
     )
     parser.add_argument("--out", metavar="FILE.csv", help="where to write (default: stdout)")
     parser.add_argument(
@@ -385,10 +398,10 @@ def _add_pretrain(commands: Any) -> None:
         metavar="WEIGHTS",
         help="where training starts: paintings, or such a file (default: at random)",
     )
-    parser.add_argument("--epochs", type=_positive_int, default=40, metavar="E", help="default: 40")
+    parser.add_argument("--epochs", type=positive_int, default=40, metavar="E", help="default: 40")
     parser.add_argument(
         "--components",
-        type=_positive_int,
+        type=positive_int,
         default=128,
         metavar="N",
         help="size of the embedding, of which fewer may be taken later (default: 128)",
@@ -396,13 +409,53 @@ def _add_pretrain(commands: Any) -> None:
     _add_source(parser)
     parser.add_argument(
         "--size",
-        type=_positive_int,
+        type=positive_int,
         default=DEFAULT_SIZE,
         metavar="PIXELS",
         help=f"train on squares of this side (default: {DEFAULT_SIZE})",
     )
     _add_how(parser)
     parser.add_argument("--force", action="store_true", help="replace FILE.safetensors")
+    _add_common(parser)
+
+
+def _add_fetch(commands: Any) -> None:
+    parser = _add_command(
+        commands,
+        "fetch",
+        "Fetch the images that a IIIF manifest names, once, into a folder.",
+        """
+        Only what is not there yet is fetched, so the same command goes on where one was stopped.
+        What cannot be had is listed in failed.csv. The labels and metadata of the manifest are in
+        manifest.csv, which the other commands take for FOLDER: skdcec cluster museum/manifest.csv
+        """,
+        """
+        skdcec fetch https://example.org/iiif/manifest.json --out museum
+        skdcec fetch manifest.json --out museum --size 512 --sample 200
+        skdcec fetch manifest.json --out museum --full --max-mb 500 --json
+        skdcec fetch manifest.json --out museum --sample 20 --quiet
+        """,
+    )
+    parser.add_argument("manifest", metavar="MANIFEST", help="a file, or an address of http(s)")
+    parser.add_argument("--out", metavar="FOLDER", required=True, help="where to write")
+    parser.add_argument(
+        "--size",
+        type=positive_int,
+        default=1024,
+        metavar="PIXELS",
+        help="longer side to ask for, where it is scaled there (default: 1024)",
+    )
+    parser.add_argument("--full", action="store_true", help="ask for all pixels there are")
+    parser.add_argument(
+        "--max-mb",
+        type=positive_float,
+        default=256.0,
+        metavar="MB",
+        help="a file that is larger is not kept (default: 256)",
+    )
+    parser.add_argument(
+        "--sample", type=positive_int, metavar="N", help="fetch only N images, evenly spaced"
+    )
     _add_common(parser)
 
 
@@ -427,7 +480,22 @@ def _add_command(
     return parser
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--export",
+        metavar="FILE",
+        help="also write all that is known of each image for other tools: .parquet or .csv",
+    )
+
+
 def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
+    parser.add_argument(
+        "--features",
+        metavar="FILE",
+        help="compare images by vectors that exist already: a .npy file, with a row for each file "
+        "of FOLDER in its order, or of FILE.txt beside it; or a Parquet file with a column of "
+        "files. They are taken as they are, or learned from by --encoder autoencoder",
+    )
     parser.add_argument(
         "--encoder",
         metavar="NAME",
@@ -444,14 +512,14 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     _add_weights(parser)
     parser.add_argument(
         "--minutes",
-        type=_positive_float,
+        type=positive_float,
         default=minutes,
         metavar="M",
         help=f"time to plan for, from the first file to the page (default: {minutes:g})",
     )
     parser.add_argument(
         "--epochs",
-        type=_positive_int,
+        type=positive_int,
         metavar="E",
         help="epochs of pretraining, in place of a plan; two fifths as many of clustering follow "
         "(a tenth with --encoder contrastive)",
@@ -459,7 +527,7 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     _add_source(parser)
     parser.add_argument(
         "--size",
-        type=_positive_int,
+        type=positive_int,
         metavar="PIXELS",
         help=f"train on squares of this side (default: {DEFAULT_SIZE}, or {NETWORK_SIZE} for a "
         "network); the page shows the files",
@@ -478,7 +546,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="how other proportions become square (default: pad, the whole picture with bars)",
     )
     parser.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="of all that is random (default: 0)"
+        "--seed", type=seed, default=0, metavar="N", help="of all that is random (default: 0)"
     )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: the fastest)")
 
@@ -499,7 +567,10 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--file-column", metavar="NAME", help="its column of file names")
     parser.add_argument(
-        "--sample", type=_positive_int, metavar="N", help="take only N files, evenly spaced"
+        "--sample", type=positive_int, metavar="N", help="take only N files, evenly spaced"
+    )
+    parser.add_argument(
+        "--pages", choices=("first", "all"), default="first", help="of TIFF files (default: first)"
     )
     parser.add_argument("--strict", action="store_true", help=_STRICT)
 
@@ -507,7 +578,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 def _add_page(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-mb",
-        type=_positive_float,
+        type=positive_float,
         default=25.0,
         metavar="MB",
         help="size of the page, which decides that of its thumbnails (default: 25)",
@@ -525,52 +596,5 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print results as JSON")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument(
-        "--progress",
-        choices=("bar", "json", "none"),
-        default="bar",
-        help="how progress is shown on stderr: as a bar (the default), or as lines of JSON with "
-        "stage, text, share and seconds_left, for other programs",
+        "--progress", choices=("bar", "json", "none"), default="bar", help="on stderr, in this form"
     )
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
-
-
-def _several(text: str) -> int:
-    value = _positive_int(text)
-    if value == 1:
-        raise argparse.ArgumentTypeError("1 puts all images into one cluster: at least 2")
-    return value
-
-
-def _numbers(text: str) -> list[int]:
-    """Read 2..12 or 4,7,10."""
-    try:
-        if ".." in text:
-            first, last = (int(part) for part in text.split(".."))
-            numbers = list(range(first, last + 1))
-        else:
-            numbers = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        numbers = []
-    if not numbers or numbers[0] < 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither of the form 2..12 nor 4,7,10")
-    return numbers
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not within 0 and 2**32 - 1")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value

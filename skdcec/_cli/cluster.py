@@ -10,7 +10,7 @@ from skdcec._cli.arguments import ClusterOptions
 from skdcec._cli.console import Clock, duration, note, open_page, print_json, printable, say, until
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._cli.progress import PAGE_STAGES, current
-from skdcec._cli.report import draw
+from skdcec._cli.report import check_export_file, draw, export
 from skdcec._files import as_rows
 from skdcec._folders import DUPLICATES, MODEL, PAGE, file_digest, staged
 from skdcec._recipes import (
@@ -42,6 +42,7 @@ def run(options: ClusterOptions) -> None:
     from skdcec._nn.checkpoints import kept_until_stored
 
     clock = Clock()
+    check_export_file(options)
     with (
         collecting(options, "clusters", needed_bytes=3e6 * options.max_mb) as found,
         # Whatever ends the drawing does not cost the training.
@@ -86,6 +87,7 @@ def _cluster(
         report = draw(result, folder, found.out, options, names=names)
         clock.lap("page")
         record = _write_record(options, found, plan, clock, result, folder)
+    export(options, result, report, names)
     if previous is None or result.map is not previous.map:
         seconds = sum(clock.laps[name] for name in ("map", "novelty", "page"))
         note_drawing(n_images, seconds, cache=found.cache)
@@ -125,7 +127,7 @@ def _page_settings(
     return {
         "images": len(result.paths),
         "clusters": n_clusters,
-        "encoder": plan.encoder,
+        "encoder": plan.encoder + (f" ({options.features})" if options.features else ""),
         "size": f"{size} x {size} pixels ({resize})",
         "pretraining epochs": plan.pretraining,
         "joint epochs": result.n_joint_epochs,

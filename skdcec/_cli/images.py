@@ -22,10 +22,12 @@ from skdcec._cli.arguments import (
 from skdcec._cli.console import Clock, printable, say, was_told
 from skdcec._cli.progress import current
 from skdcec._files import read_json
-from skdcec._folders import RECORD, OtherFiles, claim, holding
+from skdcec._folders import MODEL, RECORD, OtherFiles, claim, holding
 from skdcec._named import JOINT, NETWORKS, words_of
 from skdcec._recipes import (
     ENCODERS,
+    GIVEN,
+    LEARNED,
     Plan,
     choose_encoder,
     image_size,
@@ -37,6 +39,8 @@ from skdcec._timing import drawing_seconds
 if TYPE_CHECKING:
     import numpy as np
     from sklearn.utils import Bunch
+
+    from skdcec.datasets.vectors import Vectors
 
 
 @contextlib.contextmanager
@@ -100,8 +104,8 @@ class Collection:
     out : Path
         The folder to write into.
     cache : Path or None
-    backbone : Backbone or None
-        The network whose features are trained on, if there is one.
+    backbone : Backbone, GivenFeatures or None
+        What makes vectors of the images, if these are what is trained on.
     """
 
     encoder: str
@@ -110,12 +114,35 @@ class Collection:
     skipped: list[tuple[str, str]]
     out: Path
     cache: Path | None
-    backbone: Backbone | None
+    backbone: Backbone | GivenFeatures | None
 
     @property
     def reading(self) -> dict[str, Any]:
         """What has to be known to read other images for the same model."""
         return self.settings | (self.backbone.known if self.backbone else {})
+
+
+class GivenFeatures:
+    """Vectors that exist already, in the place of a network that makes them.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_images, n_features)
+        Of the images of a bunch, in their order.
+    path : str
+        Where they came from.
+    as_they_are : bool
+        Whether nothing is learned from them.
+    """
+
+    def __init__(self, rows: np.ndarray, path: str, *, as_they_are: bool):
+        self.rows = rows
+        self.known = {"features": os.path.basename(path)}
+        self.blocks = [(rows.shape[1], 1.0)] if as_they_are else None
+
+    def features(self, images: np.ndarray, *, verbose: bool = False) -> np.ndarray:
+        """Return the row of each image."""
+        return self.rows
 
 
 @contextlib.contextmanager
@@ -149,11 +176,41 @@ def _read_collection(options: TrainingOptions, out: Path) -> Collection:
     size = options.size or image_size(options.encoder)
     backbone = _backbone(replace(options, size=size), cache)
     settings = {"size": size, "resize": options.resize}
+    given = _given_vectors(options, cache)
     bunch = load_bunch(options, options.folder, settings, cache=cache, **source_options(options))
     skipped = without_own_files(bunch.skipped, options.folder, out)
     tell_skipped(skipped, options.strict)
-    encoder = choose_encoder(bunch.images, options.encoder)
-    return Collection(encoder, settings, bunch, skipped, out, cache, backbone)
+    if given is None:
+        encoder = choose_encoder(bunch.images, options.encoder)
+        return Collection(encoder, settings, bunch, skipped, out, cache, backbone)
+    encoder = GIVEN if options.encoder == "auto" else LEARNED
+    features = _features_of(bunch, *given, as_they_are=encoder == GIVEN)
+    return Collection(encoder, settings, bunch, skipped, out, cache, features)
+
+
+def _given_vectors(
+    options: TrainingOptions, cache: Path | None
+) -> tuple[Vectors, Mapping[str, int]] | None:
+    """Read the vectors that images are to be compared by, and find which are of which file."""
+    if options.features is None:
+        return None
+    from skdcec.datasets.files import list_files
+    from skdcec.datasets.vectors import read_vectors
+
+    vectors = read_vectors(options.features, options.file_column)
+    listing = list_files(options.folder, options.file_column, cache, pages=options.pages)
+    return vectors, vectors.row_of(listing)
+
+
+def _features_of(
+    bunch: Bunch, vectors: Vectors, row_of: Mapping[str, int], *, as_they_are: bool
+) -> GivenFeatures:
+    import numpy as np
+
+    vectors.check_complete(bunch.paths, row_of)
+    rows = vectors.rows[[row_of[path] for path in bunch.paths]]
+    rows = np.ascontiguousarray(rows, dtype=np.float32)
+    return GivenFeatures(rows, vectors.path, as_they_are=as_they_are)
 
 
 class Prepared(NamedTuple):
@@ -187,6 +244,11 @@ def prepare(
 def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
     """Return the network that --encoder names, if it does."""
     name, size = options.encoder, options.size
+    if options.features is not None and name not in ("auto", "autoencoder"):
+        raise ValueError(
+            f"--encoder {name} looks at images: with --features, it is auto (the vectors as they "
+            "are) or autoencoder."
+        )
     words_of(name)
     if name in ("auto", *ENCODERS):
         if options.weights is not None:
@@ -226,7 +288,10 @@ def reading_of(
     settings: dict[str, Any] = {"resize": saved.reading.get("resize", "pad")}
     if shape is None:
         if "network" not in saved.reading:
-            raise ValueError("The model was trained on vectors, not on images.")
+            raise ValueError(
+                "The model was trained on vectors, not on images: in Python, "
+                f"DeepEmbeddingClustering.load('{MODEL}').predict takes such vectors of others."
+            )
         memory = kept(cache, "features")
         backbone = Backbone.of_model(saved.reading, weights=options.weights, memory=memory)
         return settings | {"size": saved.reading["size"]}, backbone
@@ -265,11 +330,14 @@ def source_options(options: ReadingOptions) -> dict[str, Any]:
         "metadata": options.metadata or ("folders" if folders else None),
         "file_column": options.file_column,
         "sample": options.sample,
+        "pages": options.pages,
     }
 
 
-def model_inputs(backbone: Backbone | None, images: np.ndarray, *, quiet: bool) -> np.ndarray:
-    """Return what a model is given for images: themselves, or what a network makes of them."""
+def model_inputs(
+    backbone: Backbone | GivenFeatures | None, images: np.ndarray, *, quiet: bool
+) -> np.ndarray:
+    """Return what a model is given for images: themselves, or the vectors that stand for them."""
     return images if backbone is None else backbone.features(images, verbose=not quiet)
 
 

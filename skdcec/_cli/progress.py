@@ -18,6 +18,7 @@ _WORDS = {
     "Loading": ("loading", "Reading images"),
     "Features": ("features", "Looking at images with the network"),
     "NClustersSearch": ("search", "Comparing numbers of clusters"),
+    "fetching": ("fetching", "Fetching images"),
     "reading": ("pictures", "Making small pictures"),
     "map": ("map", "Laying out the map"),
     "encoding": ("thumbnails", "Making thumbnails"),
@@ -110,7 +111,7 @@ class Progress:
         return self.current
 
     def drawing(self, stage: str, done: int, total: int) -> None:
-        """Take what :func:`skdcec.report.write_report` tells."""
+        """Take what :func:`skdcec.report.write_report` and others tell as ``progress``."""
         name, _ = _WORDS.get(stage, (stage, ""))
         if self.current is None or self.current.name != name:
             self.make(total, stage)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import ClusterOptions, ReportOptions
-from skdcec._cli.console import open_page, print_json, printable, say
+from skdcec._cli.console import note, open_page, print_json, printable, result_file, say
 from skdcec._cli.progress import current
-from skdcec._files import as_rows
+from skdcec._files import as_rows, as_table, write_table
 from skdcec._folders import PAGE, holding, staged
 from skdcec._runs import Run
 
 if TYPE_CHECKING:
     from skdcec.report import Report
+
+# So many pictures of a cluster show its format.
+_N_LOOKED_AT = 20
 
 
 def run(options: ReportOptions) -> None:
@@ -22,6 +26,8 @@ def run(options: ReportOptions) -> None:
     out = Path(options.out)
     if not out.is_dir():
         raise ValueError(f"{out} holds no finished result of skdcec cluster.")
+    check_export_file(options)
+    result_file(options.draft_names, (".csv",), force=options.force)
     with holding(out):
         report = _draw_again(options, out)
     if options.json:
@@ -57,7 +63,56 @@ def _draw_again(options: ReportOptions, out: Path) -> Report:
         report = draw(result, folder, out, options, names=names, write_names=renamed)
         if options.title or options.images or options.edits:
             result.save(folder)
+    export(options, result, report, names)
+    if options.draft_names:
+        _write_drafts(options.draft_names, result, report)
     return report
+
+
+def _write_drafts(path: str, result: Run, report: Report) -> None:
+    """Write names that could be given to clusters, as a table that --names reads."""
+    import numpy as np
+
+    from skdcec.datasets.decode import UnusableImage, read_picture
+    from skdcec.report import draft_names
+
+    sizes: dict[int, list[tuple[int, int]]] = {}
+    for cluster in np.unique(result.labels).tolist():
+        members = np.flatnonzero(result.labels == cluster)
+        some = members[:: max(1, len(members) // _N_LOOKED_AT)][:_N_LOOKED_AT]
+        for i in some:
+            with contextlib.suppress(UnusableImage):
+                picture = read_picture(result.filenames[i], side=1)
+                sizes.setdefault(cluster, []).append(picture.size)
+    drafts = draft_names(report.summary, sizes=sizes)
+    rows = [(cluster, entry["name"], entry["note"]) for cluster, entry in drafts.items()]
+    write_table(path, as_table(("cluster", "name", "note"), rows))
+    say(f"{len(rows)} names to correct and give to --names: {path}")
+
+
+def check_export_file(options: ClusterOptions | ReportOptions) -> None:
+    """Say before the work has begun why the file of --export cannot be written."""
+    if options.export is None:
+        return
+    from skdcec.report.export import check_export
+
+    result_file(options.export, (".parquet", ".csv"), force=options.force)
+    check_export(options.export)
+
+
+def export(
+    options: ClusterOptions | ReportOptions,
+    result: Run,
+    report: Report,
+    names: dict[int, dict[str, str]],
+) -> None:
+    """Write the file of --export, if one is asked for."""
+    if options.export is None:
+        return
+    from skdcec.report import export_table
+
+    export_table(options.export, report.table, embedding=result.embedding, cluster_names=names)
+    note(f"{len(result.paths)} rows: {options.export}", quiet=options.quiet)
 
 
 def draw(

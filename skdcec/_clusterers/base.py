@@ -45,6 +45,12 @@ from skdcec._nn.nets import ClusteringNet, epoch_history, train
 from skdcec._nn.schedule import Schedule
 from skdcec._persistence import SavedEstimator, declared
 from skdcec._persistence.declared import MAX_CODE, Kind
+from skdcec._sklearn_callbacks import (
+    CallbackSupportMixin,
+    epoch_tasks,
+    subtask,
+    telling,
+)
 from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, check_array, fit_context
 
 # Labels never count as settled before this many steps of joint training.
@@ -81,6 +87,7 @@ def _n_distinct(assignment: np.ndarray, enough: int) -> int:
 
 
 class BaseEmbeddingClustering(
+    CallbackSupportMixin,
     SavedEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -189,7 +196,7 @@ class BaseEmbeddingClustering(
         KeyboardInterrupt
             On Ctrl-C; the estimator is then as it was before.
         """
-        with unchanged_on_failure(self):
+        with telling(self, X, 2 if self.max_epochs else 1), unchanged_on_failure(self):
             array = self._validate(X, reset=True)
             distributed.check_data(array, content_digest)
             if len(array) < self.n_clusters:
@@ -211,7 +218,9 @@ class BaseEmbeddingClustering(
             self._keep_start(start)
             labels = start.labels
             if self.max_epochs > 0 and self.module_ is not None:
-                self._train(start, Batches(array, self.scale_, device), joint_seed)
+                with subtask(self, "joint training", n_subtasks=self.max_epochs) as told:
+                    batches = Batches(array, self.scale_, device)
+                    self._train(start, batches, joint_seed, epoch_tasks(self, told))
                 refined, labels = self._embed(array), None
                 if start.labels is not None and isinstance(self.init, str) and self.init == "auto":
                     labels = distributed.on_first(
@@ -359,7 +368,7 @@ class BaseEmbeddingClustering(
         seeds = distributed.shared(rng.randint(2**31 - 1, size=3))
         return int(seeds[0]), int(seeds[1]), int(seeds[2])
 
-    def _train(self, start: Start, batches: Batches, seed: int) -> None:
+    def _train(self, start: Start, batches: Batches, seed: int, told: list[Any]) -> None:
         """Run the joint phase on the network and the starting centers; set what it learned."""
         generator = make_generator(seed)
         clustering = self._clustering_module(self.module_, start.centers)
@@ -387,7 +396,7 @@ class BaseEmbeddingClustering(
             schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
             generator=generator,
             augmentation=self._augmentation,
-            callbacks=[("target_refresh", refresh), *(self.callbacks or ())],
+            callbacks=[("target_refresh", refresh), *(self.callbacks or ()), *told],
             max_epochs=self.max_epochs,
             lr=self.lr,
             device=batches.device,

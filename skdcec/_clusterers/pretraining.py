@@ -12,6 +12,7 @@ from skdcec._encoders.autoencoder import precision_of
 from skdcec._encoders.cache import fit_encoder
 from skdcec._nn import distributed
 from skdcec._nn.device import resolve_device, usual_settings
+from skdcec._sklearn_callbacks import subtask
 from skdcec._sklearn_compat import fit_context
 
 
@@ -87,14 +88,15 @@ class PretrainedByEncoder(BaseEstimator):
             params = encoder.get_params(deep=False)
             device = resolve_device(params.get("device"))
             own_seed = given.get_params(deep=False).get("random_state")
-            encoder = fit_encoder(
-                encoder,
-                self._as_encoder_is_given(array, params),
-                memory=self.memory,
-                # Either may be left to the machine.
-                device=f"{device} {precision_of(encoder, device)}",
-                seeded=own_seed is not None or self.random_state is not None,
-            )
+            with subtask(self, "pretraining", of=encoder):
+                encoder = fit_encoder(
+                    encoder,
+                    self._as_encoder_is_given(array, params),
+                    memory=self.memory,
+                    # Either may be left to the machine.
+                    device=f"{device} {precision_of(encoder, device)}",
+                    seeded=own_seed is not None or self.random_state is not None,
+                )
         self._check_encoder(encoder)
         return encoder
 

@@ -31,6 +31,7 @@ from skdcec._nn.nets import epoch_history, train
 from skdcec._nn.schedule import Schedule
 from skdcec._persistence import SavedEstimator, declared
 from skdcec._persistence.declared import MAX_CODE, Kind
+from skdcec._sklearn_callbacks import CallbackSupportMixin, epoch_tasks, telling
 from skdcec._sklearn_compat import Interval, StrOptions, check_array, fit_context
 
 # So many made-up images show whether a network returns numbers; of large ones, fewer.
@@ -38,7 +39,13 @@ _N_TRIED = 8
 _VALUES_TRIED = 2**20
 
 
-class BaseEncoder(SavedEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseEncoder(
+    CallbackSupportMixin,
+    SavedEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
     """What encoders share: everything but the network, its loss and the form of X.
 
     An encoder for the clusterers has ``fit``, ``transform``, ``module_``, ``metric_`` and
@@ -103,7 +110,7 @@ class BaseEncoder(SavedEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMi
         KeyboardInterrupt
             On Ctrl-C; the estimator is then as it was before.
         """
-        with unchanged_on_failure(self):
+        with telling(self, X, self.max_epochs), unchanged_on_failure(self):
             self._fit(self._validate(X, reset=True))
         return self
 
@@ -136,7 +143,7 @@ class BaseEncoder(SavedEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMi
             loss_names=(),
             schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
             generator=generator,
-            callbacks=self.callbacks,
+            callbacks=[*(self.callbacks or ()), *epoch_tasks(self)],
             max_epochs=self.max_epochs,
             lr=self.lr,
             device=batches.device,

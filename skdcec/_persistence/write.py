@@ -18,6 +18,7 @@ from skdcec._persistence.registry import (
 )
 from skdcec._persistence.tensors import is_moderate
 from skdcec._persistence.values import MAX_TEXT, encode
+from skdcec._sklearn_callbacks import OF_SESSION
 
 
 class _CannotRebuild(Exception):
@@ -42,7 +43,9 @@ class Writer:
         """
         params = estimator.get_params(deep=False)
         kinds = attributes_of(type(estimator))
-        state = {k: v for k, v in vars(estimator).items() if k not in params}
+        state = {
+            k: v for k, v in vars(estimator).items() if k not in params and k not in OF_SESSION
+        }
         self.left_out |= {f"{prefix}{name}={state[name]!r}" for name in state if name not in kinds}
         fitted = {name: state[name] for name in kinds if name in state}
         module, encoder = fitted.pop(NETWORK, None), fitted.pop(ENCODER, None)

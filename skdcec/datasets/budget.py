@@ -19,6 +19,8 @@ __all__ = [
     "WHOLE_BYTES",
     "BoundedFile",
     "UnusableImage",
+    "HEADER_BYTES",
+    "borrow_content",
     "borrow_memory",
     "check_memory",
     "memory_of",
@@ -50,7 +52,7 @@ JPEG_PASSES = 2**29
 JPEG_SCANS = 100
 
 # Bytes for each pixel that decoders take besides the pictures.
-_WORKING = {"WEBP": 12, "AVIF": 12}
+_WORKING = {"WEBP": 12, "AVIF": 12, "HEIF": 12}
 # What a picture takes for each pixel, and for each row, of which it keeps where it begins.
 _PIXEL, _ROW = 4, 8
 
@@ -143,7 +145,7 @@ def needs_worker(image: Image.Image, file: IO[bytes], size: tuple[int, int]) -> 
     if name == "JPEG":
         scans = _count(file, b"\xff\xda")
         return scans > JPEG_SCANS or scans * pixels > JPEG_PASSES
-    return name == "JPEG2000" or (name == "AVIF" and pixels > 2**24)
+    return name in ("JPEG2000", "HEIF") or (name == "AVIF" and pixels > 2**24)
 
 
 def memory_of(
@@ -193,8 +195,8 @@ def _picture(size: tuple[int, int]) -> int:
     return size[0] * size[1] * _PIXEL + max(size) * _ROW
 
 
-# What the files that are decoded at this moment take
-_taken = 0
+# What the files that are decoded at this moment take, and what is unpacked for it
+_taken = _unpacked = 0
 _change = threading.Condition()
 
 
@@ -239,10 +241,30 @@ def borrow_memory(n_bytes: int, max_pixels: int) -> Iterator[None]:
             _change.notify_all()
 
 
+@contextmanager
+def borrow_content(n_bytes: int) -> Iterator[None]:
+    """Wait until there is room for the content of a file that has to be unpacked.
+
+    It is counted by itself, and first: whoever decodes waits for nothing else, so that no two can
+    wait for each other.
+    """
+    global _unpacked
+    with _change:
+        while _unpacked and _unpacked + n_bytes > HEADER_BYTES:
+            _change.wait()
+        _unpacked += n_bytes
+    try:
+        yield
+    finally:
+        with _change:
+            _unpacked -= n_bytes
+            _change.notify_all()
+
+
 def _forget() -> None:
     # The threads that took it are not in a forked process.
-    global _taken, _change
-    _taken, _change = 0, threading.Condition()
+    global _taken, _unpacked, _change
+    _taken, _unpacked, _change = 0, 0, threading.Condition()
 
 
 if hasattr(os, "register_at_fork"):

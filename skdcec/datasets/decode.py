@@ -15,6 +15,7 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin
 
+from skdcec.datasets import heif
 from skdcec.datasets.budget import (
     BYTES_PER_PIXEL,
     MAX_PIXELS,
@@ -22,6 +23,7 @@ from skdcec.datasets.budget import (
     WHOLE_BYTES,
     BoundedFile,
     UnusableImage,
+    borrow_content,
     borrow_memory,
     check_memory,
     memory_of,
@@ -29,6 +31,7 @@ from skdcec.datasets.budget import (
     seconds_for,
 )
 from skdcec.datasets.tiff import TiffFile, Values
+from skdcec.datasets.within import Place, inflated, place_of, stored_in
 from skdcec.datasets.workers import decode_in_worker
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "Source",
     "UnusableImage",
     "fit_picture",
+    "kind_of",
     "opened_picture",
     "read_picture",
     "shrink",
@@ -46,7 +50,7 @@ __all__ = [
 ]
 
 # Files may come from anyone, so only formats that Pillow decodes by itself: PostScript, for one,
-# would start another program.
+# would start another program. HEIC is read where pillow-heif is installed, always in a worker.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
 
 # How the reason begins where the system refused the file, which may be another matter next time.
@@ -89,6 +93,7 @@ class _Limits(NamedTuple):
     side: int
     max_pixels: int
     apart: bool
+    page: int = 1
 
 
 class _Cost(NamedTuple):
@@ -127,8 +132,9 @@ def opened_picture(
     """Decode an image file to 8 bits, gray or RGB, and lend its memory until it is of use no more.
 
     What the file is, is read from its content. Of animated files and files of several pages the
-    first is taken, and it is turned as its EXIF orientation says, where that can be read.
-    Pillow's warnings are silenced; what they were to become changes nothing.
+    first is taken, unless the path names another (see :mod:`skdcec.datasets.within`), and it is
+    turned as its EXIF orientation says, where that can be read. Pillow's warnings are silenced;
+    what they were to become changes nothing.
 
     Parameters
     ----------
@@ -205,11 +211,14 @@ def _read(
     source: str | bytes | os.PathLike[str] | io.BytesIO, limits: _Limits, lent: ExitStack
 ) -> Picture:
     try:
-        # Opening a pipe would wait for ever.
         content = source.getvalue() if isinstance(source, io.BytesIO) else None
-        if not isinstance(source, io.BytesIO) and not stat.S_ISREG(os.stat(source).st_mode):
-            raise UnusableImage("not a regular file")
-        with BoundedFile(source) as file, _silence():
+        place = source if isinstance(source, io.BytesIO) else place_of(source)
+        if isinstance(place, Place):
+            limits = limits._replace(page=place.page)
+            # Opening a pipe would wait for ever.
+            if not stat.S_ISREG(os.stat(place.file).st_mode):
+                raise UnusableImage("not a regular file")
+        with _opened(place) as file, _silence():
             plan = _decode(file, limits, lent)
         if isinstance(plan, Picture):
             return plan
@@ -229,6 +238,23 @@ def _read(
     except ValueError as error:
         # A null character in the path.
         raise UnusableImage(UNREADABLE + _text(error)) from error
+
+
+@contextmanager
+def _opened(place: Place | io.BytesIO) -> Iterator[BoundedFile]:
+    """Open a file, or unpack one of an archive that begins like an image."""
+    if isinstance(place, io.BytesIO) or place.member is None:
+        with BoundedFile(place.file if isinstance(place, Place) else place) as file:
+            yield file
+        return
+    member = stored_in(place)
+    if member.n_bytes:
+        _opener(inflated(place, member, 32)[:16].ljust(16, b"\0"))
+    with (
+        borrow_content(member.n_bytes),
+        BoundedFile(io.BytesIO(inflated(place, member))) as file,
+    ):
+        yield file
 
 
 def _from_worker(path: str | bytes | os.PathLike[str], limits: _Limits, plan: _Cost) -> Picture:
@@ -254,7 +280,7 @@ def _decode(file: BoundedFile, limits: _Limits, lent: ExitStack) -> Picture | _C
 
 def _decode_once(file: BoundedFile, limits: _Limits, lent: ExitStack) -> Picture | _Cost:
     """Return the picture, or what a worker may take for it."""
-    side, max_pixels, apart = limits
+    side, max_pixels, apart, _ = limits
     file.seek(0)
     prefix = file.read(32)
     if not prefix:
@@ -275,6 +301,9 @@ def _decode_once(file: BoundedFile, limits: _Limits, lent: ExitStack) -> Picture
         file.seek(0)
         data = io.BytesIO(file.read())
     image = _open(data, opener, max_pixels)
+    if limits.page > 1:
+        _turn_to(image, limits.page)
+        _check_pixels(image.size, max_pixels)
     size = image.size
     file.end_header(seconds_for(size))
     # Keeps both sides at least as long as asked for, so thin pictures are left as they are.
@@ -295,6 +324,15 @@ def _open(file: IO[bytes], opener: Callable[..., Image.Image], max_pixels: int) 
         raise UnusableImage("has no pixels")
     _check_pixels(image.size, max_pixels)
     return image
+
+
+def _turn_to(image: Image.Image, page: int) -> None:
+    if image.format != "TIFF":
+        raise UnusableImage(f"page {page} of a {image.format} file, which has one")
+    try:
+        image.seek(page - 1)
+    except EOFError as error:
+        raise UnusableImage(f"has no page {page}") from error
 
 
 def _load(image: Image.Image, size: tuple[int, int]) -> Picture:
@@ -327,13 +365,21 @@ def _opener(prefix: bytes) -> tuple[str, Callable[..., Image.Image]]:
             raise UnusableImage(accepted)
         if accepted:
             return name, _OPENERS.get(name) or cast(Callable[..., Image.Image], factory)
-    if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIC_BRANDS:
-        raise UnusableImage("HEIC, which is not read: save it as JPEG")
+    if heif.is_heic(prefix):
+        try:
+            return "HEIF", heif.opener()
+        except ImportError as error:
+            # Which may be another matter next time.
+            raise UnusableImage(f"{UNREADABLE}{error}") from error
     raise UnusableImage("not an image of a known format")
 
 
-# What telephones write; AVIF has the same container.
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+def kind_of(beginning: bytes) -> str | None:
+    """Return the format of the image that a file begins like, by Pillow's names, or None."""
+    try:
+        return _opener(beginning[:16].ljust(16, b"\0"))[0]
+    except UnusableImage:
+        return "HEIF" if heif.is_heic(beginning) else None
 
 
 # Pillow's JPEG factory looks for further pictures, and fails where the list of them is damaged.

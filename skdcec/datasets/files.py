@@ -13,6 +13,7 @@ from skdcec._files import identity, read_json
 from skdcec._folders import TEXTS
 from skdcec.datasets.decode import UNREADABLE
 from skdcec.datasets.tables import Table, read_table, relative
+from skdcec.datasets.within import is_archive, members_of, n_pages, place_of, version_of
 
 _JUNK = {"@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx"}
 
@@ -24,7 +25,10 @@ Skipped = tuple[str, str | None]
 
 
 class File(NamedTuple):
-    """A file that was found; `id` is what the user knows it by."""
+    """A file that was found; `id` is what the user knows it by.
+
+    Of a file in an archive, `mtime_ns` is its checksum, which changes with its content.
+    """
 
     id: str
     path: str
@@ -49,8 +53,29 @@ class Listing(NamedTuple):
     row_of: Mapping[str, int] = MappingProxyType({})
 
 
-def list_files(source: Any, file_column: str | None, exclude: Any) -> Listing:
+def list_files(
+    source: Any, file_column: str | None, exclude: Any, *, pages: str = "first"
+) -> Listing:
     """Find the files that a source means; the folder `exclude` is not searched."""
+    listing = _list_source(source, file_column, exclude)
+    return listing if pages == "first" else _with_pages(listing)
+
+
+def _with_pages(listing: Listing) -> Listing:
+    """Count each page of a TIFF file as a file, the first by the name of the file itself."""
+    files: list[File] = []
+    row_of = dict(listing.row_of)
+    for file in listing.files:
+        files.append(file)
+        for page in range(2, n_pages(file.path) + 1):
+            id = f"{file.id}#{page}"
+            files.append(file._replace(id=id, path=f"{file.path}#{page}"))
+            if file.id in row_of:
+                row_of[id] = row_of[file.id]
+    return listing._replace(files=files, key=f"{listing.key}#pages", row_of=row_of)
+
+
+def _list_source(source: Any, file_column: str | None, exclude: Any) -> Listing:
     if not isinstance(source, str | bytes | os.PathLike):
         return _list_paths(_paths(source))
     path = os.path.abspath(os.fsdecode(source))
@@ -59,9 +84,11 @@ def list_files(source: Any, file_column: str | None, exclude: Any) -> Listing:
     if os.path.isfile(path):
         if os.path.splitext(path)[1].lower() in _TABLES:
             return _list_table(read_table(path, file_column))
-        return _list_paths([path])
+        return _list_archive(path) if is_archive(path) else _list_paths([path])
     if re.search(r"[*?[]", path):
         return _list_pattern(path, exclude)
+    if place_of(path).file != path:
+        return _list_paths([path])
     raise FileNotFoundError(
         f"source={source!r} is neither a folder, nor a file, nor a pattern with *, ? or [...]."
     )
@@ -102,6 +129,23 @@ def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
     return bool(names) and fnmatchcase(names[0], parts[0]) and _matches(names[1:], parts[1:])
 
 
+def _list_archive(path: str) -> Listing:
+    """List the members of a ZIP archive, which is left packed."""
+    found: list[_Found] = []
+    refused: list[Skipped] = []
+    for name, reason in members_of(path):
+        parts = name.split("/")
+        if any(part.startswith(".") or part.lower() in _JUNK for part in parts if part != ".."):
+            continue
+        if reason:
+            refused.append((name, reason))
+        else:
+            found.append((name, os.path.join(path, *parts), None))
+    found.sort(key=lambda item: _natural(item[0]))
+    files, skipped = _examine(found)
+    return Listing(path, files, refused + skipped, key="archive")
+
+
 def _list_paths(paths: list[str]) -> Listing:
     paths = [os.path.abspath(path) for path in paths]
     try:
@@ -123,7 +167,7 @@ def _list_table(table: Table) -> Listing:
     for index, name in enumerate(table.files):
         if name.strip():
             path = _find(root, name)
-            if name in recorded and not os.path.lexists(path):
+            if name in recorded and not _exists(path):
                 path = recorded[name]
                 names[path] = name
             paths.append(path)
@@ -154,13 +198,17 @@ def _recorded_files(folder: str) -> dict[str, str]:
     }
 
 
+def _exists(path: str) -> bool:
+    return os.path.lexists(path) or place_of(path).file != path
+
+
 def _find(root: str, name: str) -> str:
     """Return the path a table means, which spaces or another system's spelling may hide."""
     forward = name.strip().replace("\\", "/")
     normal = (unicodedata.normalize(form, forward) for form in ("NFC", "NFD"))
     for spelling in (name, name.strip(), name.replace("\\", "/"), forward, *normal):
         path = os.path.abspath(os.path.join(root, spelling))
-        if os.path.lexists(path):
+        if _exists(path):
             return path
     return os.path.abspath(os.path.join(root, name.strip()))
 
@@ -225,11 +273,14 @@ def _examine(found: Iterable[_Found]) -> tuple[list[File], list[Skipped]]:
             skipped.append((id, "listed more than once"))
             continue
         try:
-            result = status() if status is not None else os.stat(path)
+            if status is None:
+                size, version = version_of(path)
+            else:
+                size, version = (result := status()).st_size, result.st_mtime_ns
         except (OSError, ValueError) as error:
             skipped.append((id, UNREADABLE + (getattr(error, "strerror", None) or str(error))))
         else:
-            files[id] = File(id, path, result.st_size, result.st_mtime_ns)
+            files[id] = File(id, path, size, version)
     return list(files.values()), skipped
 
 

@@ -42,6 +42,7 @@ _PARAMETERS = {
         "metadata": [str, os.PathLike, None],
         "file_column": [str, None],
         "sample": [Interval(Integral, 1, None, closed="left"), None],
+        "pages": [StrOptions({"first", "all"})],
         "on_error": [StrOptions({"skip", "raise"})],
         "cache": [str, os.PathLike, None],
         "cache_above": [Interval(Integral, 0, None, closed="left")],
@@ -56,6 +57,7 @@ def load_images(
     metadata: str | os.PathLike[str] | None = None,
     file_column: str | None = None,
     sample: int | None = None,
+    pages: str = "first",
     on_error: str = "skip",
     max_pixels: int = MAX_PIXELS,
     cache: str | os.PathLike[str] | None = "auto",
@@ -81,10 +83,12 @@ def load_images(
         - a `.csv`, `.tsv` or `.txt` table with a column of file names, relative to the table, as
           spreadsheets write it, or one that `skdcec cluster` wrote, where it lies; see
           :ref:`tables`;
+        - a ZIP archive, whose files are read where they are; nothing is unpacked onto the disk. The
+          path of a file in it is that of the archive, a slash, and its name;
         - an iterable of paths, or the path of one image.
 
-        Folders and patterns give files in natural order (`2.jpg` before `10.jpg`), tables and
-        iterables in their own.
+        Folders, patterns and archives give files in natural order (`2.jpg` before `10.jpg`),
+        tables and iterables in their own.
 
     size : int or (height, width), default=128
         Size of the images returned, in pixels.
@@ -109,6 +113,12 @@ def load_images(
 
     sample : int, default=None
         Load only this many files, evenly spaced over all of them, for a quick look.
+
+    pages : {"first", "all"}, default="first"
+        What is taken of TIFF files of several pages: the first, or an image of each. The second
+        page of ``scan.tif`` is ``scan.tif#2``, also where a path is asked for, and has the
+        metadata of its file where it has no row of its own. Smaller copies of a picture at the
+        end of a file, which say that they are, do not count.
 
     on_error : {"skip", "raise"}, default="skip"
         Whether files that cannot be used are skipped with a warning or an error.
@@ -174,8 +184,9 @@ def load_images(
     Notes
     -----
     Reads JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, JPEG 2000 and AVIF, as far as the installed
-    Pillow does. Pictures are turned as their EXIF orientation says; transparency is laid on
-    white; of animated files and files of several pages the first is taken. 16-bit images are
+    Pillow does, and HEIC where pillow-heif is installed (``pip install 'skdcec[heif]'``). Pictures
+    are turned as their EXIF orientation says; transparency is laid on white; of animated files, and
+    of files of several pages unless `pages` says otherwise, the first is taken. 16-bit images are
     divided by 257. Single-channel float images are taken as ranging to 1, 255 or 65535,
     whichever is the first to hold them, and from their least to their greatest value otherwise.
     TIFF files of which Pillow would make something else (separate planes of 16 bits, signed 8
@@ -203,7 +214,8 @@ def load_images(
     ['klimt', 'monet']
     """
     settings = Settings((*_check_size(size), 3), resize, int(max_pixels))
-    listing = list_files(source, file_column, exclude=None if cache == "auto" else cache)
+    exclude = None if cache == "auto" else cache
+    listing = list_files(source, file_column, exclude, pages=pages)
     table = None
     if metadata is not None and os.fspath(metadata) != "folders":
         table = read_table(metadata, file_column)

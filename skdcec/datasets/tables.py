@@ -13,7 +13,7 @@ from PIL import Image
 
 from skdcec._files import distinct, plain_heading, read_cells
 
-_FILE_COLUMNS = (
+FILE_COLUMNS = (
     *("file", "filename", "file_name", "filepath", "file_path", "path"),
     *("image", "image_file", "image_path"),
 )
@@ -41,7 +41,7 @@ def relative(path: str, root: str) -> str:
 def read_table(path: Any, file_column: str | None) -> Table:
     """Read a table that anyone may have written, ourselves included."""
     path = os.path.abspath(os.fsdecode(path))
-    wanted = _FILE_COLUMNS if file_column is None else [plain_heading(file_column)]
+    wanted = FILE_COLUMNS if file_column is None else [plain_heading(file_column)]
     header, *rows = read_cells(path, wanted) or [[]]
     header = [name.replace("\ufeff", "").strip() for name in header]
     chosen = _file_column(header, file_column, path)
@@ -57,11 +57,11 @@ def read_table(path: Any, file_column: str | None) -> Table:
 def _file_column(header: list[str], wanted: str | None, path: str) -> int:
     if wanted is not None and wanted in header:
         return header.index(wanted)
-    sought_names = _FILE_COLUMNS if wanted is None else [plain_heading(wanted)]
+    sought_names = FILE_COLUMNS if wanted is None else [plain_heading(wanted)]
     for position, name in enumerate(header):
         if plain_heading(name) in sought_names:
             return position
-    sought = "one of " + ", ".join(_FILE_COLUMNS) if wanted is None else f"file_column={wanted!r}"
+    sought = "one of " + ", ".join(FILE_COLUMNS) if wanted is None else f"file_column={wanted!r}"
     more = f" and {len(header) - 20} more" if len(header) > 20 else ""
     raise ValueError(
         f"{path!r} has no column of files: looked for {sought}, found {header[:20]}{more}."
@@ -117,6 +117,11 @@ def match_rows(ids: list[str], table: Table, root: str) -> dict[str, int]:
         ]
         n_images = Counter(row for _, row in pairs)
         row_of.update((id, row) for id, row in pairs if n_images[row] == 1)
+    for id in ids:
+        # A page without a row of its own has that of its file.
+        file, mark, page = id.rpartition("#")
+        if mark and page.isdecimal() and file in row_of:
+            row_of.setdefault(id, row_of[file])
     return row_of
 
 

@@ -14,6 +14,7 @@ from typing import IO, Any, NamedTuple, cast
 from PIL import Image
 
 from skdcec.datasets.budget import BYTES_PER_PIXEL, MIN_BYTES, UnusableImage, too_long
+from skdcec.datasets.within import version_of
 
 __all__ = ["decode_in_worker", "serve"]
 
@@ -119,8 +120,7 @@ def decode_in_worker(
     UnusableImage
         If no picture can be had, which includes that the decoder crashed.
     """
-    status = os.stat(path)
-    version = (os.path.abspath(os.fsdecode(path)), status.st_size, status.st_mtime_ns, max_pixels)
+    version = (os.path.abspath(os.fsdecode(path)), *version_of(path), max_pixels)
     if version in _stopped:
         raise UnusableImage(_stopped[version])
     try:

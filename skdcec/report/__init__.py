@@ -2,7 +2,9 @@
 
 from skdcec._analysis.projection import map_projection
 from skdcec._files import read_table, write_table
+from skdcec.report.drafts import draft_names
 from skdcec.report.edits import Edits, read_edits
+from skdcec.report.export import export_table
 from skdcec.report.metadata import metadata_agreement
 from skdcec.report.names import read_names
 from skdcec.report.tables import cluster_summary, image_table
@@ -12,6 +14,8 @@ __all__ = [
     "Edits",
     "Report",
     "cluster_summary",
+    "draft_names",
+    "export_table",
     "image_table",
     "map_projection",
     "metadata_agreement",

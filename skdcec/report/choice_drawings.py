@@ -3,6 +3,7 @@
 import html
 import math
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -97,7 +98,8 @@ def splits(labels_of: Mapping[int, np.ndarray]) -> str:
     step = max(120, (_WIDTH - 2 * _NODE - 40) / (len(numbers) - 1))
     scale = (height - _GAP * (most - 1)) / n
     tops: list[dict[int, float]] = []
-    bands, nodes = [], []
+    bands: list[Any] = []
+    nodes: list[Any] = []
     before: np.ndarray | None = None
     for column, k in enumerate(numbers):
         labels = labels_of[k]
