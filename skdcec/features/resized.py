@@ -146,8 +146,8 @@ class Resized(ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
 
     def _describe(self, X: Any) -> np.ndarray:
         images = shrunken(self._validate(X, reset=False), int(self.size))
-        features: np.ndarray = self.parts_[0].transform(images)
-        return features
+        # Whatever it returns by `set_output`.
+        return np.asarray(self.parts_[0].transform(images))
 
     def _check_loaded(self) -> None:
         part = self.parts_[0]
