@@ -43,7 +43,7 @@ def silhouettes(results: Mapping[str, np.ndarray], best: int) -> str:
         y = 16 + (1 - (value - low) / (high - low)) * (_HEIGHT - _BOTTOM - 16)
         return f"{x:.1f}", f"{y:.1f}"
 
-    parts = []
+    parts: list[str] = []
     for value in np.linspace(low, high, 4):
         x, y = place(first, value)
         parts.append(f'<line class="rule" x1="{x}" x2="{_WIDTH - 20}" y1="{y}" y2="{y}"/>')
@@ -70,7 +70,7 @@ def _curve(
     best: int,
 ) -> list[str]:
     points = [(k, v, *place(k, v)) for k, v in zip(numbers, curve, strict=True) if math.isfinite(v)]
-    parts = []
+    parts: list[str] = []
     if style != "trained" and points:
         path = "M" + "L".join(f"{x},{y}" for _, _, x, y in points)
         parts.append(f'<path class="{style}" d="{path}"/>')
@@ -97,7 +97,8 @@ def splits(labels_of: Mapping[int, np.ndarray]) -> str:
     step = max(120, (_WIDTH - 2 * _NODE - 40) / (len(numbers) - 1))
     scale = (height - _GAP * (most - 1)) / n
     tops: list[dict[int, float]] = []
-    bands, nodes = [], []
+    bands: list[str] = []
+    nodes: list[str] = []
     before: np.ndarray | None = None
     for column, k in enumerate(numbers):
         labels = labels_of[k]
