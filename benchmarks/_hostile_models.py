@@ -15,7 +15,7 @@ from skdcec import (
 )
 from skdcec import augmentation as augment
 from skdcec._persistence import as_bytes
-from skdcec.features import ColorEdgeFeatures, SideBySide
+from skdcec.features import BalancedBlocks, ColorEdgeFeatures, Resized, SideBySide
 from skdcec.novelty import NoveltyDetector
 
 # Of values that stand where others stood.
@@ -82,6 +82,14 @@ def make_models(images):
         "DenseAutoencoder": (dense, rows),
         "ContrastiveEncoder": (contrastive, images),
         "SideBySide": (SideBySide([contrastive, ColorEdgeFeatures()], n_components=3), images),
+        "Resized": (
+            SideBySide([Resized(contrastive, size=6), ColorEdgeFeatures()], n_components=3),
+            images,
+        ),
+        "DEC, side by side": (
+            DeepEmbeddingClustering(3, encoder=BalancedBlocks([100, 92], n_components=3), **few),
+            rows,
+        ),
         "DCEC": (DeepConvEmbeddingClustering(3, encoder=conv, **few), images),
         "DCEC, cosine": (DeepConvEmbeddingClustering(3, encoder=contrastive, **few), images),
         "DEC": (DeepEmbeddingClustering(3, encoder=dense, init=init, **few), rows),

@@ -34,15 +34,17 @@ def main():
     parser.add_argument("--images", type=int, nargs="+", help="numbers of images")
     parser.add_argument("--dtypes", nargs="+", choices=["uint8", "float32"], default=["uint8"])
     parser.add_argument("--clusters", type=int, default=10, help="(default: 10)")
+    parser.add_argument(
+        "--filters", type=int, nargs="+", default=[8, 16, 32], help="(default: 8 16 32)"
+    )
     parser.add_argument("--speed", action="store_true", help="measure speed rather than memory")
     parser.add_argument("--rounds", type=int, default=5, help="of --speed (default: 5)")
     parser.add_argument("--folder", help="where there is room for the images")
     parser.add_argument("--quick", action="store_true", help="only see whether this runs")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        path, n_clusters = args.child
-        print(json.dumps(fit_and_watch(path, int(n_clusters))))
+        print(json.dumps(fit_and_watch(args.child, args.clusters, args.filters)))
     elif args.speed:
         measure_speed((args.images or [400 if args.quick else 16_000])[0], args)
     else:
@@ -58,7 +60,11 @@ def measure_memory(args):
                 path = Path(folder, "images.npy")
                 size = write_images(path, n_images, dtype)
                 output = subprocess.run(
-                    [sys.executable, __file__, "--child", str(path), str(args.clusters)],
+                    [
+                        *(sys.executable, __file__, "--child", str(path)),
+                        *("--clusters", str(args.clusters)),
+                        *("--filters", *map(str, args.filters)),
+                    ],
                     check=True,
                     stdout=subprocess.PIPE,
                     text=True,
@@ -68,6 +74,7 @@ def measure_memory(args):
                     "images": n_images,
                     "dtype": dtype,
                     "clusters": args.clusters,
+                    "filters": args.filters,
                     "file": size,
                     "load_average": environment()["load_average"],
                     **provenance(),
@@ -95,7 +102,10 @@ def measure_memory(args):
         first, *_, last = [r for r in results if r["dtype"] == dtype] * 2
         growth = (last["needed"] - first["needed"]) / max(1, last["images"] - first["images"])
         print(f"\nNeeded memory grows by {growth:,.0f} bytes per image of {dtype}.")
-    keep({f"{r['images']} {r['dtype']}, k={r['clusters']}": r for r in results}, args.quick)
+    keep(
+        {f"{r['images']} {r['dtype']}, {r['clusters']}, {r['filters']}": r for r in results},
+        args.quick,
+    )
 
 
 def measure_speed(n_images, args):
@@ -110,7 +120,7 @@ def measure_speed(n_images, args):
             for round_ in range(-1, 1 if args.quick else args.rounds):  # one to warm up
                 for name in ("file", "memory") if round_ % 2 else ("memory", "file"):
                     forget(path)
-                    seconds = train(inputs[name], args.clusters)
+                    seconds = train(inputs[name], args.clusters, args.filters)
                     if round_ >= 0:
                         speeds[name].append(2 * n_images / seconds)
             ratios = [f / m for f, m in zip(speeds["file"], speeds["memory"], strict=True)]
@@ -145,17 +155,18 @@ def forget(path):
 
 
 def write_images(path, n_images, dtype):
-    """Write random images block by block; return the size of the file in bytes."""
+    """Write random images; return the size of the file in bytes."""
     random = np.random.default_rng(0)
     file = np.lib.format.open_memmap(path, "w+", dtype, (n_images, *SHAPE))
+    # The same again and again, which is as good here and made in no time.
+    images = random.integers(0, 256, (1000, *SHAPE), dtype=np.uint8)
     for start in range(0, n_images, 1000):
-        block = file[start : start + 1000]
-        block[:] = random.integers(0, 256, block.shape, dtype=np.uint8)
+        file[start : start + 1000] = images[: n_images - start]
     file.flush()
     return int(file.nbytes)
 
 
-def train(images, n_clusters):
+def train(images, n_clusters, filters):
     """Fit both phases; return the seconds of their loops."""
     from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
 
@@ -163,7 +174,7 @@ def train(images, n_clusters):
     model = DeepConvEmbeddingClustering(
         n_clusters,
         encoder=ConvAutoencoder(
-            filters=(8, 16, 32), max_epochs=1, batch_size=256, callbacks=[Stopwatch()]
+            filters=filters, max_epochs=1, batch_size=256, callbacks=[Stopwatch()]
         ),
         max_epochs=1,
         n_init=1,
@@ -175,7 +186,7 @@ def train(images, n_clusters):
     return watch.seconds_ + model.encoder_.callbacks[0].seconds_
 
 
-def fit_and_watch(path, n_clusters):
+def fit_and_watch(path, n_clusters, filters):
     """Fit on the images in a file; return the peaks of memory in bytes."""
     import skdcec  # noqa: F401
 
@@ -191,7 +202,7 @@ def fit_and_watch(path, n_clusters):
     watcher = threading.Thread(target=watch)
     watcher.start()
     start = time.perf_counter()
-    train(images, n_clusters)
+    train(images, n_clusters, filters)
     seconds = time.perf_counter() - start
     done.set()
     watcher.join()

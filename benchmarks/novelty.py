@@ -49,6 +49,9 @@ SIDE = 64
 SIDE_FOR_NETWORK = 128
 RESULTS = HERE / "results" / "novelty.jsonl"
 
+# What networks of torchvision were trained with, and others were given here.
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
 
 def autoencoder(n, seed):
     return ConvAutoencoder(32, max_epochs=15, random_state=seed)
@@ -114,7 +117,8 @@ class Images:
                     scratch / f"{kind}-{style}-{side}.npy",
                     lambda kind=kind, style=style: draw(kind, style, side, self.late[::3]),
                 )
-        self.transformer = PretrainedFeatures(lite0(), size=side) if network else None
+        seen = {"mean": MEAN, "std": DEVIATION, "size": side, "resize": "stretch"}
+        self.transformer = PretrainedFeatures(lite0(), **seen) if network else None
 
     @staticmethod
     def load(paths, side):

@@ -34,6 +34,8 @@ from skdcec import ContrastiveEncoder, DeepEmbeddingClustering, DenseAutoencoder
 from skdcec.features import PretrainedFeatures
 
 LITE = "efficientnet_lite0"
+# As its features were found for what is recorded.
+SEEN = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def lite0():
@@ -53,7 +55,9 @@ def features_of(images, args):
         return np.load(path)
     model = lite0() if args.network == LITE else args.network
     weights = args.weights or "default"
-    features = PretrainedFeatures(model, weights=weights, size=224).fit_transform(images)
+    features = PretrainedFeatures(
+        model, weights=weights, size=224, resize="stretch", **SEEN
+    ).fit_transform(images)
     args.cache.mkdir(parents=True, exist_ok=True)
     np.save(path, features)
     return features

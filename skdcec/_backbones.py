@@ -74,8 +74,13 @@ class Backbone:
                 f"{learned[0]} learns from the images, and cannot be joined here: 'paintings' and "
                 "networks can."
             )
-        settings = {"weights": weights, "size": size, "device": device, "memory": memory}
-        self.parts = [
+        settings: dict[str, Any] = {
+            "weights": weights,
+            "size": size,
+            "device": device,
+            "memory": memory,
+        }
+        self.parts: list[Any] = [
             _Paintings() if word in NAMES else _Features(word, **settings) for word in words
         ]
         white = np.full((1, size, size, 3), 255, np.uint8)
@@ -83,9 +88,9 @@ class Backbone:
             part.fit(white)
         digests = [part.digest() for part in self.parts]
         self.known = {"network": name, "weights": JOINT.join(digests), "size": size}
-        self.blocks = [block for part in self.parts for block in part.blocks]
-        if len(words) == 1:
-            self.blocks = None
+        self.blocks: list[tuple[int, float]] | None = None
+        if len(words) > 1:
+            self.blocks = [block for part in self.parts for block in part.blocks]
 
     @classmethod
     def of_model(cls, known: dict[str, Any], **settings: Any) -> Self:

@@ -33,7 +33,13 @@ from skdcec import (
     report,
 )
 from skdcec.datasets import ImageLoader, load_images
-from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, SideBySide
+from skdcec.features import (
+    BalancedBlocks,
+    ColorEdgeFeatures,
+    PretrainedFeatures,
+    Resized,
+    SideBySide,
+)
 from skdcec.novelty import NoveltyDetector
 
 HALF = (0.5, 0.5, 0.5)
@@ -267,6 +273,10 @@ CALLS = {
         PretrainedFeatures(torch.nn.AvgPool2d(4), mean=HALF, std=HALF, size=8, resize="stretch")
         .fit(g.known)
         .transform(g.images)
+    ),
+    "BalancedBlocks.transform": lambda g: BalancedBlocks(n_components=3).fit_transform(g.rows),
+    "Resized.transform": lambda g: (
+        Resized(ColorEdgeFeatures(), size=6).fit(g.known).transform(g.images)
     ),
     "SideBySide.transform": lambda g: (
         SideBySide([g.contrastive, ColorEdgeFeatures()], n_components=3, random_state=0)

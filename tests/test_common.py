@@ -22,7 +22,13 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
-from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, SideBySide
+from skdcec.features import (
+    BalancedBlocks,
+    ColorEdgeFeatures,
+    PretrainedFeatures,
+    Resized,
+    SideBySide,
+)
 
 # The checks feed constant and tiny data, on which clusters do die.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -39,6 +45,8 @@ estimators = [
         pooling, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), size=4, resize="stretch"
     ),
     SideBySide([ColorEdgeFeatures(), conv], n_components=3),
+    BalancedBlocks(n_components=3),
+    Resized(ColorEdgeFeatures(), size=4),
     conv,
     dense,
     contrastive,

@@ -18,8 +18,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from skdcec import DeepConvEmbeddingClustering
-from skdcec.features import PretrainedFeatures
+from skdcec.datasets import load_images
+from skdcec.features import BalancedBlocks, ColorEdgeFeatures, PretrainedFeatures, Resized
 from skdcec.features.pixels import Preprocessing
+from skdcec.features.resized import shrunken
 
 OPENAI = {"mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
 
@@ -415,3 +417,49 @@ def test_a_model_behind_a_network_says_that_files_do_not_hold_it(timm, tmp_path)
     model = DeepConvEmbeddingClustering(2, encoder="paintings+timm/vit_tiny.tag", random_state=0)
     with pytest.raises(ValueError, match=r"cannot be saved.*pickle"):
         model.fit(paint(20)).save(tmp_path / "model")
+
+
+def test_rows_of_several_descriptions_are_balanced():
+    random = np.random.default_rng(0)
+    rows = np.hstack(
+        [random.normal(size=(60, 3)), 1e4 * random.normal(size=(60, 5)), 7 * np.ones((60, 2))]
+    )
+    space = BalancedBlocks([3, 5, 2], shares=[1, 0.25, 1], n_components=8).fit(rows)
+    balanced = (rows - space.mean_) / space.deviation_
+    sums = [part.var(axis=0).sum() for part in np.split(balanced, [3, 8], axis=1)]
+    np.testing.assert_allclose(sums, [1, 0.25, 0], atol=1e-9)
+    embedding = space.transform(rows)
+    assert embedding.dtype == np.float32
+    np.testing.assert_allclose(embedding.var(axis=0).sum(), 1.25, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"widths": [3, 4]}, "widths=.*add up to the 8"),
+        ({"widths": [8, 0]}, "widths=.* positive"),
+        ({"widths": [3, 5], "shares": [1]}, "shares=.* 2 positive"),
+        ({"widths": [3, 5], "shares": [1, -1]}, "shares=.* 2 positive"),
+    ],
+)
+def test_blocks_of_other_columns_are_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        BalancedBlocks(**params).fit(np.random.default_rng(0).normal(size=(9, 8)))
+
+
+def test_images_are_shrunk_as_files_are_read(tmp_path):
+    images = paint(3, 200, 120)
+    found = Resized(ColorEdgeFeatures(), size=40).fit(images)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    small = load_images(tmp_path, size=(40, 24)).images
+    np.testing.assert_allclose(found.transform(images), found.parts_[0].transform(small), atol=1e-6)
+    # Values in other units are not rounded.
+    exact = 255 * shrunken(images / 255, 40)
+    assert 0 < np.abs(exact - shrunken(images, 40)).max() < 2
+
+
+def test_small_images_stay_as_they_are():
+    images = paint(3, 20, 12)
+    assert shrunken(images, 20) is images
+    assert shrunken(images, 10).shape == (3, 10, 6, 3)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import make_blobs
 from sklearn.mixture import GaussianMixture
 
-from skdcec._clusterers import graph, mixtures, starts
+from skdcec._clusterers import graph, mixtures, spectral, starts
 from skdcec._clusterers.graph import neighbors_of, rearranged
 from skdcec._clusterers.mixtures import fit_readout
 from skdcec._clusterers.starts import find_labels
@@ -70,7 +70,7 @@ def test_cuts_leave_what_other_threads_do_to_warnings(monkeypatch):
 
     points = np.random.default_rng(0).normal(size=(60, 2))
     neighbors = neighbors_of(points)
-    monkeypatch.setattr(graph.SpectralClustering, "fit_predict", cut)
+    monkeypatch.setattr(spectral.SpectralClustering, "fit_predict", cut)
     with warnings.catch_warnings():
         graph.cuts(neighbors, 2, 0)
         assert entry in warnings.filters
@@ -163,3 +163,34 @@ def test_modularity_is_worked_out_by_hand():
     assert modularity(np.array([0, 0, 0, 1, 1, 1]), ring) == pytest.approx(8 / 12 - 1 / 2)
     assert modularity(np.array([0, 1, 0, 1, 0, 1]), ring) == pytest.approx(-1 / 2)
     assert modularity(np.zeros(6, dtype=int), ring) == 0
+
+
+def blobs_with_pieces(n_pieces):
+    """Return 240 points of six groups of one size, in so many pieces of the graph."""
+    points, kinds = make_blobs(240, 3, centers=6, cluster_std=0.7, random_state=0)
+    points[:, 0] += 1_000 * (kinds % n_pieces)
+    return points, kinds
+
+
+@pytest.mark.parametrize("n_pieces", [1, 2, 6])
+@pytest.mark.parametrize("n_clusters", [2, 4, 6])
+def test_large_graphs_are_cut_as_well_as_small_ones(n_pieces, n_clusters, monkeypatch):
+    points, _ = blobs_with_pieces(n_pieces)
+    neighbors = neighbors_of(points)
+    factored = graph.cuts(neighbors, n_clusters, seed=0)
+    monkeypatch.setattr(spectral, "_MAX_FACTORED", 0)
+    iterated = graph.cuts(neighbors, n_clusters, seed=0)
+    for expected, labels in zip(factored, iterated, strict=True):
+        assert len(np.unique(labels)) == n_clusters
+        assert modularity(labels, neighbors) >= modularity(expected, neighbors) - 0.01
+
+
+def test_large_graphs_without_clusters_are_cut_all_the_same(monkeypatch):
+    points = np.random.default_rng(0).normal(size=(500, 10))
+    neighbors = neighbors_of(points)
+    monkeypatch.setattr(spectral, "_MAX_FACTORED", 0)
+    monkeypatch.setattr(spectral, "_MAX_RESTARTS", 1)
+    for labels in graph.cuts(neighbors, 5, seed=0):
+        assert len(np.unique(labels)) == 5
+    again = graph.cuts(neighbors, 5, seed=0)
+    np.testing.assert_array_equal(again, graph.cuts(neighbors, 5, seed=0))

@@ -5,10 +5,12 @@ has done all before. Without a GPU such questions cost nothing, but they can be 
 """
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from skdcec import (
@@ -167,6 +169,24 @@ def test_losses_are_read_before_the_epoch_ends_for_callbacks():
     model = MODELS["autoencoder"](24).fit(IMAGES)
     assert np.isfinite(model.history_["loss"]).all()
     assert np.isfinite(model.encoder_.history_["loss"]).all()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_what_waits_for_the_end_of_an_epoch_holds_on_to_no_batch():
+    class Watch(Callback):
+        def on_train_begin(self, net, **kwargs):
+            self.memory = []
+
+        def on_batch_end(self, net, **kwargs):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            self.memory += [int(line.split()[1]) for line in lines if line.startswith("RssAnon:")]
+
+    watch = Watch()
+    images = np.zeros((32 * 40, 64, 64, 3), dtype=np.uint8)
+    ConvAutoencoder(2, filters=(4,), max_epochs=1, batch_size=32, callbacks=[watch]).fit(images)
+    # Of 40 batches, of 1.5 MiB each.
+    assert len(watch.memory) == 40
+    assert max(watch.memory) - watch.memory[4] < 20 * 1024
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

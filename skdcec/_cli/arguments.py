@@ -435,8 +435,10 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         help="what images are compared by: autoencoder (learns to reproduce them), contrastive "
         "(learns to recognise them in changed views; for paintings and photographs), paintings "
         "(the same, learned from other paintings before, beside colours and edges: nothing is "
-        "trained, which takes seconds), or a network of torchvision that was trained on other "
-        "images, by its name, such as densenet121. auto, the default, is autoencoder for gray "
+        "trained, which takes seconds), or a network that was trained on other images, by its "
+        "name: one of torchvision, such as densenet121, timm/NAME, hf-hub:OWNER/NAME, "
+        "local-dir:FOLDER or open_clip/NAME/TAG. paintings and networks joined by +, such as "
+        "paintings+densenet121, stand side by side. auto, the default, is autoencoder for gray "
         f"images, else paintings, or contrastive for {CONTRASTIVE_MIN_IMAGES} images or more",
     )
     _add_weights(parser)
@@ -460,7 +462,7 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         type=_positive_int,
         metavar="PIXELS",
         help=f"train on squares of this side (default: {DEFAULT_SIZE}, or {NETWORK_SIZE} for a "
-        "network of torchvision); the page shows the files",
+        "network); the page shows the files",
     )
     _add_how(parser)
     parser.add_argument(
@@ -485,7 +487,7 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="FILE",
-        help="weights of the network of torchvision (default: torchvision downloads them once)",
+        help="weights of the network (default: its library downloads them once)",
     )
 
 

@@ -77,7 +77,7 @@ def _search(
         make_model(
             plan,
             numbers[0],
-            blocks=found.backbone and found.backbone.blocks,
+            blocks=found.backbone.blocks if found.backbone else None,
             memory=memory,
             device=options.device,
             random_state=options.seed,

@@ -98,7 +98,7 @@ def _train(
     model = make_model(
         plan,
         n_clusters,
-        blocks=found.backbone and found.backbone.blocks,
+        blocks=found.backbone.blocks if found.backbone else None,
         memory=kept(found.cache, "pretraining"),
         device=options.device,
         random_state=options.seed,

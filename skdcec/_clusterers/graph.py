@@ -3,10 +3,9 @@
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
-from sklearn.cluster import SpectralClustering
 from sklearn.neighbors import NearestNeighbors
 
-from skdcec._sklearn_compat import unwarned
+from skdcec._clusterers.spectral import cut_graph
 from skdcec.metrics import modularity
 
 # Neighbours by which labels are judged. As many as this share a cluster even where clusters are
@@ -55,10 +54,6 @@ def cuts(neighbors: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
     -------
     list of ndarray of shape (n_samples,)
         Empty where there are too few points.
-
-    References
-    ----------
-    Ng, Jordan & Weiss, *On Spectral Clustering: Analysis and an Algorithm*, NeurIPS 2001.
     """
     n_samples = len(neighbors)
     if n_samples < 3 * n_clusters or n_samples <= max(_N_NEIGHBORS):
@@ -70,10 +65,7 @@ def cuts(neighbors: np.ndarray, n_clusters: int, seed: int) -> list[np.ndarray]:
         graph = csr_matrix((np.ones(len(rows)), (rows, columns)), (n_samples, n_samples))
         # A point belongs to itself, so that none is without an edge.
         graph.setdiag(1)
-        model = SpectralClustering(n_clusters, affinity="precomputed", random_state=seed)
-        # Pieces without an edge between them are the clearest clusters there are.
-        with unwarned("Graph is not fully connected", category=UserWarning):
-            found.append(model.fit_predict((graph + graph.T) / 2).astype(np.int64))
+        found.append(cut_graph((graph + graph.T) / 2, n_clusters, seed).astype(np.int64))
     return found
 
 
@@ -171,8 +163,7 @@ def _halves(points: np.ndarray, seed: int) -> np.ndarray:
     whole = (sizes >= min(_MIN_SPLIT, sizes.max()))[part]
     side = part == sizes.argmax()
     if side[whole].all():
-        cut = SpectralClustering(2, affinity="precomputed", random_state=seed)
-        side[whole] = cut.fit_predict(graph[whole][:, whole]) == 1
+        side[whole] = cut_graph(graph[whole][:, whole], 2, seed) == 1
     # A few points without edges to the others are no side of their own.
     if not whole.all():
         nearest = NearestNeighbors(n_neighbors=1).fit(points[whole])

@@ -12,13 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_BLOCK = 1024
+
 
 class Notes:
     """Losses of steps and checks of their values, which are still on the device."""
 
     def __init__(self) -> None:
-        self._checks: list[tuple[Tensor, Callable[[], Exception]]] = []
-        self._losses: list[tuple[dict[str, Any], dict[str, Tensor]]] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        self._rows: list[tuple[dict[str, Any], list[str]]] = []
+        self._errors: list[Callable[[], Exception]] = []
+        self._losses, self._passed = _Log(), _Log()
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
@@ -31,21 +37,47 @@ class Notes:
 
     def add_losses(self, row: dict[str, Any], losses: dict[str, Tensor]) -> None:
         """Note the losses of a step, to be written to its row of the history."""
-        self._losses.append((row, {name: loss.detach() for name, loss in losses.items()}))
+        self._rows.append((row, [*losses]))
+        # What is only detached would hold on to all that it was computed from.
+        self._losses.add(torch.stack([loss.detach() for loss in losses.values()]))
+
+    def add_check(self, passed: Tensor, error: Callable[[], Exception]) -> None:
+        """Note whether a check was passed, and the error if not."""
+        self._errors.append(error)
+        self._passed.add(passed)
 
     def read(self) -> None:
         """Write the losses to their rows, and raise what the first check that failed says."""
-        checks, losses = self._checks, self._losses
-        self._checks, self._losses = [], []
-        if losses:
-            values = torch.stack([loss for _, step in losses for loss in step.values()]).tolist()
-            names = ((row, name) for row, step in losses for name in step)
-            for (row, name), value in zip(names, values, strict=True):
-                row[name] = value
-        if checks:
-            passed = torch.stack([check for check, _ in checks]).tolist()
-            if not all(passed):
-                raise checks[passed.index(False)][1]()
+        rows, losses = self._rows, self._losses
+        errors, passed = self._errors, self._passed
+        self._forget()
+        for (row, names), values in zip(rows, losses.read(), strict=True):
+            row.update(zip(names, values, strict=True))
+        answers = passed.read()
+        if not all(answers):
+            raise errors[answers.index(False)]()
+
+
+class _Log:
+    """Values of many steps in few tensors.
+
+    Many small ones would lie between the large ones of each step, and keep the memory there from
+    being used again.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[Tensor] = []
+        self._n = 0
+
+    def add(self, values: Tensor) -> None:
+        place = self._n % _BLOCK
+        if place == 0:
+            self._blocks.append(values.new_empty((_BLOCK, *values.shape)))
+        self._blocks[-1][place] = values
+        self._n += 1
+
+    def read(self) -> list[Any]:
+        return torch.cat(self._blocks)[: self._n].tolist() if self._blocks else []
 
 
 _NOTES: contextvars.ContextVar[Notes | None] = contextvars.ContextVar("notes", default=None)
@@ -62,6 +94,6 @@ def check(passed: Tensor, error: Callable[[], Exception]) -> None:
     """
     notes = _NOTES.get()
     if notes is not None:
-        notes._checks.append((passed, error))
+        notes.add_check(passed, error)
     elif not passed:
         raise error()

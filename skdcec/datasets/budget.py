@@ -71,7 +71,7 @@ class BoundedFile(io.BufferedReader):
     def __init__(self, source: str | bytes | os.PathLike[str] | io.BytesIO):
         if isinstance(source, io.BytesIO):
             # A raw file in all but its type.
-            super().__init__(source)  # type: ignore[arg-type]
+            super().__init__(source)
             self.length = source.getbuffer().nbytes
         else:
             super().__init__(io.FileIO(source))

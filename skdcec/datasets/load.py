@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 
 from skdcec.datasets.decode import FORMATS, MAX_PIXELS
 from skdcec.datasets.files import File, Listing, Skipped, list_files, same_file
-from skdcec.datasets.pictures import pictures_in
+from skdcec.datasets.pictures import is_picture, pictures_in
 from skdcec.datasets.steps import Settings, decode_steps, duplicates_of
 from skdcec.datasets.store import load_rows, user_cache
 from skdcec.datasets.tables import (
@@ -433,7 +433,7 @@ def _check_items(X: Any) -> list[File]:
             f"file, or load_images({X!r}, size=...).filenames if it is a folder or a table."
         )
     pictures = pictures_in(X)
-    if pictures is not None and not isinstance(pictures.first, str | os.PathLike):
+    if pictures is not None and not _are_paths(X, pictures.first):
         return [
             File(f"X[{i}]", partial(pictures.item, i), 0, 0)  # type: ignore[arg-type]
             for i in range(len(pictures))
@@ -452,6 +452,14 @@ def _check_items(X: Any) -> list[File]:
         if not isinstance(path, str | os.PathLike):
             raise ValueError(f"X must hold paths, got {path!r} at position {index}.")
     return [File(os.fsdecode(path), os.fsdecode(path), 0, 0) for path in paths]
+
+
+def _are_paths(X: Any, first: Any) -> bool:
+    """Whether nothing in a list, whose `first` item is known, stands for a picture but paths."""
+    if not isinstance(first, str | os.PathLike):
+        return False
+    items = X if isinstance(X, list | tuple) else ()
+    return not any(is_picture(i) and not isinstance(i, str | os.PathLike) for i in items)
 
 
 def _summary(skipped: list[Skipped]) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from skdcec.datasets.decode import MAX_PIXELS, Source, UnusableImage, opened_picture
 
-__all__ = ["Pictures", "as_source", "pictures_in"]
+__all__ = ["Pictures", "as_source", "is_picture", "pictures_in"]
 
 # Named in an error.
 _N_NAMED = 5
@@ -34,8 +34,8 @@ def pictures_in(X: Any) -> "Pictures | None":
         sequence of these: a list, an array, a Series, or a column of Hugging Face datasets, which
         is read item by item.
     """
-    if _is_picture(X):
-        return Pictures([X])
+    if is_picture(X):
+        return Pictures([X], X)
     if isinstance(X, np.ndarray):
         if X.ndim == 2 and X.shape[1] == 1:
             X = X[:, 0]
@@ -59,10 +59,10 @@ def pictures_in(X: Any) -> "Pictures | None":
         first = X[0]
     except (LookupError, TypeError):
         return None
-    return Pictures(X) if _is_picture(first) else None
+    return Pictures(X, first) if is_picture(first) else None
 
 
-def _is_picture(thing: Any) -> bool:
+def is_picture(thing: Any) -> bool:
     """Whether a thing stands for one picture."""
     if isinstance(thing, str | os.PathLike):
         text = os.fsdecode(thing)
@@ -80,19 +80,17 @@ class Pictures:
     Parameters
     ----------
     items : sequence
-        Read item by item, each once.
+        Read item by item.
+    first : object
+        The first of them.
     """
 
-    def __init__(self, items: Sequence[Any]):
+    def __init__(self, items: Sequence[Any], first: Any):
         self.items = items
+        self.first = first
 
     def __len__(self) -> int:
         return len(self.items)
-
-    @property
-    def first(self) -> Any:
-        """The first of them."""
-        return self.items[0]
 
     def check(self) -> None:
         """Say before the work has begun which files are not there.
@@ -196,7 +194,7 @@ class Pictures:
                 item.load()
             except Exception as error:
                 return UnusableImage(f"damaged or unsupported: {error}")
-        elif not _is_picture(item):
+        elif not is_picture(item):
             kind = type(item).__name__
             return UnusableImage(f"is a {kind}, neither a file nor its content nor a PIL image")
         return item

@@ -30,8 +30,8 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     Parameters
     ----------
-    widths : sequence of int
-        Columns of each block.
+    widths : sequence of int, default=None
+        Columns of each block; None for one block of all columns.
     shares : sequence of float, default=None
         Variance of each block, in any unit; None gives all the same.
     n_components : int, default=32
@@ -53,7 +53,7 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     Examples
     --------
     >>> import numpy as np
-    >>> from skdcec.features.balanced import BalancedBlocks
+    >>> from skdcec.features import BalancedBlocks
     >>> random = np.random.default_rng(0)
     >>> rows = np.hstack([random.normal(size=(50, 3)), 1000 * random.normal(size=(50, 4))])
     >>> space = BalancedBlocks([3, 4], n_components=7).fit(rows)
@@ -62,12 +62,14 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     """
 
     _parameter_constraints: dict[str, Any] = {
-        "widths": ["array-like"],
+        "widths": ["array-like", None],
         "shares": ["array-like", None],
         "n_components": [Interval(Integral, 1, None, closed="left")],
     }
     _kept_parameters: Mapping[str, Kind] = {
-        "widths": declared.items(declared.whole(1, declared.MAX_WIDTH), 1, _MAX_BLOCKS),
+        "widths": declared.either(
+            declared.items(declared.whole(1, declared.MAX_WIDTH), 1, _MAX_BLOCKS), declared.nothing
+        ),
         "shares": declared.either(
             declared.items(declared.number(1e-6, 1e6), 1, _MAX_BLOCKS), declared.nothing
         ),
@@ -87,7 +89,7 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def __init__(
         self,
-        widths: Sequence[int],
+        widths: Sequence[int] | None = None,
         *,
         shares: Sequence[float] | None = None,
         n_components: int = 32,
@@ -117,7 +119,7 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         with unchanged_on_failure(self):
             rows = validate_rows(self, X, reset=True)
-            widths = [int(width) for width in self.widths]
+            widths = [rows.shape[1]] if self.widths is None else [*map(int, self.widths)]
             shares = [1.0] * len(widths) if self.shares is None else [*map(float, self.shares)]
             if sum(widths) != rows.shape[1] or min(widths, default=0) < 1:
                 raise ValueError(

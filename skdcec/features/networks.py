@@ -35,6 +35,8 @@ _OFFLINE = {
     "MaxRetryError",
 }
 _GATED = {"GatedRepoError"}
+# How much of another package's words an error repeats.
+_MAX_REASON = 200
 
 
 class Network(NamedTuple):
@@ -119,7 +121,7 @@ def known_preprocessing(module: nn.Module) -> Preprocessing | None:
 
 def set_input_size(module: nn.Module, size: tuple[int, int]) -> None:
     """Let a network whose positions are counted take images of another size, if it can."""
-    own = getattr(module, "trunk", module)
+    own: Any = getattr(module, "trunk", module)
     if hasattr(own, "set_input_size"):
         own.set_input_size(img_size=size)
 
@@ -183,12 +185,10 @@ def _of_open_clip(name: str, weights: Any) -> nn.Module:
     load = weights == "default"
     with _telling(name, "open_clip.list_pretrained() names them"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "QuickGELU mismatch")
-        wants = None
-        if tag is not None:
-            wants = open_clip.get_pretrained_cfg(own, tag)
-            if not wants:
-                raise ValueError(f"{own} has no weights {tag!r}")
-        quick = {"force_quick_gelu": True} if (wants or {}).get("quick_gelu") else {}
+        wants: dict[str, Any] = open_clip.get_pretrained_cfg(own, tag) if tag is not None else {}
+        if tag is not None and not wants:
+            raise ValueError(f"{own} has no weights {tag!r}")
+        quick = {"force_quick_gelu": True} if wants.get("quick_gelu") else {}
         model = open_clip.create_model(
             own,
             pretrained=tag if load else None,
@@ -368,7 +368,7 @@ def _telling(name: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         kinds = {type(one).__name__ for one in _chain(error)}
         from_system = any(isinstance(one, OSError) for one in _chain(error))
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:_MAX_REASON]
         if kinds & _GATED:
             raise ValueError(
                 f"The weights of model={name!r} are gated: accept their terms on the page of the "

@@ -172,7 +172,7 @@ def as_size(size: Any) -> tuple[int, int]:
         If it is neither, or less than one pixel.
     """
     sides = (size, size) if isinstance(size, Integral) else tuple(size)
-    if len(sides) != 2 or not all(isinstance(side, Integral) and side >= 1 for side in sides):
+    if len(sides) != 2 or not all(isinstance(side, Integral) and int(side) >= 1 for side in sides):
         raise ValueError(
             f"size={size!r} must be a number of pixels or (height, width), each at least 1."
         )

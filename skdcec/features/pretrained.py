@@ -230,8 +230,9 @@ class PretrainedFeatures(
         """
         with unchanged_on_failure(self):
             pictures = pictures_in(X)
-            images = None if pictures is not None else self._validate(X, reset=True)
-            if images is not None and self.image_shape_[2] not in (1, 3):
+            if pictures is None:
+                images = self._validate(X, reset=True)
+            if pictures is None and self.image_shape_[2] not in (1, 3):
                 raise ValueError(
                     f"X holds images of shape {self.image_shape_} (height, width, channels); "
                     "PretrainedFeatures takes images of 1 or 3 channels."
@@ -326,7 +327,7 @@ class PretrainedFeatures(
         if wants is None:
             self._refuse_unknown(given)
             wants = Preprocessing(size, size, self.resize, "bilinear", **given)
-        wants = wants._replace(**given)
+        wants = wants._replace(mean=given.get("mean", wants.mean), std=given.get("std", wants.std))
         if self.size != "default":
             wants = wants.at(size)
         if self.resize != "default":

@@ -9,8 +9,16 @@ from torch import Tensor, nn
 POOLINGS = ("default", "token", "avg")
 
 # Where networks keep the blocks that are counted.
-_BLOCKS = ("blocks", "stages", "layers", "trunk.blocks", "trunk.stages", "transformer.resblocks")
-_BLOCKS += ("encoder.layers", "features")
+_BLOCKS = (
+    "blocks",
+    "stages",
+    "layers",
+    "trunk.blocks",
+    "trunk.stages",
+    "transformer.resblocks",
+    "encoder.layers",
+    "features",
+)
 
 # The names of a token that stands for the whole image.
 _TOKENS = ("cls_token", "class_token", "class_embedding")
@@ -20,7 +28,7 @@ class _Found(Exception):
     """Ends a network's work at the layer that is read."""
 
 
-def read(module: nn.Module, batch: Tensor, *, layer: int | str | None, pooling: str) -> Tensor:
+def read(module: Any, batch: Tensor, *, layer: int | str | None, pooling: str) -> Tensor:
     """Return one row of features for each image.
 
     Parameters

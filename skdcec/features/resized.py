@@ -55,8 +55,7 @@ class Resized(ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
     Examples
     --------
     >>> import numpy as np
-    >>> from skdcec.features import ColorEdgeFeatures
-    >>> from skdcec.features.resized import Resized
+    >>> from skdcec.features import ColorEdgeFeatures, Resized
     >>> images = np.zeros((3, 50, 100, 3), np.uint8)
     >>> Resized(ColorEdgeFeatures(), size=32).fit(images).parts_[0].image_shape_
     (16, 32, 3)

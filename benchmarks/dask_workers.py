@@ -1,0 +1,98 @@
+"""How many images per second does a worker of Dask assign, beside a plain call?
+
+Both have one thread, and read the same file; the two take turns, in changing order, and each round
+gives one ratio.
+"""
+
+import argparse
+import runpy
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import torch
+from _common import HERE, environment, print_table, write_results
+from distributed import Client, LocalCluster
+
+from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
+
+SHAPE = (32, 32, 3)
+EXAMPLE = runpy.run_path(str(HERE.parent / "examples" / "dask_embedding.py"), run_name="example")
+
+
+def read(path, block_info=None):
+    """Return one block of the images in a file."""
+    start, stop = block_info[None]["array-location"][0]
+    return np.load(path, mmap_mode="r")[start:stop]
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=32_768)
+    parser.add_argument("--block", type=int, default=4_096, help="images of one (default: 4096)")
+    parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
+    parser.add_argument("--quick", action="store_true", help="only see whether this runs")
+    args = parser.parse_args()
+    if args.quick:
+        args.images, args.block, args.rounds = 512, 128, 1
+    torch.set_num_threads(1)
+    n_blocks = -(-args.images // args.block)
+    sizes = tuple(len(part) for part in np.array_split(range(args.images), n_blocks))
+
+    with tempfile.TemporaryDirectory() as folder:
+        path, model_path = str(Path(folder, "images.npy")), str(Path(folder, "model.safetensors"))
+        rng = np.random.default_rng(0)
+        np.save(path, rng.integers(0, 256, (args.images, *SHAPE), dtype=np.uint8))
+        model = DeepConvEmbeddingClustering(
+            10, encoder=ConvAutoencoder(max_epochs=1), init="k-means", max_epochs=0, random_state=0
+        ).fit(np.load(path)[:512])
+        model.save(model_path)
+        with (
+            LocalCluster(1, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            client.wait_for_workers(1)
+            parts = da.map_blocks(
+                read,
+                path,
+                chunks=(sizes, *((side,) for side in SHAPE)),
+                dtype=np.uint8,
+                meta=np.empty((0, 0, 0, 0), dtype=np.uint8),
+            )
+            contenders = {
+                "plain": lambda: model.predict(np.load(path, mmap_mode="r")),
+                "worker": lambda: EXAMPLE["predict_array"](parts, model_path).compute(),
+            }
+            speeds = measure(contenders, args)
+    ratios = [w / p for w, p in zip(speeds["worker"], speeds["plain"], strict=True)]
+    medians = [statistics.median(speed) for speed in speeds.values()]
+    of_each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+    print_table(
+        ["images/s", "plain", "worker", "ratio", "of each round"],
+        [[f"{args.images:,} images", *medians, statistics.median(ratios), of_each]],
+    )
+    results = {"images_per_second": speeds, "ratios": ratios, "block": args.block}
+    results["median_ratio"] = statistics.median(ratios)
+    results["load_average"] = environment()["load_average"]
+    write_results("dask_workers", results, quick=args.quick)
+
+
+def measure(contenders, args):
+    """Return the images per second of each round."""
+    speeds = {name: [] for name in contenders}
+    for round_ in range(-1, args.rounds):  # one to warm up
+        for name in sorted(contenders, reverse=bool(round_ % 2)):
+            start = time.perf_counter()
+            contenders[name]()
+            if round_ >= 0:
+                speeds[name].append(args.images / (time.perf_counter() - start))
+    return speeds
+
+
+if __name__ == "__main__":
+    main()
