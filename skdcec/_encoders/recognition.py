@@ -153,11 +153,6 @@ def _path_kind(path: Any) -> str:
 def _to_load(path: Any, rows: bool) -> str:
     """Return what to give in the place of a path."""
     text = os.fsdecode(path)
-    if text.lower().endswith((".heic", ".heif")):
-        return (
-            "HEIC pictures are not read; save them as JPEG in a folder, and give "
-            f"{_loaded(repr('folder'), rows)}."
-        )
     if text.lower().endswith(_WORKBOOKS):
         return (
             "save it as CSV with a column of file names, and give "
