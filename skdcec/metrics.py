@@ -6,7 +6,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+from skdcec._sklearn_compat import check_array
 
 __all__ = ["clustering_accuracy", "neighbor_modularity"]
 
@@ -101,7 +103,11 @@ def neighbor_modularity(
     >>> neighbor_modularity(X, [0, 0, 0, 1, 1, 1], n_neighbors=2)
     0.5
     """
-    X = check_array(X, ensure_min_samples=2)
+    X = check_array(X, dtype=np.float64)
+    if len(X) < 2:
+        raise ValueError("X has one row; neighbours need at least two.")
+    # By a power of two, which changes no order, so that squares neither overflow nor vanish.
+    X = np.ldexp(X, -np.frexp(np.abs(X).max())[1])
     labels = column_or_1d(labels)
     check_consistent_length(X, labels)
     if not isinstance(n_neighbors, (int, np.integer)) or n_neighbors < 1:

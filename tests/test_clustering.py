@@ -944,7 +944,7 @@ def test_fit_never_modifies_X_and_reads_what_is_read_only_or_mapped(make, X, dty
 
 
 def test_images_larger_than_memory_can_be_clustered(tmp_path):
-    X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.uint8, (800, 200, 200))
+    X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.uint8, (2000, 200, 200))
     X[::2, :100] = 200
     X.flush()
     X = np.load(tmp_path / "X.npy", mmap_mode="r")

@@ -228,9 +228,9 @@ def test_a_loss_that_becomes_nan_names_the_remedy(images):
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     X = np.lib.format.open_memmap(
-        tmp_path / "X.npy", mode="w+", dtype=np.uint8, shape=(6000, 32, 32, 3)
+        tmp_path / "X.npy", mode="w+", dtype=np.uint8, shape=(24000, 32, 32, 3)
     )
-    X[:, :16] = np.arange(6000, dtype=np.uint8)[:, None, None, None]
+    X[:6000, :16] = np.arange(6000, dtype=np.uint8)[:, None, None, None]
 
     def peak(n):
         tracemalloc.start()
@@ -239,7 +239,9 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
         tracemalloc.stop()
         return peak
 
-    assert abs(peak(6000) - peak(2000)) < X[:4000].nbytes / 10
+    peak(600)  # which also counts what is imported late
+    # Of what is read ahead, there may be one batch more or less.
+    assert abs(peak(24000) - peak(6000)) < X[6000:].nbytes / 3
 
 
 # --- with the clusterer ---

@@ -103,5 +103,5 @@ def test_modularity_compares_embeddings_of_any_size_and_unit():
     ],
 )
 def test_modularity_refuses_what_it_cannot_judge(X, labels, options):
-    with pytest.raises(ValueError, match="inconsistent|minimum|NaN|n_neighbors"):
+    with pytest.raises(ValueError, match="inconsistent|one row|NaN|n_neighbors"):
         neighbor_modularity(X, labels, **options)

@@ -4,8 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.cluster import SpectralClustering
 from sklearn.datasets import make_blobs
 from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import kneighbors_graph
 
 from skdcec._clusterers import graph, mixtures, spectral, starts
 from skdcec._clusterers.graph import neighbors_of, rearranged
@@ -61,19 +63,16 @@ def test_cuts_follow_groups_of_any_shape():
     assert clustering_accuracy(kinds, labels) == 1
 
 
-def test_cuts_leave_what_other_threads_do_to_warnings(monkeypatch):
-    entry = ("ignore", None, BytesWarning, None, 0)
-
-    def cut(self, X):
-        warnings.filters.insert(0, entry)  # as another thread may, meanwhile
-        return np.arange(len(neighbors)) % 2
-
-    points = np.random.default_rng(0).normal(size=(60, 2))
-    neighbors = neighbors_of(points)
-    monkeypatch.setattr(spectral.SpectralClustering, "fit_predict", cut)
+@pytest.mark.parametrize("spread", [0.3, 3.0])
+def test_small_graphs_are_cut_as_scikit_learn_does_without_a_warning(spread):
+    points, _ = make_blobs(200, centers=6, n_features=4, cluster_std=spread, random_state=0)
+    edges = kneighbors_graph(points, 5)
+    edges = edges + edges.T
+    model = SpectralClustering(4, affinity="precomputed", random_state=1)
     with warnings.catch_warnings():
-        graph.cuts(neighbors, 2, 0)
-        assert entry in warnings.filters
+        warnings.simplefilter("ignore", UserWarning)
+        expected = model.fit_predict(edges)
+    np.testing.assert_array_equal(spectral.cut_graph(edges, 4, 1), expected)
 
 
 def test_small_clusters_share_a_covariance_and_large_ones_have_their_own():

@@ -44,8 +44,8 @@ def any_tables(draw, first=()):
 def is_formula(cell):
     """Whether a spreadsheet that is forgiving about spaces and quotes could run a cell."""
     begins = cell.strip(' \t\r\n\v\f\x85\u2028\u2029"\xa0\u3000\ufeff')[:1] in tuple("=+-@＝＠")
-    numbers = re.split(f"[{SEPARATORS}]", cell.replace('"', ""))
-    return begins and not all(not part or _files.as_number(part) is not None for part in numbers)
+    parts = [part.strip() for part in re.split(f"[{SEPARATORS}]", cell.replace('"', ""))]
+    return begins and not all(not part or _files.as_number(part) is not None for part in parts)
 
 
 @given(any_tables())

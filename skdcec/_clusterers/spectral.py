@@ -3,10 +3,9 @@
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import laplacian as csgraph_laplacian
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-from sklearn.cluster import KMeans, SpectralClustering
-
-from skdcec._sklearn_compat import unwarned
+from sklearn.cluster import k_means
 
 # A graph of more points than this is not factored: where clusters overlap, factors take memory
 # with the square of their number, and time with the cube.
@@ -17,6 +16,7 @@ _MAX_RESTARTS = 300
 _TOLERANCE = 1e-6
 # So that points without edges have a share, too.
 _LEAST_DEGREE = 1e-12
+_BELOW_ZERO = -1e-5
 
 
 def cut_graph(graph: csr_matrix, n_parts: int, seed: int) -> np.ndarray:
@@ -37,18 +37,33 @@ def cut_graph(graph: csr_matrix, n_parts: int, seed: int) -> np.ndarray:
     ----------
     Ng, Jordan & Weiss, *On Spectral Clustering: Analysis and an Algorithm*, NeurIPS 2001.
     """
-    if graph.shape[0] <= _MAX_FACTORED:
-        model = SpectralClustering(n_parts, affinity="precomputed", random_state=seed)
-        # Pieces without an edge between them are the clearest clusters there are.
-        with unwarned("Graph is not fully connected", category=UserWarning):
-            labels: np.ndarray = model.fit_predict(graph)
-            return labels
-    embedding = _leading_vectors(graph, n_parts, seed)
-    labels = KMeans(n_parts, n_init=10, random_state=seed).fit_predict(embedding)
+    rng = np.random.RandomState(seed)
+    few = graph.shape[0] <= _MAX_FACTORED
+    embedding = (_factored_vectors if few else _leading_vectors)(graph, n_parts, rng)
+    labels: np.ndarray = k_means(embedding, n_parts, n_init=10, random_state=rng)[1]
     return labels
 
 
-def _leading_vectors(graph: csr_matrix, n_components: int, seed: int) -> np.ndarray:
+def _factored_vectors(
+    graph: csr_matrix, n_components: int, rng: np.random.RandomState
+) -> np.ndarray:
+    """Return the leading eigenvectors of the random walk on a graph.
+
+    They are those of scikit-learn's `SpectralClustering`, which warns of pieces without an edge
+    between them: the clearest clusters there are.
+    """
+    laplacian, root = csgraph_laplacian(graph, normed=True, return_diag=True)
+    laplacian = laplacian.tocsr()
+    laplacian.setdiag(1)
+    start = rng.uniform(-1, 1, len(root))
+    # Slightly below the smallest eigenvalue, which is 0 and would make factors infinite.
+    _, vectors = eigsh(laplacian, n_components, sigma=_BELOW_ZERO, which="LM", v0=start)
+    return np.asarray(vectors / root[:, None])
+
+
+def _leading_vectors(
+    graph: csr_matrix, n_components: int, rng: np.random.RandomState
+) -> np.ndarray:
     """Return the leading eigenvectors of the random walk on a graph, by products with it alone."""
     edges = graph.tocsr(copy=True)
     edges.setdiag(0)
@@ -74,7 +89,7 @@ def _leading_vectors(graph: csr_matrix, n_components: int, seed: int) -> np.ndar
     walk = LinearOperator(edges.shape, matvec=product, dtype=np.float64)
     options = {
         "which": "LA",
-        "v0": np.random.default_rng(seed).uniform(-1, 1, len(root)),
+        "v0": rng.uniform(-1, 1, len(root)),
         "ncv": min(len(root), max(2 * n_more + 1, _MIN_KEPT)),
         "tol": _TOLERANCE,
         "maxiter": _MAX_RESTARTS,

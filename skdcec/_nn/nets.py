@@ -402,9 +402,9 @@ def augmented(
     named = f"augmentation={augmentation!r} must return finite values of dtype {x.dtype}; got dtype"
     if result.dtype != x.dtype:
         raise ValueError(f"{named} {result.dtype}.")
-    later.check(
-        result.isfinite().all(), lambda: ValueError(f"{named} {result.dtype} with NaN or infinity.")
-    )
+    # The error is made when the epoch has ended, and must not hold on to the batch until then.
+    text = f"{named} {result.dtype} with NaN or infinity."
+    later.check(result.isfinite().all(), lambda: ValueError(text))
     return distributed.local(result)
 
 

@@ -15,6 +15,9 @@ from skdcec._persistence.declared import MAX_WEIGHT, Kind
 from skdcec._sklearn_compat import Interval, fit_context
 from skdcec.features.side_by_side import TINY_VARIANCE, principal_axes
 
+# Of which squares can be added up; float32 has no greater ones.
+_MAX_VALUE = float(np.finfo(np.float32).max)
+
 _MAX_BLOCKS = 64
 
 # Rows that decide on variances and directions.
@@ -118,7 +121,7 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If the blocks do not have the columns of `X`.
         """
         with unchanged_on_failure(self):
-            rows = validate_rows(self, X, reset=True)
+            rows = _moderate(validate_rows(self, X, reset=True))
             widths = [rows.shape[1]] if self.widths is None else [*map(int, self.widths)]
             shares = [1.0] * len(widths) if self.shares is None else [*map(float, self.shares)]
             if sum(widths) != rows.shape[1] or min(widths, default=0) < 1:
@@ -158,7 +161,7 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         embedding : ndarray of shape (n_samples, n_components), dtype float32
         """
         check_is_fitted(self)
-        rows = validate_rows(self, X, reset=False)
+        rows = _moderate(validate_rows(self, X, reset=False))
         balanced = (rows - self.mean_) / self.deviation_
         embedding: np.ndarray = (balanced @ self.components_.T).astype(np.float32)
         return embedding
@@ -177,3 +180,14 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _moderate(rows: np.ndarray) -> np.ndarray:
+    """Return rows whose squares are finite."""
+    largest = max(abs(float(rows.max())), abs(float(rows.min())))
+    if largest > _MAX_VALUE:
+        raise ValueError(
+            f"X has values up to {largest:g}, and may have up to {_MAX_VALUE:g}: take a greater "
+            "unit, or look for what is no number there."
+        )
+    return rows
