@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 
     from skdcec._recipes import Model
     from skdcec.novelty import NoveltyDetector
-    from skdcec.report import Edits, Report
+    from skdcec.report import Report
+    from skdcec.report.edits import Edits
 
     Names = dict[int, dict[str, str]]
     Progress = Callable[[str, int, int], None]
@@ -262,13 +263,8 @@ class Run:
             self.labels, self.paths, self.embedding, edits
         )
         settings = self.settings | {"moved by hand": int((labels != self.labels).sum())}
-        return replace(
-            self,
-            labels=labels,
-            probabilities=probabilities,
-            distances=distances,
-            settings=settings,
-        )
+        moved: dict[str, Any] = {"labels": labels, "probabilities": probabilities}
+        return replace(self, **moved, distances=distances, settings=settings)
 
     def digest(self) -> str:
         """Return what names given to the clusters hold for."""

@@ -3,7 +3,7 @@
 from skdcec._analysis.projection import map_projection
 from skdcec._files import read_table, write_table
 from skdcec.report.drafts import draft_names
-from skdcec.report.edits import Edits, read_edits
+from skdcec.report.edits import read_edits
 from skdcec.report.export import export_table
 from skdcec.report.metadata import metadata_agreement
 from skdcec.report.names import read_names
@@ -11,7 +11,6 @@ from skdcec.report.tables import cluster_summary, image_table
 from skdcec.report.write import Report, report_from_estimator, write_report
 
 __all__ = [
-    "Edits",
     "Report",
     "cluster_summary",
     "draft_names",
