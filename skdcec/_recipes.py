@@ -47,7 +47,7 @@ NETWORK_SIZE = 224  # which most networks were trained on
 
 # Pretraining epochs that a plan may choose: far enough apart for two measurements of the same
 # machine's speed to end at the same number. None is above the default of the encoder.
-_EPOCHS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 35, 50, 75)
+_EPOCHS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75)
 _MIN_STEPS = 200
 
 # Joint epochs for each of pretraining: as the library's defaults have it, and few for a

@@ -44,14 +44,11 @@ class BaseAutoencoder(BaseEncoder):
     }
     _net_class = ReconstructionNet
     _metric = "euclidean"
-    # How far back Adam's means of the gradient and of its square reach.
-    _betas = (0.9, 0.999)
 
     def _net_params(self, device: torch.device) -> dict[str, Any]:
         return {
             "augmentation": self.augmentation,
             "precision": resolve_precision(self.precision, device),
-            "optimizer__betas": self._betas,
         }
 
     def _complete(self, batches: Batches) -> None:
@@ -116,7 +113,7 @@ class ConvAutoencoder(ImageInput, BaseAutoencoder):
         Maps a batch, a float32 tensor of shape (n, C, H, W) with values divided by
         ``scale_``, to a changed one of the same shape; called with the keyword `generator`
         (a torch.Generator) if it takes that.
-    max_epochs : int, default=35
+    max_epochs : int, default=50
         Passes over the data; with ``batch_size="auto"``, few images are passed several
         times per epoch.
     lr : float, default=3e-3
@@ -191,10 +188,6 @@ class ConvAutoencoder(ImageInput, BaseAutoencoder):
         **ImageInput._fitted_attributes,
     }
 
-    # Where the loss gets steeper within a few steps, a long memory of small gradients makes steps
-    # too long: the loss jumped, and did not always come back from it.
-    _betas = (0.9, 0.97)
-
     def __init__(
         self,
         n_components: int = 10,
@@ -204,7 +197,7 @@ class ConvAutoencoder(ImageInput, BaseAutoencoder):
         image_shape: tuple[int, ...] | None = None,
         data_format: str = "channels_last",
         augmentation: Any = None,
-        max_epochs: int = 35,
+        max_epochs: int = 50,
         lr: float = 3e-3,
         lr_schedule: str = "onecycle",
         batch_size: int | str = "auto",

@@ -23,7 +23,7 @@ from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, tell
 from skdcec._persistence.tensors import open_regular
 
 # Raised whenever an equal fit would return another encoder than it did.
-_FORMAT = 5
+_FORMAT = 4
 
 # Of a description, beside the key in it.
 _MAX_DESCRIPTION = 1_000
