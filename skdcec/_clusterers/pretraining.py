@@ -9,6 +9,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.autoencoder import precision_of
+from skdcec._encoders.base import fill_in
 from skdcec._encoders.cache import fit_encoder
 from skdcec._nn import distributed
 from skdcec._nn.device import resolve_device, usual_settings
@@ -103,18 +104,13 @@ class PretrainedByEncoder(BaseEstimator):
     def _unfitted_encoder(self, given: Any, seed: int) -> Any:
         """Return a clone of an encoder, which takes from here what its user left open."""
         encoder = clone(given)
-        params = encoder.get_params(deep=False)
-        from_here = {
-            "random_state": seed,
-            "device": self.device,
-            "verbose": self.verbose,
-            "image_shape": getattr(self, "image_shape_", None),
-        }
-        encoder.set_params(
-            **{k: v for k, v in from_here.items() if k in params and params[k] is None}
+        fill_in(
+            encoder,
+            random_state=seed,
+            device=self.device,
+            verbose=self.verbose,
+            image_shape=getattr(self, "image_shape_", None),
         )
-        if "data_format" in params:
-            encoder.set_params(data_format="channels_last")
         return encoder
 
     def _check_encoder(self, encoder: Any) -> None:

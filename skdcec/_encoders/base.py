@@ -291,6 +291,23 @@ def decode_embedding(module: Any, Z: Any, n_components: int, scale: float) -> np
     return np.ascontiguousarray(decoded.transpose(0, 2, 3, 1)) if decoded.ndim == 4 else decoded
 
 
+def fill_in(estimator: Any, **given: Any) -> None:
+    """Set parameters that the user of an estimator left open, and that it is given images as here.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Unfitted.
+    **given
+        Values of parameters, of which those that it has as None are set.
+    """
+    params = estimator.get_params(deep=False)
+    left_open = {k: v for k, v in given.items() if k in params and params[k] is None}
+    if "data_format" in params:
+        left_open["data_format"] = "channels_last"
+    estimator.set_params(**left_open)
+
+
 @contextlib.contextmanager
 def unchanged_on_failure(estimator: Any) -> Iterator[None]:
     """Fit under the usual settings, and leave an estimator as it was if that does not succeed.

@@ -13,7 +13,7 @@ from skdcec._encoders.images import validate_rows
 from skdcec._persistence import declared, register
 from skdcec._persistence.declared import MAX_WEIGHT, Kind
 from skdcec._sklearn_compat import Interval, fit_context
-from skdcec.features.side_by_side import TINY_VARIANCE, principal_axes
+from skdcec.features.side_by_side import moments, principal_axes
 
 # Of which squares can be added up; float32 has no greater ones.
 _MAX_VALUE = float(np.finfo(np.float32).max)
@@ -136,13 +136,7 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 )
             seen = np.linspace(0, len(rows) - 1, min(len(rows), _N_SEEN)).round().astype(int)
             some = rows[seen].astype(np.float64)
-            self.mean_ = some.mean(axis=0)
-            totals = [part.sum() for part in np.split(some.var(axis=0), np.cumsum(widths)[:-1])]
-            deviations = [
-                np.sqrt(total / share) if total > TINY_VARIANCE else 1.0
-                for total, share in zip(totals, shares, strict=True)
-            ]
-            self.deviation_ = np.repeat(deviations, widths)
+            self.mean_, self.deviation_ = moments(some, widths, shares)
             balanced = (some - self.mean_) / self.deviation_
             self.components_ = principal_axes(balanced, int(self.n_components))
             self.metric_ = "euclidean"

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from skdcec._encoders.base import unchanged_on_failure
+from skdcec._encoders.base import fill_in, unchanged_on_failure
 from skdcec._encoders.images import ImageInput
 from skdcec._persistence import declared, register
 from skdcec._persistence.declared import Kind
@@ -119,11 +119,7 @@ class Resized(ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
             images = self._validate(X, reset=True)
             self.scale_ = self._find_scale(images)
             part = clone(self.estimator)
-            params = part.get_params(deep=False)
-            from_here = {"device": self.device, "random_state": self.random_state}
-            part.set_params(
-                **{k: v for k, v in from_here.items() if k in params and params[k] is None}
-            )
+            fill_in(part, device=self.device, random_state=self.random_state)
             self.parts_ = [part.fit(shrunken(images, int(self.size)))]
             width = getattr(part, "_n_features_out", None)
             self._n_features_out = int(width or len(part.get_feature_names_out()))

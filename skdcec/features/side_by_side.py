@@ -17,7 +17,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skdcec._encoders.base import unchanged_on_failure
+from skdcec._encoders.base import fill_in, unchanged_on_failure
 from skdcec._encoders.contrastive import ContrastiveEncoder
 from skdcec._encoders.images import ImageInput
 from skdcec._persistence import SavedEstimator, declared, register
@@ -33,7 +33,7 @@ _N_SEEN = 10_000
 
 MAX_PARTS = 8
 
-TINY_VARIANCE = 1e-12
+_TINY_VARIANCE = 1e-12
 
 # Of the largest variance along an axis: what is less is rounding.
 _TINY_SHARE = 1e-10
@@ -226,12 +226,7 @@ class SideBySide(
             self.parts_ = self._fitted_parts(images)
             rows = np.linspace(0, len(images) - 1, min(len(images), _N_SEEN)).round().astype(int)
             values, widths = self._first_values(images[rows] if len(rows) < len(images) else images)
-            self.mean_ = values.mean(axis=0, dtype=np.float64)
-            variances = np.split(values.var(axis=0, dtype=np.float64), np.cumsum(widths)[:-1])
-            # A part that is the same for all images counts for nothing, whatever it is divided by.
-            totals = [float(part.sum()) for part in variances]
-            deviations = [np.sqrt(total) if total > TINY_VARIANCE else 1.0 for total in totals]
-            self.deviation_ = np.repeat(deviations, widths)
+            self.mean_, self.deviation_ = moments(values, widths, [1.0] * len(widths))
             self.components_ = None
             if self.n_components is not None:
                 self.components_ = principal_axes(self._balanced(values), int(self.n_components))
@@ -264,17 +259,7 @@ class SideBySide(
                 continue
             own = clone(part)
             first = own.steps[0][1] if hasattr(own, "steps") else own
-            params = first.get_params(deep=False)
-            from_here = {
-                "image_shape": self.image_shape_,
-                "device": self.device,
-                "random_state": seed,
-            }
-            first.set_params(
-                **{k: v for k, v in from_here.items() if k in params and params[k] is None}
-            )
-            if "data_format" in params:
-                first.set_params(data_format="channels_last")
+            fill_in(first, image_shape=self.image_shape_, device=self.device, random_state=seed)
             fitted.append(own.fit(_as_taken(own, images)))
         return fitted
 
@@ -364,6 +349,33 @@ def painting_space() -> SideBySide:
     return SideBySide(painting_parts())
 
 
+def moments(
+    rows: np.ndarray, widths: Sequence[int], shares: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what brings blocks of columns to mean 0 and given shares of the variance.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_samples, n_values)
+    widths : sequence of int
+        Columns of each block.
+    shares : sequence of float
+
+    Returns
+    -------
+    mean, deviation : ndarray of shape (n_values,), dtype float64
+        What is taken from columns, and what they are then divided by.
+    """
+    variances = np.split(rows.var(axis=0, dtype=np.float64), np.cumsum(widths)[:-1])
+    totals = [float(block.sum()) for block in variances]
+    # A block that is the same in all rows counts for nothing, whatever it is divided by.
+    deviations = [
+        np.sqrt(total / share) if total > _TINY_VARIANCE else 1.0
+        for total, share in zip(totals, shares, strict=True)
+    ]
+    return rows.mean(axis=0, dtype=np.float64), np.repeat(deviations, widths)
+
+
 def principal_axes(rows: np.ndarray, n_components: int) -> np.ndarray:
     """Return the directions in which rows of mean 0 vary most.
 
@@ -383,7 +395,7 @@ def principal_axes(rows: np.ndarray, n_components: int) -> np.ndarray:
     products = rows @ rows.T if across else rows.T @ rows
     n_kept = min(n_components, len(products))
     variances, vectors = eigh(products, subset_by_index=[len(products) - n_kept, len(products) - 1])
-    kept = variances > _TINY_SHARE * max(variances[-1], TINY_VARIANCE)
+    kept = variances > _TINY_SHARE * max(variances[-1], _TINY_VARIANCE)
     directions = vectors[:, kept].T[::-1]
     if across:
         directions = directions @ rows
