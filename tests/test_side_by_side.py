@@ -10,7 +10,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
 from skdcec import ContrastiveEncoder, ConvAutoencoder
-from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, SideBySide
+from skdcec.features import ColorEdgeFeatures, PretrainedFeatures, Resized, SideBySide
+from skdcec.features.resized import shrunken
 from skdcec.features.side_by_side import principal_axes
 
 
@@ -164,3 +165,21 @@ def test_images_of_another_shape_are_refused():
     space = SideBySide([ColorEdgeFeatures()]).fit(paint())
     with pytest.raises(ValueError, match="shape"):
         space.transform(paint(side=8))
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_resized_describes_what_is_left_of_large_images(data_format):
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (5, 8, 16, 3), dtype=np.uint8)
+    large = small.repeat(4, axis=1).repeat(4, axis=2)
+    part = ColorEdgeFeatures(data_format=data_format)
+    model = Resized(part, size=16).fit(large)
+    described = model.transform(large)
+    expected = ColorEdgeFeatures().fit_transform(shrunken(large, 16))
+    np.testing.assert_array_equal(described, expected)
+    assert model.parts_[0].image_shape_ == (8, 16, 3)
+    # What is small already is described as it is.
+    np.testing.assert_array_equal(
+        Resized(part, size=16).fit(small).transform(small),
+        ColorEdgeFeatures().fit_transform(small),
+    )
