@@ -28,6 +28,7 @@ from skdcec import (
 )
 from skdcec._cli import main
 from skdcec._cli.arguments import parse
+from skdcec._cli.choose_k import _next_command
 from skdcec._nn import checkpoints
 from skdcec._nn.nets import ClusteringNet, EmbeddingNet
 from skdcec._runs import RUN_FILES, Run, save_model
@@ -967,6 +968,18 @@ def test_choose_k_prints_the_table_and_goes_on_from_its_cache(
     assert [row["n_clusters"] for row in result["results"]] == [2, 3, 4, 5]
     assert result["verdict"] == json.loads((compared / "run.json").read_text())["verdict"]
     assert shown.err == ""
+
+
+def test_the_next_command_has_all_that_clusters_depend_on():
+    given = "--features rows.npy --pages all --strict --sample 9 --encoder autoencoder --seed 3"
+    others = ["--minutes", "3", "--quiet", "--jobs", "1", "--out", "there"]
+    _, options = parse(["choose-k", "my folder", *given.split(), *others])
+    words = shlex.split(_next_command(options, 4))
+    assert words[:5] == ["skdcec", "cluster", "my folder", "-k", "4"]
+    _, expected = parse(["cluster", "my folder", "-k", "4", *given.split()])
+    assert parse(words[1:]) == ("cluster", expected)
+    _, options = parse(["choose-k", "pictures"])
+    assert _next_command(options, 2) == "skdcec cluster pictures -k 2"
 
 
 @pytest.mark.parametrize("numbers", ["1..4", "5..2", "two", "3,x", "2..3..4", ""])

@@ -7,10 +7,11 @@ import math
 import shlex
 import textwrap
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdcec._cli.arguments import ChooseKOptions
+from skdcec._cli.arguments import ChooseKOptions, TrainingOptions, parse
 from skdcec._cli.console import Clock, note, print_json, printable, say, until
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._cli.progress import current
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from skdcec.model_selection import NClustersSearch
 
 _NEEDED_BYTES = 75e6
+# Options that clusters do not depend on, or that are of this command's time and place.
+_NOT_OF_CLUSTERS = ("folder", "out", "force", "minutes", "jobs", "json", "quiet", "progress")
 
 
 def run(options: ChooseKOptions) -> None:
@@ -160,21 +163,13 @@ def _answer(search: NClustersSearch) -> str:
 
 def _next_command(options: ChooseKOptions, best: int) -> str:
     """Return what to type for the clusters that look best, as they were looked for."""
+    _, usual = parse(["choose-k", "."])
     words = ["skdcec", "cluster", options.folder, "-k", str(best)]
-    same = {
-        "--encoder": None if options.encoder == "auto" else options.encoder,
-        "--weights": options.weights,
-        "--epochs": options.epochs,
-        "--metadata": options.metadata,
-        "--file-column": options.file_column,
-        "--sample": options.sample,
-        "--size": options.size,
-        "--resize": None if options.resize == "pad" else options.resize,
-        "--seed": options.seed or None,
-        "--cache": options.cache,
-    }
-    for option, value in same.items():
-        words += [] if value is None else [option, str(value)]
+    for name in (field.name for field in fields(TrainingOptions)):
+        value = getattr(options, name)
+        if name not in _NOT_OF_CLUSTERS and value != getattr(usual, name):
+            option = f"--{name.replace('_', '-')}"
+            words += [option] if value is True else [option, str(value)]
     return shlex.join(words)
 
 
