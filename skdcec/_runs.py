@@ -55,8 +55,12 @@ if TYPE_CHECKING:
     Names = dict[int, dict[str, str]]
     Progress = Callable[[str, int, int], None]
 
+# The setting that counts images which somebody moved to other clusters.
+MOVED = "moved by hand"
+
 __all__ = [
     "MODEL",
+    "MOVED",
     "NAMES",
     "OWN_FILES",
     "PAGE",
@@ -259,12 +263,12 @@ class Run:
         """
         from skdcec.report.edits import edited_clusters
 
-        labels, probabilities, distances = edited_clusters(
-            self.labels, self.paths, self.embedding, edits
-        )
-        settings = self.settings | {"moved by hand": int((labels != self.labels).sum())}
-        moved: dict[str, Any] = {"labels": labels, "probabilities": probabilities}
-        return replace(self, **moved, distances=distances, settings=settings)
+        found = edited_clusters(self.labels, self.paths, self.embedding, edits)
+        before = self.settings.get(MOVED)
+        n_moved = int((found[0] != self.labels).sum()) + (before if isinstance(before, int) else 0)
+        names = ("labels", "probabilities", "distances", "settings")
+        changed: Any = zip(names, (*found, self.settings | {MOVED: n_moved}), strict=True)
+        return replace(self, **dict(changed))
 
     def digest(self) -> str:
         """Return what names given to the clusters hold for."""

@@ -564,7 +564,7 @@ def test_the_page_is_named_in_full_and_opened(out, run, monkeypatch, works):
     assert ("No browser could be started" in result.err) != works
 
 
-def test_edits_are_read_back_and_stay(out, tmp_path, run):
+def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
     before = read_csv(out / "clusters.csv")
     others = [i for i, cluster in enumerate(before["cluster"]) if cluster == "2"]
     first = before["cluster"].index("0")
@@ -588,11 +588,17 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run):
         assert "moved by hand" in (out / "report.html").read_text()
         # Neither a second drawing nor the same file again changes anything.
         assert run("report", out, "--edits", file).status == 0
+    assert json.loads((out / "data.json").read_text())["settings"]["moved by hand"] == len(moves)
     moves[0]["from"] = 0
     file.write_text(json.dumps(edits | {"moves": [moves[0] | {"to": 2}]}))
     result = run("report", out, "--edits", file)
     assert result.status == 1
     assert "made on the page of another run" in result.err
+    # A new run does not take them away in silence.
+    result = run("cluster", folder, "-k", 3, "--out", out, "--cache", cache / "skdcec", *FAST)
+    assert result.status == 0
+    assert f"{len(moves)} images were moved by hand, will be replaced" in result.err
+    assert read_csv(out / "clusters.csv")["cluster"] == before["cluster"]
 
 
 def test_the_page_links_to_the_images_it_was_made_of(clustered, folder):

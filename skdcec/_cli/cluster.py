@@ -20,6 +20,7 @@ from skdcec._recipes import (
     number_by_size,
 )
 from skdcec._runs import (
+    MOVED,
     Run,
     n_copies,
     previous_run,
@@ -62,6 +63,12 @@ def _cluster(
 
     # What is wrong with files in OUT is said before the training.
     previous, has_names = previous_run(found.out), stored_names(found.out) is not None
+    moved = previous.settings.get(MOVED) if previous else None
+    if moved:
+        say(
+            f"The clusters in {printable(str(found.out))}, where {printable(str(moved))} images "
+            "were moved by hand, will be replaced; another --out keeps them."
+        )
     n_images = len(found.bunch.images)
     _tell_duplicates(found.bunch, quiet=options.quiet)
     n_clusters = _n_clusters(options, n_images)
