@@ -29,8 +29,12 @@ default_role = "literal"  # single backticks in docstrings name parameters
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc states types with their shapes and units
 numpydoc_show_class_members = False  # the class template lists them
-# A parameter that is missing, unknown or out of order in a docstring is an error.
-numpydoc_validation_checks = {"GL08", "PR01", "PR02", "PR03", "PR10"}
+# What a docstring lacks of parameters (missing, unknown, out of order, without type or meaning), of
+# returns, or of the order of sections is an error.
+numpydoc_validation_checks = {
+    *("GL07", "GL08", "RT01"),
+    *("PR01", "PR02", "PR03", "PR04", "PR05", "PR07", "PR09", "PR10"),
+}
 # Ready scorers are objects: their parameters are described where they are made.
 numpydoc_validation_exclude = {r"\.(?!make_)\w+_scorer$"}
 

@@ -209,7 +209,9 @@ def write_table(path: str | os.PathLike[str], table: Table) -> None:
     Parameters
     ----------
     path : str or path-like
+        The file, which is replaced as a whole.
     table : dict of str to list
+        Columns of equal length.
 
     Raises
     ------
@@ -226,6 +228,7 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     Parameters
     ----------
     path : str or path-like
+        The file.
 
     Returns
     -------

@@ -139,6 +139,7 @@ class NClustersSearchDisplay:
         Parameters
         ----------
         search : fitted NClustersSearch
+            What is to be drawn.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
 

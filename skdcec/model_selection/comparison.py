@@ -81,17 +81,17 @@ def compare_models(
     -------
     comparison : ModelComparison
 
-    Warns
-    -----
-    UndefinedMetricWarning
-        If a model put all rows into one cluster, so that it has no score.
-
     Raises
     ------
     ValueError
         If there are no models.
     TypeError
         If a model has no ``predict`` or no ``transform``.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        If a model put all rows into one cluster, so that it has no score.
 
     Notes
     -----

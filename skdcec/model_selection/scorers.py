@@ -129,8 +129,14 @@ def make_calinski_harabasz_scorer(
 
     Parameters
     ----------
-    space, sample_size, reference, random_state
+    space : {"auto", "pretrained", "input", "embedding"}, default="auto"
         As for `make_silhouette_scorer`.
+    sample_size : int, default=3000
+        Rows that are scored; None takes all.
+    reference : fitted transformer, default=None
+        As for `make_silhouette_scorer`.
+    random_state : int, RandomState instance or None, default=0
+        Determines the sample.
 
     Returns
     -------
@@ -159,8 +165,14 @@ def make_davies_bouldin_scorer(
 
     Parameters
     ----------
-    space, sample_size, reference, random_state
+    space : {"auto", "pretrained", "input", "embedding"}, default="auto"
         As for `make_silhouette_scorer`.
+    sample_size : int, default=3000
+        Rows that are scored; None takes all.
+    reference : fitted transformer, default=None
+        As for `make_silhouette_scorer`.
+    random_state : int, RandomState instance or None, default=0
+        Determines the sample.
 
     Returns
     -------

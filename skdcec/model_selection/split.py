@@ -48,6 +48,11 @@ class TransductiveSplit:
         ----------
         X, y, groups : object
             Ignored.
+
+        Returns
+        -------
+        n_splits : int
+            1.
         """
         return 1
 

@@ -29,6 +29,7 @@ def metadata_agreement(labels: Any, values: Sequence[Any], *, random_state: Any 
     labels : array-like of shape (n,) of int
         Images of cluster -1 are left out, and so are those without a value.
     values : sequence of n values
+        What is known of each image.
     random_state : int, RandomState instance or None, default=0
         Of the 20 permutations of the labels behind `chance`.
 

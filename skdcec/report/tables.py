@@ -45,13 +45,16 @@ def image_table(
     labels : array-like of shape (n,) of int
         Clusters from 0; -1 for none.
     paths : sequence of n str or path-like
+        Names of the images.
     probabilities : array-like of shape (n, k), default=None
         Soft assignment; None: Student's t over `distances`.
     distances : array-like of shape (n, k), default=None
         Distances to the centroids; None: minus the logarithm of `probabilities`, which orders
         the images in the same way.
     map_coordinates : array-like of shape (n, 2), default=None
+        Positions on the map.
     metadata : DataFrame or mapping of str to sequence, default=None
+        Columns of n values.
 
     Returns
     -------
@@ -149,6 +152,7 @@ def cluster_summary(
     stability : mapping of int to float, default=None
         How much of each cluster comes back from other starts and other samples, 0 to 1.
     random_state : int, RandomState instance or None, default=0
+        Determines which images decide on the colours.
 
     Returns
     -------

@@ -217,7 +217,7 @@ def write_report(
     labels : array-like of shape (n,) of int
         Clusters from 0; -1 stands for images in no cluster.
     paths : sequence of str or path-like, default=None
-        Names of the images. None: the files in `images`, or ``image 0``, ``image 1``, …
+        Names of the images. None: the files in `images`, or ``image 0``, ``image 1`` and so on.
     embedding : array-like of shape (n, d), default=None
         The space of the map and of similar images, best the *pretrained* one: a refined space
         has squeezed the images onto the centroids. None: the first principal components of the
@@ -239,6 +239,7 @@ def write_report(
     settings : mapping, default=None
         Listed at the end of the page.
     title : str, default="Clusters of images"
+        What the page is called.
     link_originals : bool, str or path-like, default=True
         Whether images that are files can be opened from the page, by links that are relative to
         its folder: they hold for as long as neither is moved without the other, and tell whoever
@@ -252,6 +253,7 @@ def write_report(
         Files with more pixels are not read and become gray tiles, as in
         :func:`skdcec.datasets.load_images`.
     random_state : int, RandomState instance or None, default=0
+        Determines the map, and which images decide on the colours of a cluster.
     n_jobs : int, default=None
         Threads that read and encode images.
     progress : callable, default=None
