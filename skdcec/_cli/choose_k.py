@@ -228,7 +228,7 @@ def _tell_result(options: ChooseKOptions, out: Path, search: NClustersSearch) ->
         return
     print(_answer(search))
     print(f"Next: {printable(_next_command(options, search.best_n_clusters_))}\n")
-    print(f"{'k':>4}  k-means  trained  above chance  plausible")
+    print(f"{'k':>4}  k-means    model  above chance  plausible")
     for row in rows:
         mark = "*" if row["n_clusters"] == search.best_n_clusters_ else " "
         refined = row["silhouette"] if row["trained"] else None

@@ -97,7 +97,7 @@ def write_choice_page(
 <h2>How the numbers compare</h2>
 {silhouettes(results, best)}
 <p class="note">{_key("screened")} k-means in one embedding that all numbers of clusters share;
-{_key("trained")} the same embedding, clusters by a model trained for that number;
+{_key("trained")} the same embedding, clusters of the model that was fitted for that number;
 {_key("chance")} what points without clusters reach. Higher means clusters that lie farther apart
 (silhouette, from −1 to 1). A number of clusters is a view of the images, not a fact about them:
 several may be useful.</p>
@@ -181,8 +181,8 @@ def _table(results: Mapping[str, np.ndarray], best: int) -> str:
     columns = {
         "clusters": results["n_clusters"],
         "k-means": screened,
-        "trained": refined,
-        "gained by training": refined - screened,
+        "model": refined,
+        "gained by the model": refined - screened,
         "k-means above chance": results["excess_silhouette"],
         "± of the difference to the best": results["standard_error"],
         "plausible": results["plausible"],
