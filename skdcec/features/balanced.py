@@ -60,8 +60,8 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     >>> random = np.random.default_rng(0)
     >>> rows = np.hstack([random.normal(size=(50, 3)), 1000 * random.normal(size=(50, 4))])
     >>> space = BalancedBlocks([3, 4], n_components=7).fit(rows)
-    >>> (rows / space.deviation_).var(axis=0)[:3].sum().round(3)
-    np.float64(1.0)
+    >>> float((rows / space.deviation_).var(axis=0)[:3].sum().round(3))
+    1.0
     """
 
     _parameter_constraints: dict[str, Any] = {
