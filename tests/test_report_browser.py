@@ -4,12 +4,14 @@ import json
 import math
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from skdcec.report import read_edits, read_names, write_report
+from skdcec.report.choice import write_choice_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright for Python")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
@@ -636,25 +638,74 @@ def test_a_phone_shows_pictures_first(open_page):
     assert high > wide
 
 
-AXE = os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js")
+@pytest.fixture(scope="module")
+def axe():
+    """The script of axe-core, which a package for Python brings along."""
+    path = os.environ.get("AXE_CORE")
+    if path is None:
+        package = pytest.importorskip("axe_playwright_python", reason="needs axe-playwright-python")
+        path = Path(package.__file__).with_name("axe.min.js")
+    return Path(path).read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(not os.path.exists(AXE), reason="needs axe-core: npm install axe-core")
-@pytest.mark.parametrize("width", [1440, 820, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_accessible(browser, page_file, width, scheme):
+def serious(page, *places):
+    """Return what axe-core finds serious or critical in parts of the page."""
+    # Of what else it finds it need not tell every place, which takes longest.
+    run = f"axe.run({list(places or ['html'])}, {{ resultTypes: ['violations'] }})"
+    found = page.evaluate(run)["violations"]
+    return [one for one in found if one["impact"] in ("serious", "critical")]
+
+
+WIDTHS_AND_SCHEMES = [(width, s) for width in (1440, 820, 390) for s in ("light", "dark")]
+
+
+@pytest.mark.parametrize(("width", "scheme"), WIDTHS_AND_SCHEMES)
+def test_accessible(browser, axe, page_file, width, scheme):
     page = browser[0].new_page(
         bypass_csp=True, color_scheme=scheme, viewport={"width": width, "height": 900}
     )
     page.goto(page_file.as_uri())
     page.wait_for_selector("#table-body table")
     page.evaluate("moveImages([0], 1)")
-    with open(AXE, encoding="utf-8") as file:
-        page.evaluate(file.read())
-    for state in ("0", "showCluster(data.clusters[0])", "openImage(1)", "showFull(true)"):
+    # Rows are alike, and looking at each takes longest.
+    page.locator("#table-body tr:nth-child(n+6)").evaluate_all(
+        "rows => rows.forEach(row => row.remove())"
+    )
+    page.evaluate(axe)
+    for state, *places in (
+        ("for (const one of document.querySelectorAll('details')) one.open = true",),
+        (
+            "showCluster(data.clusters[0]); document.querySelector('.term').click()",
+            "#gallery",
+            "#meaning",
+        ),
+        ("openImage(1)", "#dialog"),
+        ("showFull(true)", "#dialog"),
+    ):
         page.evaluate(f"{state}; null")
-        found = page.evaluate("axe.run().then(({ violations }) => violations)")
-        assert [one for one in found if one["impact"] in ("serious", "critical")] == [], state
+        assert serious(page, *places) == [], state
+    page.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), WIDTHS_AND_SCHEMES)
+def test_the_choice_is_accessible(browser, axe, tmp_path, width, scheme):
+    numbers = np.array([2, 3])
+    scores = ("silhouette", "standard_error", "excess_silhouette", "smallest_share")
+    results = {name: np.full(2, 0.5) for name in scores}
+    results |= {name: np.array([True, False]) for name in ("plausible", "trained")}
+    results |= {"n_clusters": numbers, "n_found": numbers, "error": np.full(2, "")}
+    labels_of = {k: np.arange(12) % k for k in (2, 3)}
+    named = {"best": 2, "verdict": "Two.", "title": "Dots", "answer": "2", "command": "skdcec"}
+    path = tmp_path / "choice.html"
+    files = [np.full((8, 8, 3), 20 * i, dtype=np.uint8) for i in range(12)]
+    write_choice_page(path, files, np.eye(12), labels_of, results, **named)
+    page = browser[0].new_page(
+        bypass_csp=True, color_scheme=scheme, viewport={"width": width, "height": 900}
+    )
+    page.goto(path.as_uri())
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    page.evaluate(axe)
+    assert serious(page) == []
     page.close()
 
 
