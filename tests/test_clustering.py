@@ -489,12 +489,35 @@ def test_centers_may_be_the_means_of_another_clusterer(images):
     assert model.init.n_clusters == 2
 
 
+@pytest.mark.parametrize("max_epochs", [0, 2])
+@pytest.mark.parametrize("n_known", [150, 30])
+def test_clusters_may_start_from_labels_that_somebody_corrected(max_epochs, n_known):
+    rng = np.random.default_rng(0)
+    blobs = np.arange(150) % 3
+    X = rng.normal(0, 1, (150, 2)) + np.array([[0, 0], [9, 0], [0, 30]])[blobs]
+    # Two groups are one to whoever looked, which no start would find; and not all were seen.
+    wanted = (blobs != 1).astype(int)
+    labels = np.where(np.arange(150) < n_known, 7 - 3 * wanted, -1)
+    copy = labels.copy()
+    encoder = LinearEncoder(n_components=2)
+    model = dec(n_clusters=2, encoder=encoder, init=labels, max_epochs=max_epochs, lr=1e-6).fit(X)
+    # 4 comes before 7.
+    np.testing.assert_array_equal(model.labels_, 1 - wanted)
+    np.testing.assert_array_equal(model.predict(X), model.labels_)
+    np.testing.assert_array_equal(labels, copy)
+    assert len(model.means_) == 2
+    with pytest.raises(ValueError, match="init labels 2 clusters; n_clusters=3"):
+        clone(model).set_params(n_clusters=3).fit(X)
+
+
 @pytest.mark.parametrize(
     ("init", "message"),
     [
         (np.zeros((3, 5)), r"init has shape \(3, 5\).*\(3, 4\)"),
         (np.zeros((2, 4)), r"init has shape \(2, 4\).*\(3, 4\)"),
         (np.full((3, 4), np.nan), "init contains NaN"),
+        (np.arange(7) % 3, r"init has 7 labels, but X has \d+ rows"),
+        (np.arange(90.0), "labels are whole numbers"),
         (DBSCAN(eps=1e-9), "found 0 clusters instead of n_clusters=3"),
         ("random", "'init' parameter"),
     ],

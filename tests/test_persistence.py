@@ -48,6 +48,8 @@ ESTIMATORS = {
     "given centers": DeepConvEmbeddingClustering(
         encoder=conv, init=np.eye(3, 4), update_interval=100, **settings
     ),
+    "given labels": DeepConvEmbeddingClustering(encoder=conv, init=np.arange(60) % 3, **settings),
+    "labels as a list": DeepConvEmbeddingClustering(encoder=conv, init=[0, 1, 2] * 20, **settings),
     "widths as an array": DeepConvEmbeddingClustering(
         encoder=clone(conv).set_params(filters=np.array([4, 8])), **settings
     ),

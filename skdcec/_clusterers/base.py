@@ -132,6 +132,8 @@ class BaseEmbeddingClustering(
         "init": declared.either(
             declared.choice("auto", "gaussian-mixture", "k-means"),
             declared.array(2, "fiu", -MAX_CODE, MAX_CODE),
+            declared.array(1, "iu", -MAX_CODE, MAX_CODE),
+            declared.items(declared.whole(-(10**9), 10**9), 1, 10**7),
             declared.items(
                 declared.items(declared.number(-MAX_CODE, MAX_CODE), 1, declared.MAX_WIDTH),
                 1,
@@ -221,14 +223,8 @@ class BaseEmbeddingClustering(
                 with subtask(self, "joint training", n_subtasks=self.max_epochs) as told:
                     batches = Batches(array, self.scale_, device)
                     self._train(start, batches, joint_seed, epoch_tasks(self, told))
-                refined, labels = self._embed(array), None
-                if start.labels is not None and isinstance(self.init, str) and self.init == "auto":
-                    labels = distributed.on_first(
-                        find_labels, refined, self.n_clusters, init="auto", **how
-                    )
-                    self.refined_ = distributed.shared(
-                        clarity(refined, labels) >= clarity(embedding, start.labels)
-                    )
+                refined = self._embed(array)
+                labels = self._labels_of_refined(start, embedding, refined, how)
                 if self.refined_:
                     embedding = refined
                 else:
@@ -413,6 +409,24 @@ class BaseEmbeddingClustering(
         self.n_iter_ = len(self.history_["loss"])
         self.converged_ = refresh.settled
         self.refined_ = True
+
+    def _labels_of_refined(
+        self, start: Start, embedding: np.ndarray, refined: np.ndarray, how: Mapping[str, Any]
+    ) -> np.ndarray | None:
+        """Return the clusters of the refined embedding, where a mixture is to tell them."""
+        are_given = np.ndim(self.init) == 1
+        is_auto = isinstance(self.init, str) and self.init == "auto"
+        if start.labels is None or not (are_given or is_auto):
+            return None
+        known: Any = slice(None)
+        if are_given:
+            labels, known = start.labels, start.labels >= 0
+        else:
+            labels = distributed.on_first(find_labels, refined, self.n_clusters, init="auto", **how)
+        self.refined_ = distributed.shared(
+            clarity(refined[known], labels[known]) >= clarity(embedding[known], start.labels[known])
+        )
+        return labels
 
     def _keep_start(self, start: Start) -> None:
         """Set what there is without a joint phase."""

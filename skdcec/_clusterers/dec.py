@@ -43,9 +43,11 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         metric is the cosine: there the soft assignment is the softmax of ten times the
         cosines with the centers.
     init : {"auto", "gaussian-mixture", "k-means"}, array of shape (n_clusters, n_components) \
-            or clusterer, default="auto"
+            or (n_samples,), or clusterer, default="auto"
         Where the clusters start: those that a Gaussian mixture, k-means (as in the papers) or
-        an estimator with ``fit_predict`` finds in the pretrained embedding, or given centers.
+        an estimator with ``fit_predict`` finds in the pretrained embedding; given centers; or
+        given labels of the rows of `X`, such as those that somebody corrected, as whole numbers
+        that keep their order, negative where a row has none.
         "auto" takes the best of several mixtures, k-means, and spectral clusterings of the graph
         of nearest neighbours, whose clusters may have any shape; looks in the same way for the
         clusters that the refined embedding shows; and tells these by a mixture (``means_``).
@@ -103,7 +105,7 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         n_components, n_components); covariances may also be those of all clusters, of shape
         (1, n_components, n_components), or without correlations, (n_clusters, n_components).
         None where the soft assignment to the centers tells them, as after a joint phase with
-        another `init` than "auto".
+        an `init` that is neither "auto" nor labels.
     refined_ : bool
         Whether the result is that of the joint phase. False where there was none, or where the
         embedding showed its clusters less clearly afterwards, so that the start is the result.

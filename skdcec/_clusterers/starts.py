@@ -42,6 +42,7 @@ def find_start(
         Of length 1 where the metric is the cosine.
     n_clusters : int
     init : {"auto", "gaussian-mixture", "k-means"}, array or clusterer
+        Arrays are centers, or labels.
     n_init : int
         Starts of which the best is kept; not used for an array or a clusterer.
     seed : int
@@ -49,11 +50,15 @@ def find_start(
     Raises
     ------
     ValueError
-        If given centers have another shape, or a clusterer finds another number of clusters.
+        If given centers have another shape, or given labels, or those that a clusterer finds,
+        are of another number of clusters.
     """
-    if not isinstance(init, str) and not hasattr(init, "fit_predict"):
+    if isinstance(init, str) or hasattr(init, "fit_predict"):
+        labels = find_labels(embedding, n_clusters, init=init, n_init=n_init, seed=seed)
+    elif np.ndim(init) == 1:
+        labels = _given_labels(init, len(embedding), n_clusters)
+    else:
         return Start(_given_centers(init, (n_clusters, embedding.shape[1])), None)
-    labels = find_labels(embedding, n_clusters, init=init, n_init=n_init, seed=seed)
     kinds = np.unique(labels[labels >= 0])
     if len(kinds) != n_clusters and not isinstance(init, str):
         raise ValueError(
@@ -68,6 +73,21 @@ def find_start(
     if isinstance(init, str) and init == "k-means":
         return Start(centers, None)
     return Start(centers, np.where(labels < 0, -1, np.searchsorted(kinds, labels)))
+
+
+def _given_labels(init: Any, n_samples: int, n_clusters: int) -> np.ndarray:
+    labels = np.asarray(init)
+    if labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"init has one axis and values such as {labels[:1].tolist()}; labels are whole "
+            "numbers, negative where a row has none, and centers have two axes."
+        )
+    if len(labels) != n_samples:
+        raise ValueError(f"init has {len(labels)} labels, but X has {n_samples} rows.")
+    n_given = len(np.unique(labels[labels >= 0]))
+    if n_given != n_clusters:
+        raise ValueError(f"init labels {n_given} clusters; n_clusters={n_clusters}.")
+    return labels.astype(np.int64)
 
 
 def _given_centers(init: Any, shape: tuple[int, int]) -> np.ndarray:
