@@ -61,6 +61,9 @@ _TEXT_FIELDS: dict[str, Callable[[Any, int], bool]] = {
     "settings": lambda value, n: _are_settings(value),
     "title": lambda value, n: isinstance(value, str),
     "metric": lambda value, n: value in ("euclidean", "cosine"),
+    "by_hand": lambda value, n: (
+        isinstance(value, list) and all(type(i) is int and 0 <= i < n for i in value)
+    ),
 }
 
 

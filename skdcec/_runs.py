@@ -15,7 +15,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -121,6 +121,8 @@ class Run:
     title : str
     metric : {"euclidean", "cosine"}
         The distance that the embedding is made for.
+    by_hand : list of int, default=[]
+        Images that somebody moved to the cluster that they are in.
     """
 
     labels: np.ndarray
@@ -137,6 +139,7 @@ class Run:
     settings: dict[str, Any]
     title: str
     metric: str
+    by_hand: list[int] = field(default_factory=list)
 
     @classmethod
     def from_model(
@@ -220,7 +223,8 @@ class Run:
             files.check(MODEL)
         try:
             texts = parse_json(files.read(TEXTS), out / TEXTS)
-            values = {**texts, **parse_arrays(files.read(ARRAYS), out / ARRAYS)}
+            # Runs of earlier versions do not say what was moved.
+            values = {"by_hand": [], **texts, **parse_arrays(files.read(ARRAYS), out / ARRAYS)}
             check_values(values)
             return cls(**values)
         except Mixed:
@@ -235,7 +239,7 @@ class Run:
         """Write arrays and texts into a folder."""
         import numpy as np
 
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
         arrays: dict[str, Any] = {k: v for k, v in values.items() if isinstance(v, np.ndarray)}
         with open(folder / ARRAYS, "wb") as file:
             np.savez(file, **arrays)
@@ -263,12 +267,13 @@ class Run:
         """
         from skdcec.report.edits import edited_clusters
 
-        found = edited_clusters(self.labels, self.paths, self.embedding, edits)
-        before = self.settings.get(MOVED)
-        n_moved = int((found[0] != self.labels).sum()) + (before if isinstance(before, int) else 0)
-        names = ("labels", "probabilities", "distances", "settings")
-        changed: Any = zip(names, (*found, self.settings | {MOVED: n_moved}), strict=True)
-        return replace(self, **dict(changed))
+        labels, probabilities, distances = edited_clusters(
+            self.labels, self.paths, self.embedding, edits
+        )
+        moved = {i for i, path in enumerate(self.paths) if path in edits.moves}
+        by_hand = sorted(moved.union(self.by_hand))
+        moved_run = replace(self, labels=labels, probabilities=probabilities, distances=distances)
+        return replace(moved_run, by_hand=by_hand, settings=self.settings | {MOVED: len(by_hand)})
 
     def digest(self) -> str:
         """Return what names given to the clusters hold for."""
@@ -453,11 +458,6 @@ def save_model(
         How images were read for it, as of :class:`SavedModel`.
     detector : NoveltyDetector, default=None
         Fitted, on the same model.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
     """
     from skdcec import _persistence
 

@@ -31,7 +31,7 @@ from skdcec._cli.arguments import parse
 from skdcec._cli.choose_k import _next_command
 from skdcec._nn import checkpoints
 from skdcec._nn.nets import ClusteringNet, EmbeddingNet
-from skdcec._runs import RUN_FILES, Run, save_model
+from skdcec._runs import RUN_FILES, Run, load_model, save_model
 from skdcec.datasets import load_images
 from skdcec.report import read_table
 from skdcec.report.choice import write_choice_page
@@ -599,6 +599,51 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
     assert result.status == 0
     assert f"{len(moves)} images were moved by hand, will be replaced" in result.err
     assert read_csv(out / "clusters.csv")["cluster"] == before["cluster"]
+
+
+def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, cache):
+    before = read_csv(out / "clusters.csv")
+    before = dict(zip(before["file"], map(int, before["cluster"]), strict=True))
+    # A cluster is merged into another, and of the third some become one of their own.
+    third = [file for file, cluster in before.items() if cluster == 1]
+    moves = [{"file": file, "from": 2, "to": 0} for file, cluster in before.items() if cluster == 2]
+    moves += [{"file": file, "from": 1, "to": 3} for file in third[: len(third) // 2]]
+    file = tmp_path / "cluster-edits.json"
+    named = [{"cluster": 3, "name": "Own"}, {"cluster": 2, "name": "Gone"}]
+    content = {"format": "skdcec cluster edits", "moves": moves, "clusters": named}
+    file.write_text(json.dumps(content))
+    hint = run("report", out, "--edits", file).err
+    assert "skdcec cluster FOLDER" in hint
+    grown = Path(shutil.copytree(folder, tmp_path / "grown"))
+    picture("gold", 999).save(grown / "new.png")
+    new_out = tmp_path / "corrected"
+    (tmp_path / "grown-clusters").symlink_to(out)
+    usual = ["--cache", cache / "skdcec", *FAST]
+    result = run("cluster", grown, "--edits", file, "--out", new_out, *usual)
+    assert result.status == 0
+    n_moved = f"{len(moves)} images that were moved by hand stay where they are; new images: 1"
+    assert n_moved in result.err
+    after = read_csv(new_out / "clusters.csv")
+    clusters = dict(zip(after["file"], map(int, after["cluster"]), strict=True))
+    # Without a gap: what was 3 is 2.
+    assert all(clusters[move["file"]] == {0: 0, 3: 2}[move["to"]] for move in moves)
+    assert {*clusters.values()} == {0, 1, 2}
+    assert clusters.keys() == {*before, "new.png"}
+    names = read_csv(new_out / "cluster_summary.csv")
+    assert dict(zip(names["cluster"], names["name"], strict=True)) == {"0": "", "1": "", "2": "Own"}
+    run_of_it = Run.load(new_out)
+    assert {run_of_it.paths[i] for i in run_of_it.by_hand} == {move["file"] for move in moves}
+    model = load_model(new_out).model
+    np.testing.assert_array_equal(model.init >= 0, [path != "new.png" for path in run_of_it.paths])
+    # They stay by hand in what comes next, too.
+    file.write_text(json.dumps(content | {"moves": []}))
+    assert run("cluster", grown, "--edits", file, "--out", new_out, *usual).status == 0
+    assert Run.load(new_out).by_hand == run_of_it.by_hand
+    result = run("cluster", grown, "--edits", file, "-k", 5, "--out", new_out, *usual)
+    assert re.search(r"-k 5: with --edits there are \d clusters", result.err)
+    result = run("cluster", folder, "--edits", file, "--out", tmp_path / "none", *usual)
+    assert result.status == 1
+    assert "there is none in" in result.err
 
 
 def test_the_page_links_to_the_images_it_was_made_of(clustered, folder):

@@ -81,6 +81,7 @@ def _add_cluster(commands: Any) -> None:
         """
         skdcec cluster paintings
         skdcec cluster paintings -k 12 --out twelve --metadata paintings.csv
+        skdcec cluster paintings --edits cluster-edits.json --out paintings-corrected
         skdcec cluster paintings.csv --features dinov2.npy --export paintings.parquet
         skdcec cluster 'archive/**/*.jpg' --out archive-clusters --resize crop --size 96
         """,
@@ -95,6 +96,12 @@ def _add_cluster(commands: Any) -> None:
         f"{5 * DEFAULT_CLUSTERS} images)",
     )
     parser.add_argument("--out", metavar="OUT", help="folder to write (default: FOLDER-clusters)")
+    parser.add_argument(
+        "--edits",
+        metavar="FILE",
+        help="train on from the clusters in OUT (or FOLDER-clusters, where OUT is new) as "
+        "somebody corrected them on the page, which saved FILE",
+    )
     _add_training(parser, minutes=10.0)
     _add_export(parser)
     _add_page(parser)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skdcec._cli.console import Clock, duration, note, open_page, print_json, printable, say, until
+from skdcec._cli.corrections import Corrections, corrected_run
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._cli.options import ClusterOptions
 from skdcec._cli.progress import PAGE_STAGES, current
@@ -44,45 +45,50 @@ def run(options: ClusterOptions) -> None:
 
     clock = Clock()
     check_export_file(options)
+    # What is wrong with it is said before the images are read rather than after.
+    corrected = corrected_run(options)
     with (
         collecting(options, "clusters", needed_bytes=3e6 * options.max_mb) as found,
         # Whatever ends the drawing does not cost the training.
         kept_until_stored(),
     ):
-        result, report, record = _cluster(options, found, clock)
+        start = Corrections.of(*corrected, found.bunch.paths.tolist()) if corrected else None
+        result, report, record = _cluster(options, found, clock, start)
     _tell_result(options, found.out, result, report, record)
     if options.open:
         open_page(found.out / PAGE)
 
 
 def _cluster(
-    options: ClusterOptions, found: Collection, clock: Clock
+    options: ClusterOptions, found: Collection, clock: Clock, start: Corrections | None
 ) -> tuple[Run, Report, dict[str, Any]]:
     """Train, and write what was found."""
     from skdcec.novelty import NoveltyDetector
 
     # What is wrong with files in OUT is said before the training.
     previous, has_names = previous_run(found.out), stored_names(found.out) is not None
-    moved = previous.settings.get(MOVED) if previous else None
-    if moved:
-        say(
-            f"The clusters in {printable(str(found.out))}, where {printable(str(moved))} images "
-            "were moved by hand, will be replaced; another --out keeps them."
-        )
+    _tell_start(found.out, previous, start, quiet=options.quiet)
     n_images = len(found.bunch.images)
     _tell_duplicates(found.bunch, quiet=options.quiet)
-    n_clusters = _n_clusters(options, n_images)
+    n_clusters = _n_clusters(options, n_images, start)
     inputs, plan, drawing = prepare(options, found, clock, minutes=options.minutes)
     _tell_plan(options, found, n_clusters, plan, clock.elapsed, drawing)
     current().plan(plan.seconds_of_phases | dict.fromkeys(("map", *PAGE_STAGES), drawing / 3))
-    model = _train(options, found, inputs, n_clusters, plan)
+    model = _train(options, found, inputs, n_clusters, plan, start)
     clock.lap("training")
     mapping = current().make(1, "map")
     title = title_of(options.folder)
     result = Run.from_model(
-        model, inputs, found.bunch, title=title, skipped=found.skipped, previous=previous
+        model,
+        inputs,
+        found.bunch,
+        title=title,
+        skipped=found.skipped,
+        previous=previous or (start and start.run),
     )
     result.settings = _page_settings(options, found, result, n_clusters, plan)
+    if start:
+        start.keep_in(result)
     clock.lap("map")
     detector = NoveltyDetector(model).fit(inputs)
     clock.lap("novelty")
@@ -90,8 +96,9 @@ def _cluster(
     with staged(found.out) as folder:
         save_model(model, folder / MODEL, reading=found.reading, detector=detector)
         result.save(folder)
-        names = result.kept_names(found.out) if has_names else {}
-        report = draw(result, folder, found.out, options, names=names)
+        kept_names = result.kept_names(found.out) if has_names and not start else {}
+        names = start.names if start else kept_names
+        report = draw(result, folder, found.out, options, names=names, write_names=bool(start))
         clock.lap("page")
         record = _write_record(options, found, plan, clock, result, folder)
     export(options, result, report, names)
@@ -102,7 +109,12 @@ def _cluster(
 
 
 def _train(
-    options: ClusterOptions, found: Collection, inputs: np.ndarray, n_clusters: int, plan: Plan
+    options: ClusterOptions,
+    found: Collection,
+    inputs: np.ndarray,
+    n_clusters: int,
+    plan: Plan,
+    start: Corrections | None,
 ) -> Model:
     model = make_model(
         plan,
@@ -113,12 +125,35 @@ def _train(
         random_state=options.seed,
         verbose=not options.quiet,
     )
+    if start:
+        # They keep their numbers, by which somebody knows them.
+        return model.set_params(init=start.labels).fit(inputs)
     return number_by_size(model.fit(inputs))
 
 
-def _n_clusters(options: ClusterOptions, n: int) -> int:
+def _tell_start(out: Path, previous: Run | None, start: Corrections | None, *, quiet: bool) -> None:
+    """Say what becomes of clusters that somebody corrected."""
+    moved = previous.settings.get(MOVED) if previous else None
+    if start:
+        start.tell(quiet=quiet)
+    elif moved:
+        say(
+            f"The clusters in {printable(str(out))}, where {printable(str(moved))} images "
+            "were moved by hand, will be replaced; another --out keeps them, and --edits FILE "
+            "trains on from them."
+        )
+
+
+def _n_clusters(options: ClusterOptions, n: int, start: Corrections | None) -> int:
     if n < 2:
         raise ValueError(f"{options.folder} gives {n} image, and groups take several.")
+    if start:
+        if options.clusters not in (None, start.n_clusters):
+            raise ValueError(
+                f"-k {options.clusters}: with --edits there are {start.n_clusters} clusters, as "
+                "somebody left them; leave -k out."
+            )
+        return start.n_clusters
     if options.clusters is None:
         return choose_n_clusters(n)
     if options.clusters > n:

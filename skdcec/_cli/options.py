@@ -58,6 +58,7 @@ class ClusterOptions(TrainingOptions):
     """What ``skdcec cluster`` is asked."""
 
     clusters: int | None
+    edits: str | None
     export: str | None
     max_mb: float
     open: bool

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdcec._cli.console import note, open_page, print_json, printable, result_file, say
+from skdcec._cli.corrections import edited_run
 from skdcec._cli.options import ClusterOptions, ReportOptions
 from skdcec._cli.progress import current
 from skdcec._files import as_rows, as_table, write_table
@@ -36,26 +37,22 @@ def run(options: ReportOptions) -> None:
     else:
         page = (out / PAGE).absolute()
         print(f"Page ({report.n_bytes / 1e6:.1f} MB): {printable(str(page))}")
+    if options.edits:
+        here = f"--out {printable(options.out)} --edits {printable(options.edits)}"
+        note(f"To train on from them: skdcec cluster FOLDER {here}", quiet=options.quiet)
     if options.open:
         open_page(out / PAGE)
 
 
 def _draw_again(options: ReportOptions, out: Path) -> Report:
-    from skdcec.report import read_edits, read_names
+    from skdcec.report import read_names
 
-    result = Run.load(out)
+    result, names = edited_run(out, options.edits)
     if options.title:
         result.title = options.title
     if options.images:
         moved = os.path.abspath(options.images)
         result.filenames = [os.path.join(moved, path) for path in result.paths]
-    names = result.kept_names(out)
-    if options.edits:
-        edits = read_edits(options.edits)
-        result = result.edited(edits)
-        # Clusters that were merged into others may have been the last.
-        names |= edits.names
-        names = {cluster: name for cluster, name in names.items() if cluster <= result.labels.max()}
     if options.names:
         names |= read_names(options.names)
     renamed = bool(options.names or options.edits)

@@ -1,0 +1,126 @@
+"""Which clusters did somebody correct, and how does a training go on from them?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from skdcec._cli.console import note, printable
+from skdcec._cli.options import ClusterOptions
+from skdcec._runs import MOVED, Run, default_out, previous_run
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Names = dict[int, dict[str, str]]
+
+
+def edited_run(out: Path, edits_file: str | None) -> tuple[Run, Names]:
+    """Read a run, and the names of its clusters, with the changes that a page saved.
+
+    Parameters
+    ----------
+    out : Path
+        The folder of the run.
+    edits_file : str or None
+        None leaves both as they are.
+    """
+    from skdcec.report import read_edits
+
+    result = Run.load(out)
+    names = result.kept_names(out)
+    if edits_file:
+        edits = read_edits(edits_file)
+        result = result.edited(edits)
+        # Clusters that were merged into others may have been the last.
+        names |= edits.names
+        names = {cluster: name for cluster, name in names.items() if cluster <= result.labels.max()}
+    return result, names
+
+
+def corrected_run(options: ClusterOptions) -> tuple[Run, Names] | None:
+    """Return the run that --edits corrects: the one in OUT or, with a new OUT, in the usual one."""
+    if options.edits is None:
+        return None
+    usual = default_out(options.folder)
+    out = Path(options.out) if options.out else usual
+    for folder in (out, usual):
+        if previous_run(folder) is not None:
+            return edited_run(folder, options.edits)
+    where = " nor in ".join(dict.fromkeys(map(str, (out, usual))))
+    raise ValueError(
+        f"--edits {options.edits} changes a run, and there is none in {where}: --out names its "
+        "folder."
+    )
+
+
+@dataclass
+class Corrections:
+    """Clusters to start from, in the order of the images that are trained on.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_images,)
+        Clusters from 0, without gaps; -1 for images that the earlier run did not have.
+    names : dict of int to dict
+        Of these clusters.
+    by_hand : list of int
+        Images that were moved, which stay where they were put.
+    run : Run
+        The earlier one.
+    """
+
+    labels: np.ndarray
+    names: Names
+    by_hand: list[int]
+    run: Run
+
+    @classmethod
+    def of(cls, run: Run, names: Names, paths: list[str]) -> Self:
+        """Find the images of a corrected run among those with these names.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two clusters of them.
+        """
+        import numpy as np
+
+        place = {path: i for i, path in enumerate(run.paths)}
+        rows = [place.get(path, -1) for path in paths]
+        labels = np.where(np.array(rows) < 0, -1, run.labels[rows].astype(np.int64))
+        kinds = np.unique(labels[labels >= 0]).tolist()
+        if len(kinds) < 2:
+            raise ValueError(f"--edits leaves {len(kinds)} cluster of these images; it takes two.")
+        number = {kind: i for i, kind in enumerate(kinds)} | {-1: -1}
+        by_hand = {*run.by_hand}
+        return cls(
+            np.array([number[label] for label in labels.tolist()]),
+            {number[cluster]: name for cluster, name in names.items() if cluster in number},
+            [i for i, row in enumerate(rows) if row in by_hand],
+            run,
+        )
+
+    @property
+    def n_clusters(self) -> int:
+        """As many as somebody left or made."""
+        return int(self.labels.max()) + 1
+
+    def tell(self, *, quiet: bool) -> None:
+        """Say what the training starts from."""
+        n_new = int((self.labels < 0).sum())
+        new = f"; new images: {n_new}" if n_new else ""
+        note(
+            f"Training starts from the {self.n_clusters} clusters of "
+            f"{printable(self.run.title)} as they were corrected; {len(self.by_hand)} images that "
+            f"were moved by hand stay where they are{new}.",
+            quiet=quiet,
+        )
+
+    def keep_in(self, result: Run) -> None:
+        """Leave images that were moved by hand where they were put, whatever was found since."""
+        labels = result.labels.copy()
+        labels[self.by_hand] = self.labels[self.by_hand]
+        result.labels, result.by_hand = labels, self.by_hand
+        result.settings |= {MOVED: len(self.by_hand)}
