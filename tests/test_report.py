@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
@@ -771,6 +772,31 @@ def test_report_of_a_fitted_estimator(tmp_path):
     assert settings["encoder__n_components"] == "6"
     with pytest.raises(ValueError, match="X has 29 rows"):
         report_from_estimator(FakeClusterer(X), X[:-1], tmp_path / "p.html")
+
+
+def test_a_notebook_is_given_the_page_as_it_is(tmp_path):
+    images, _ = coloured_images(len(NASTY))
+    report = write_report(tmp_path / "<b>&.html", images, np.zeros(len(NASTY), int), paths=NASTY)
+    assert "table" not in repr(report)
+    frames = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            frames.append((tag, dict(attributes)))
+
+    Reader().feed(report._repr_html_())
+    ((tag, attributes),) = frames
+    assert tag == "iframe"
+    assert attributes["srcdoc"] == report.path.read_text(encoding="utf-8")
+    # Without the origin of the notebook, the page reaches neither its cells nor its server.
+    assert "allow-same-origin" not in attributes["sandbox"]
+    os.truncate(report.path, 10_000_001)
+    said = report._repr_html_()
+    assert len(said) < 1000
+    assert "10.0 MB are too many" in said
+    assert "&lt;b&gt;&amp;.html" in said
+    report.path.unlink()
+    assert "no longer there" in report._repr_html_()
 
 
 def test_the_path_may_still_come_first(tmp_path):

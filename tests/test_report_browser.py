@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skdcec.report import read_edits, read_names, write_report
+from skdcec.report import Report, read_edits, read_names, write_report
 from skdcec.report.choice import write_choice_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright for Python")
@@ -613,6 +613,24 @@ def test_images_are_moved_merged_and_split(open_page, tmp_path):
     assert page.is_hidden("#edit-bar")
 
 
+def test_moved_images_outlast_new_names_but_not_new_clusters(open_page, tmp_path):
+    images = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.full(
+        (1, 8, 8, 3), 20, np.uint8
+    )
+    labels = np.arange(12) % 3
+    options = {"embedding": np.eye(12), "map_coordinates": np.random.default_rng(0).random((12, 2))}
+    file = tmp_path / "page.html"
+    write_report(file, images, labels, **options)
+    page = open_page(file=file)
+    page.evaluate("moveImages([0], 1)")
+    write_report(file, images, labels, cluster_names={1: "Dark"}, **options)
+    page.reload()
+    assert page.evaluate("[labels[0], movedTo.size, clusterName(1)]") == [1, 1, "Dark"]
+    write_report(file, images, labels[::-1], **options)
+    page.reload()
+    assert page.evaluate("movedTo.size") == 0
+
+
 def test_one_key_leaves_the_map_and_links_take_the_focus_with_them(open_page):
     page = open_page()
     page.click("nav a[href='#metadata']")
@@ -636,6 +654,35 @@ def test_a_phone_shows_pictures_first(open_page):
     # The map stands upright where the screen does.
     wide, high = np.ptp(np.array(page.evaluate("[...positions]")).reshape(N, 2), axis=0)
     assert high > wide
+
+
+def test_a_notebook_shows_the_page_in_a_frame(browser, page_file, file_page):
+    for file in (page_file, file_page):
+        report = Report(file, 0, 0, 0, {}, {}, math.nan)
+        page = browser[0].new_context(offline=True).new_page()
+        troubles = []
+        page.on("pageerror", lambda error: troubles.append(str(error)))  # noqa: B023
+        page.on("console", lambda message: troubles.append(message.text))  # noqa: B023
+        page.set_content(f"<body><h1>Notebook</h1>{report._repr_html_()}</body>")
+        frame = page.frames[1]
+        frame.wait_for_selector("#table-body table")
+        assert frame.locator("#problem").is_hidden()
+        frame.click("nav a[href='#map']")
+        frame.click("#zoom-in")
+        frame.evaluate("moveImages([0], 1)")
+        assert frame.locator("#edit-bar").is_visible()
+        frame.locator("article.cluster img").first.click()
+        frame.wait_for_selector("#dialog[open]")
+        with page.expect_download() as download:
+            frame.evaluate("saveEdits()")
+        assert download.value.suggested_filename == "cluster-edits.json"
+        # It sees nothing of the notebook, which stays where it is.
+        with pytest.raises(sync_api.Error, match="cross-origin|SecurityError"):
+            frame.evaluate("parent.document.title")
+        assert page.text_content("h1") == "Notebook"
+        page.wait_for_timeout(400)  # for the view of the map, which is remembered a while later
+        assert troubles == []
+        page.context.close()
 
 
 @pytest.fixture(scope="module")

@@ -154,9 +154,10 @@ def payload_of(
     n_clusters = max(labels.max(), second.max()) + 1
     # Names typed into an older page must not hide names that came back from a file.
     named = [table["cluster"], summary["name"], summary["note"]]
-    identity = hashlib.sha256(json.dumps([table["file"], named]).encode()).hexdigest()[:16]
     return {
-        "id": identity,
+        "id": _identity(table["file"], named),
+        # Images moved by a reader are moved from clusters, whatever these are called.
+        "clustering": _identity(table["file"], table["cluster"]),
         "files": table["file"],
         "originals": _packed_links(originals, table["file"]),
         "labels": packed(labels, "i2"),
@@ -175,6 +176,10 @@ def payload_of(
             "none": NO_CLUSTER,
         },
     }
+
+
+def _identity(*parts: list) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def links_to(files: Sequence[Any], folder: Any) -> list[str] | None:

@@ -1,9 +1,10 @@
 """How is a page made, from a fitted estimator or from plain arrays?"""
 
+import html
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,13 @@ from skdcec.report.tables import rows_of_clusters, rows_of_images
 from skdcec.report.thumbnails import CELL, Pictures, Progress, encode_sheets
 
 MAX_DIMENSIONS = 64
+# Notebooks keep what they show: a larger page would make them slow to open.
+_MAX_IN_NOTEBOOK = 10_000_000
 
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`write_report` wrote.
+    """What :func:`write_report` wrote. Notebooks show the page where a cell ends in it.
 
     Parameters
     ----------
@@ -71,9 +74,26 @@ class Report:
     n_bytes: int
     thumbnail_size: int
     n_thumbnails: int
-    table: Table
-    summary: Table
+    table: Table = field(repr=False)
+    summary: Table = field(repr=False)
     agreement: float
+
+    def _repr_html_(self) -> str:
+        """Return the page within a frame that reaches nothing of the notebook around it."""
+        where = html.escape(os.fspath(self.path).encode("utf-8", "replace").decode())
+        if not self.path.is_file():
+            return f"<p>The page {where} is no longer there.</p>"
+        n_bytes = self.path.stat().st_size
+        if n_bytes > _MAX_IN_NOTEBOOK:
+            return (
+                f"<p>The page is at <code>{where}</code>; its {n_bytes / 1e6:.1f} MB are too many "
+                f"for a notebook, which max_bytes={_MAX_IN_NOTEBOOK} avoids.</p>"
+            )
+        page = html.escape(self.path.read_text(encoding="utf-8", errors="replace"))
+        return (
+            '<iframe title="Clusters" sandbox="allow-scripts allow-downloads" width="100%" '
+            f'height="720" style="border: 0" srcdoc="{page}"></iframe>'
+        )
 
 
 def report_from_estimator(
@@ -88,7 +108,8 @@ def report_from_estimator(
     """Write the page of a fitted clusterer.
 
     The map and the similar images use the embedding of the pretrained encoder; confidence,
-    margin and distance come from the refined space.
+    margin and distance come from the refined space. In a notebook, a cell that ends in the result
+    shows the page, up to 10 MB: `max_bytes` bounds it.
 
     Parameters
     ----------

@@ -6,6 +6,8 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const N = data.files.length;
 const { size: SINGLE, chunk: CHUNK, cell: CELL, per_side: PER_SIDE } = data.thumbnails;
 const NONE = -1;
+// In a frame of a notebook: no address that could hold a view, or that links could start from.
+const HAS_ADDRESS = location.protocol !== "about:";
 
 function baseName(i) { return data.files[i].slice(data.files[i].lastIndexOf("/") + 1) || data.files[i]; }
 

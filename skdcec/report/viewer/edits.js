@@ -1,6 +1,6 @@
 // What the reader changes: images moved to other clusters, clusters merged and split.
 
-const EDITS_KEY = `skdcec-edits-${data.id}`;
+const EDITS_KEY = `skdcec-edits-${data.clustering}`;
 const firstLabels = labels.slice();
 const firstClusters = data.clusters.map(({ cluster }) => cluster);
 // By image, the cluster that it has been moved to.

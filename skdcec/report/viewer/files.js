@@ -14,7 +14,7 @@ function saveCopy() {
   fresh.added = nameRows(clusterNumbers().filter((cluster) => !firstClusters.includes(cluster)));
   fresh.edits = [...movedTo];
   // Or else what this browser keeps for the first page would hide what the copy holds.
-  fresh.id = `${fresh.id}-${Date.now().toString(36)}`;
+  for (const key of ["id", "clustering"]) fresh[key] += `-${Date.now().toString(36)}`;
   const text = JSON.stringify(fresh).replace(/[<>&\u0080-\uffff]/g, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`);
   const page = document.implementation.createHTMLDocument("");
   const html = document.documentElement.cloneNode(false);

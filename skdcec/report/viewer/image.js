@@ -5,7 +5,7 @@ const viewing = { image: NONE, among: [], full: false };
 // Where the original lies, as seen from the page; null for images that came without files.
 function original(i) {
   const { originals } = data;
-  if (!originals) return null;
+  if (!originals || !HAS_ADDRESS) return null;
   if (originals.links) return originals.links[i];
   return originals.prefix + data.files[i].split("/").map(encodeURIComponent).join("/");
 }

@@ -96,6 +96,7 @@ function axisOf(key) { return turned ? { x: "y", y: "x" }[key] ?? key : key; }
 let rememberTimer = 0;
 
 function rememberView() {
+  if (!HAS_ADDRESS) return;
   clearTimeout(rememberTimer);
   rememberTimer = setTimeout(() => {
     const view = new URLSearchParams();
