@@ -31,6 +31,8 @@ VALUES = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 
 
 class Eye(nn.Module):
+    n_seen = 0
+
     def __init__(self):
         super().__init__()
         self.colours = nn.Parameter(torch.eye(3))
@@ -43,6 +45,7 @@ class Eye(nn.Module):
         }
 
     def forward(self, x):
+        type(self).n_seen += len(x)
         return x.mean(dim=(2, 3)) @ self.colours
 
 
@@ -348,7 +351,7 @@ def test_clusters_get_the_words_that_fit_them(open_clip, cluster, tmp_path):
     file.write_text("red\ngreen\nblue\nship\n")
     found = cluster("--words", file)
     assert found.status == 0
-    assert "3 clusters have words as drafts of names, which nobody has looked at" in found.err
+    assert "3 of 3 clusters have words as drafts of names, which nobody has looked at" in found.err
     clusters = read_table(found.out_folder / "clusters.csv")
     expected = {
         int(c): f"draft: {colour_of(name)}"
@@ -385,6 +388,16 @@ def test_what_somebody_wrote_is_kept(open_clip, cluster, folder, tmp_path, capsy
     assert "stays" in other.err
     assert (out / "names.json").read_bytes() == named
     assert any(name.startswith("draft: ") for name in names_of(out).values())
+
+
+def test_damaged_names_are_not_written_over(open_clip, cluster, tmp_path):
+    file = tmp_path / "words.txt"
+    file.write_text("red\n")
+    out = cluster("--words", file).out_folder
+    (out / "names.json").write_text("{")
+    assert "stays" in cluster("--words", file).err
+    assert (out / "names.json").read_text() == "{"
+    assert "draft: red" in names_of(out).values()
 
 
 def test_drafts_of_other_clusters_make_room(open_clip, cluster, tmp_path):
@@ -447,8 +460,11 @@ def test_a_wrong_file_of_words_is_said_at_once(open_clip, cluster, tmp_path):
 
 def test_similar_finds_what_words_describe(open_clip, cluster, folder, tmp_path, capsys):
     out = cluster().out_folder
+    seen = Eye.n_seen
     read = run(capsys, "similar", out, "--text", "a red sky", "--text", "blue", "--top", 12)
     assert read.status == 0
+    # One image is to see whether the network takes it; features of the others are in the cache.
+    assert Eye.n_seen == seen + 1
     lines = [line.split(",") for line in read.out.splitlines()]
     assert lines[0] == ["text", "rank", "similar", "similarity"]
     assert [line[0] for line in lines[1:]] == ["a red sky"] * 12 + ["blue"] * 12

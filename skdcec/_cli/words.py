@@ -70,7 +70,7 @@ class Words(NamedTuple):
 
         features = self.backbone.image_rows(inputs)
         words = words_of_clusters(features, result.labels, self.terms, self.rows)
-        return names_of_words(words, self.backbone.known["network"])
+        return names_of_words(words, str(self.backbone.known["network"]))
 
 
 def names_for(
@@ -101,8 +101,8 @@ def names_for(
             say("None of the words stands out in any cluster.")
         return kept, False
     note(
-        f"{len(drafts)} clusters have words as drafts of names, which nobody has looked at: "
-        "correct them on the page.",
+        f"{len(drafts)} of {result.probabilities.shape[1]} clusters have words as drafts of names, "
+        "which nobody has looked at: correct them on the page.",
         quiet=quiet,
     )
     names = dict(drafts)

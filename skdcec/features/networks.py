@@ -174,7 +174,9 @@ def _of_timm(name: str, weights: Any) -> nn.Module:
 
 def _of_open_clip(name: str, weights: Any) -> nn.Module:
     """Return the image side, which says how it wants its pixels."""
-    return both_sides_of(name, weights).visual.float()  # type: ignore[operator, union-attr]
+    visual: Any = both_sides_of(name, weights).visual
+    module: nn.Module = visual.float()
+    return module
 
 
 def both_sides_of(name: str, weights: Any) -> nn.Module:
