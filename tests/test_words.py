@@ -80,6 +80,7 @@ def open_clip(monkeypatch):
         )
 
     module.create_model, module.get_tokenizer = create_model, get_tokenizer
+    module.get_model_config = lambda name: {"text_cfg": {"tokenizer_kwargs": {"clean": "lower"}}}
     module.get_pretrained_cfg = lambda name, tag: {"mean": (0.0,), "std": (1.0,)}
     monkeypatch.setitem(sys.modules, "open_clip", module)
     return module
@@ -216,6 +217,15 @@ def test_words_that_cannot_be_cut_are_a_clear_error(open_clip):
         features.transform_text("red")
     open_clip.get_tokenizer = no_package
     with pytest.raises(ImportError, match="pip install transformers"):
+        features.transform_text("red")
+
+
+def test_code_that_comes_with_a_network_is_not_run(open_clip):
+    features = PretrainedFeatures(NETWORK).fit(paint("red"))
+    text = {"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}}
+    open_clip.get_model_config = lambda name: {"text_cfg": text}
+    open_clip.get_tokenizer = None
+    with pytest.raises(ValueError, match="code to be run that comes with it"):
         features.transform_text("red")
 
 

@@ -90,7 +90,12 @@ def _is_same(found: nn.Module, known: nn.Module) -> bool:
 def _tokenizer_of(model: str) -> Callable[[list[str]], Tensor]:
     open_clip, (own, _) = import_open_clip(), own_name(model)
     try:
-        made: Callable[[list[str]], Tensor] = open_clip.get_tokenizer(own)
+        text: dict[str, Any] = (open_clip.get_model_config(own) or {}).get("text_cfg", {})
+        # This would be handed on to transformers, which then runs what lies beside the weights.
+        runs_code = bool((text.get("tokenizer_kwargs") or {}).get("trust_remote_code"))
+        made: Callable[[list[str]], Tensor] | None = (
+            None if runs_code else open_clip.get_tokenizer(own)
+        )
     except ImportError as error:
         raise ImportError(
             f"What model={model!r} reads is cut into words by another package ({error}): pip "
@@ -102,6 +107,11 @@ def _tokenizer_of(model: str) -> Callable[[list[str]], Tensor]:
             "fetches them once; without a connection, 'open_clip/local-dir:FOLDER' takes them "
             "from a folder."
         ) from error
+    if made is None:
+        raise ValueError(
+            f"model={model!r} wants code to be run that comes with it (trust_remote_code), which "
+            "is not done."
+        )
     return made
 
 
