@@ -159,6 +159,10 @@ def run(name, data, n_images, pretraining, joint, seed, threads):
 
 
 def clustpy_idec(images, n_clusters, pretraining, joint, seed):
+    from parity import declare_operations
+
+    # ClustPy imports torchvision, of which no compiled part is needed.
+    declared = declare_operations()  # noqa: F841 (they live as long as this)
     from clustpy.deep import IDEC
     from clustpy.deep.neural_networks import FeedforwardAutoencoder
 
