@@ -12,6 +12,7 @@ from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_a
 from skdcec._cli.options import ClusterOptions
 from skdcec._cli.progress import PAGE_STAGES, current
 from skdcec._cli.report import check_export_file, draw, export
+from skdcec._cli.words import Words, asked_terms, names_for
 from skdcec._files import as_rows
 from skdcec._folders import DUPLICATES, MODEL, PAGE, file_digest, staged
 from skdcec._recipes import (
@@ -45,6 +46,7 @@ def run(options: ClusterOptions) -> None:
 
     clock = Clock()
     check_export_file(options)
+    terms = asked_terms(options)
     # What is wrong with it is said before the images are read rather than after.
     corrected = corrected_run(options)
     with (
@@ -53,24 +55,29 @@ def run(options: ClusterOptions) -> None:
         kept_until_stored(),
     ):
         start = Corrections.of(*corrected, found.bunch.paths.tolist()) if corrected else None
-        result, report, record = _cluster(options, found, clock, start)
+        result, report, record = _cluster(options, found, clock, terms, start)
     _tell_result(options, found.out, result, report, record)
     if options.open:
         open_page(found.out / PAGE)
 
 
 def _cluster(
-    options: ClusterOptions, found: Collection, clock: Clock, start: Corrections | None
+    options: ClusterOptions,
+    found: Collection,
+    clock: Clock,
+    terms: list[str] | None,
+    start: Corrections | None,
 ) -> tuple[Run, Report, dict[str, Any]]:
     """Train, and write what was found."""
     from skdcec.novelty import NoveltyDetector
 
     # What is wrong with files in OUT is said before the training.
-    previous, has_names = previous_run(found.out), stored_names(found.out) is not None
+    previous, stored = previous_run(found.out), stored_names(found.out)
     _tell_start(found.out, previous, start, quiet=options.quiet)
     n_images = len(found.bunch.images)
     _tell_duplicates(found.bunch, quiet=options.quiet)
     n_clusters = _n_clusters(options, n_images, start)
+    words = Words.read_by(found.backbone, terms)
     inputs, plan, drawing = prepare(options, found, clock, minutes=options.minutes)
     _tell_plan(options, found, n_clusters, plan, clock.elapsed, drawing)
     current().plan(plan.seconds_of_phases | dict.fromkeys(("map", *PAGE_STAGES), drawing / 3))
@@ -96,9 +103,12 @@ def _cluster(
     with staged(found.out) as folder:
         save_model(model, folder / MODEL, reading=found.reading, detector=detector)
         result.save(folder)
-        kept_names = result.kept_names(found.out) if has_names and not start else {}
-        names = start.names if start else kept_names
-        report = draw(result, folder, found.out, options, names=names, write_names=bool(start))
+        drafts = words.names(result, inputs) if words else None
+        if start:
+            names, new = (drafts or {}) | start.names, True
+        else:
+            names, new = names_for(result, found.out, stored, drafts, quiet=options.quiet)
+        report = draw(result, folder, found.out, options, names=names, write_names=new)
         clock.lap("page")
         record = _write_record(options, found, plan, clock, result, folder)
     export(options, result, report, names)

@@ -55,10 +55,14 @@ class TrainingOptions(ReadingOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions(TrainingOptions):
-    """What ``skdcec cluster`` is asked."""
+    """What ``skdcec cluster`` is asked.
+
+    `words` is a file, or empty for those that come with the package.
+    """
 
     clusters: int | None
     edits: str | None
+    words: str | None
     export: str | None
     max_mb: float
     open: bool
@@ -105,6 +109,7 @@ class SimilarOptions(Options):
 
     model: str
     images: list[str]
+    text: list[str] | None
     folder: str | None
     top: int
     out: str | None
