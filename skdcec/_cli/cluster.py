@@ -91,7 +91,7 @@ def _cluster(
         found.bunch,
         title=title,
         skipped=found.skipped,
-        previous=previous or (start and start.run),
+        previous=previous or (start.run if start else None),
     )
     result.settings = _page_settings(options, found, result, n_clusters, plan)
     if start:

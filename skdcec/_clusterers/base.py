@@ -132,8 +132,8 @@ class BaseEmbeddingClustering(
         "init": declared.either(
             declared.choice("auto", "gaussian-mixture", "k-means"),
             declared.array(2, "fiu", -MAX_CODE, MAX_CODE),
-            declared.array(1, "iu", -MAX_CODE, MAX_CODE),
-            declared.items(declared.whole(-(10**9), 10**9), 1, 10**7),
+            declared.array(1, "iu", -(10**6), 10**6),
+            declared.items(declared.whole(-(10**6), 10**6), 1, 10**7),
             declared.items(
                 declared.items(declared.number(-MAX_CODE, MAX_CODE), 1, declared.MAX_WIDTH),
                 1,
