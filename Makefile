@@ -2,7 +2,7 @@
 #
 #   make demo     cluster real images, compare with k-means, make a page of pictures in demo_output/
 #   make test     the whole test suite, with doctests and examples
-#                 a part of it: make test ARGS="tests/test_metrics.py -x"
+#                 a part of it: make test ARGS="tests/test_metrics.py -x"; WORKERS=0 for one process
 #   make lint     ruff, the direction of imports, sizes, duplicates; make format mends what it can
 #   make types    mypy
 #   make docs     the documentation, in docs/_build/html; GALLERY=1 runs the examples for their pictures
@@ -18,6 +18,8 @@ VENV ?= .venv
 # do. Where the default package index has no CPU build, name the index that has one:
 #   make test TORCH="torch --index-url URL"
 TORCH ?= torch==2.13.0
+# Processes that share the tests, each of one thread; auto is one for each core, up to eight.
+WORKERS ?= auto
 
 BIN := $(VENV)/bin
 ESLINT := npx --yes eslint@9
@@ -33,7 +35,7 @@ demo: $(VENV)/.installed-plot
 	$(BIN)/python -u examples/demo.py
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

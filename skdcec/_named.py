@@ -22,6 +22,10 @@ CONTRASTIVE_MIN_IMAGES = 10_000
 _FEW_IMAGES = 1000
 _N_COMPONENTS = 32  # as published for paintings
 
+# Of what stands for itself: in shares of the side and in degrees. Shapes stay what they are, and
+# whatever the kind of image, pretraining finds them better.
+_SHIFT, _ROTATION = 0.05, 5
+
 
 def resolve_name(name: str, n_images: int, n_channels: int) -> str:
     """Return what "auto" stands for; any other name as it is.
@@ -83,10 +87,11 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     Returns
     -------
     encoder : estimator
-        For "autoencoder" a :class:`ConvAutoencoder`, of 32 components for images in colour and
-        for few gray ones; for "contrastive" a :class:`ContrastiveEncoder`; for "paintings" the
-        painting encoder beside colours and edges, a :class:`skdcec.features.SideBySide`, in
-        which nothing is trained; so are all that are joined, and networks.
+        For "autoencoder" a :class:`ConvAutoencoder` that sees images slightly shifted and turned,
+        of 32 components for images in colour and for few gray ones; for "contrastive" a
+        :class:`ContrastiveEncoder`; for "paintings" the painting encoder beside colours and
+        edges, a :class:`skdcec.features.SideBySide`, in which nothing is trained; so are all that
+        are joined, and networks.
 
     Raises
     ------
@@ -97,7 +102,7 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     --------
     >>> from skdcec._named import encoder_by_name
     >>> encoder_by_name("auto", n_images=5000, n_channels=1)
-    ConvAutoencoder()
+    ConvAutoencoder(augmentation=RandomAffine(rotation=5, shift=0.05))
     >>> encoder_by_name("auto", n_images=500, n_channels=3)
     SideBySide()
     >>> len(encoder_by_name("paintings+timm/resnet18", n_images=500, n_channels=3).parts)
@@ -105,6 +110,7 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     """
     from skdcec._encoders.autoencoder import ConvAutoencoder
     from skdcec._encoders.contrastive import ContrastiveEncoder
+    from skdcec.augmentation import RandomAffine
     from skdcec.features.side_by_side import SideBySide
 
     name = resolve_name(name, n_images, n_channels)
@@ -120,8 +126,9 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
         return ContrastiveEncoder()
     if name == "paintings":
         return SideBySide()
+    encoder = ConvAutoencoder(augmentation=RandomAffine(shift=_SHIFT, rotation=_ROTATION))
     many = n_channels == 1 and n_images >= _FEW_IMAGES
-    return ConvAutoencoder() if many else ConvAutoencoder(_N_COMPONENTS)
+    return encoder if many else encoder.set_params(n_components=_N_COMPONENTS)
 
 
 def _part(word: str, n_images: int, n_channels: int) -> Any:
