@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdcec._cli.arguments import AssignOptions
 from skdcec._cli.console import note, result_file, say, write_results
 from skdcec._cli.images import load_bunch, model_inputs, reading_of, source_options, tell_skipped
+from skdcec._cli.options import AssignOptions
 from skdcec._files import Table
 from skdcec._folders import NAMES
 from skdcec._runs import SavedModel, cache_folder, load_model, load_model_and_run

@@ -11,9 +11,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdcec._cli.arguments import ChooseKOptions, TrainingOptions, parse
+from skdcec._cli.arguments import parse
 from skdcec._cli.console import Clock, note, print_json, printable, say, until
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
+from skdcec._cli.options import ChooseKOptions, TrainingOptions
 from skdcec._cli.progress import current
 from skdcec._files import Table, as_rows, write_table
 from skdcec._folders import CHOICE_FILES, CHOICE_PAGE, CHOICE_PICTURE, CHOICE_TABLE, staged

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from skdcec._cli.arguments import FetchOptions
 from skdcec._cli.console import print_json, printable, say
+from skdcec._cli.options import FetchOptions
 from skdcec._cli.progress import current
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from skdcec._backbones import Backbone
-from skdcec._cli.arguments import (
+from skdcec._cli.console import Clock, printable, say, was_told
+from skdcec._cli.options import (
     AssignOptions,
     ChooseKOptions,
     Options,
@@ -19,7 +20,6 @@ from skdcec._cli.arguments import (
     SimilarOptions,
     TrainingOptions,
 )
-from skdcec._cli.console import Clock, printable, say, was_told
 from skdcec._cli.progress import current
 from skdcec._files import read_json
 from skdcec._folders import MODEL, RECORD, OtherFiles, claim, holding

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from skdcec._cli.arguments import PretrainOptions
 from skdcec._cli.console import print_json, result_file
 from skdcec._cli.images import load_bunch, source_options, tell_skipped
+from skdcec._cli.options import PretrainOptions
 from skdcec._runs import cache_folder
 
 

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skdcec._cli.arguments import ClusterOptions, ReportOptions
 from skdcec._cli.console import note, open_page, print_json, printable, result_file, say
+from skdcec._cli.options import ClusterOptions, ReportOptions
 from skdcec._cli.progress import current
 from skdcec._files import as_rows, as_table, write_table
 from skdcec._folders import PAGE, holding, staged

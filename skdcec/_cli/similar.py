@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from skdcec._cli.arguments import SimilarOptions
 from skdcec._cli.console import note, printable, result_file, say, write_results
 from skdcec._cli.images import load_bunch, model_inputs, reading_of, tell_skipped
+from skdcec._cli.options import SimilarOptions
 from skdcec._files import as_table, identity, replacing
 from skdcec._runs import Run, SavedModel, cache_folder, load_model, load_model_and_run
 
