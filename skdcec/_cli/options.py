@@ -59,6 +59,7 @@ class ClusterOptions(TrainingOptions):
 
     clusters: int | None
     export: str | None
+    page_images: int
     max_mb: float
     open: bool
 
@@ -75,6 +76,7 @@ class ReportOptions(Options):
     draft_names: str | None
     export: str | None
     force: bool
+    page_images: int
     max_mb: float
     open: bool
 
