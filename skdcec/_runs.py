@@ -316,13 +316,7 @@ class Run:
         folder : Path
         names : dict of int to dict, default=None
             Name and note of each cluster that has one.
-        max_images : int or None, default=20_000
-            How many the page shows.
-        max_bytes : int, default=25_000_000
-            Of the page.
-        n_jobs : int, default=-1
-            Threads that read files.
-        progress : callable, default=None
+        max_images, max_bytes, n_jobs, progress
             As of :func:`skdcec.report.write_report`.
         write_names : bool, default=True
             Whether the names are new. Those that came from a file in the folder of the run stay

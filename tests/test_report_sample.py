@@ -12,7 +12,7 @@ from PIL import Image
 from skdcec._analysis import exemplars, projection
 from skdcec._analysis.samples import stratified_rows
 from skdcec._analysis.spaces import distances_to_means
-from skdcec.report import map_projection, thumbnails, write, write_report
+from skdcec.report import map_projection, metadata, thumbnails, write, write_report
 
 SIZES = (900, 290, 5, 5)
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), SIZES))
@@ -175,6 +175,13 @@ def test_a_page_of_all_images_is_no_sample(tmp_path, max_images):
 def test_other_numbers_of_images_are_refused(tmp_path, max_images, error):
     with pytest.raises(error, match=f"max_images={max_images}"):
         write_report(tmp_path / "page.html", tiny(4), [0, 0, 1, 1], max_images=max_images)
+
+
+def test_a_column_of_very_many_values_is_no_table(monkeypatch):
+    values = [f"place {i // 3}" for i in range(90)]
+    assert metadata.read_column("place", values).kind == "category"
+    monkeypatch.setattr(metadata, "_MAX_CATEGORIES", 29)
+    assert metadata.read_column("place", values).kind == "text"
 
 
 @pytest.mark.parametrize("size", [4, 5, 39, 100, N - 1])
