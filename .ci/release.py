@@ -21,6 +21,7 @@ IN_WHEEL = (
     "skdcec/py.typed",
     "skdcec/_weights/paintings.safetensors",
     "skdcec/report/viewer/template.html",
+    "skdcec/report/vocabulary.txt",
 )
 IN_SOURCE = ("LICENSE", "CHANGELOG.md", "README.md", "tests/conftest.py", "docs/index.rst")
 

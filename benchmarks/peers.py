@@ -105,9 +105,11 @@ def make_environment(folder):
     if not marker.exists():
         venv.create(folder, with_pip=True, clear=True)
         site = next(Path(folder, "lib").glob("python*/site-packages"))
-        # After its own packages, so that ClustPy has the versions that it asks for.
-        (site / "shared.pth").write_text(str(Path(torch.__file__).parents[1]) + "\n")
-        subprocess.run([python, "-m", "pip", "install", "-q", "clustpy"], check=True)
+        (site / "shared.pth").write_text(f"{Path(torch.__file__).parents[1]}\n{HERE.parent}\n")
+        # What its networks need besides is here; what it asks for would bring gigabytes of CUDA.
+        minor = int(torch.__version__.split(".")[1])
+        wanted = ["clustpy", f"torchvision==0.{minor + 15}.*"]
+        subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", *wanted], check=True)
         marker.touch()
     return str(python)
 
@@ -157,6 +159,10 @@ def run(name, data, n_images, pretraining, joint, seed, threads):
 
 
 def clustpy_idec(images, n_clusters, pretraining, joint, seed):
+    from parity import declare_operations
+
+    # ClustPy imports torchvision, of which no compiled part is needed.
+    declared = declare_operations()  # noqa: F841 (they live as long as this)
     from clustpy.deep import IDEC
     from clustpy.deep.neural_networks import FeedforwardAutoencoder
 

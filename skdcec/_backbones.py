@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from skdcec import _bars
-from skdcec._named import JOINT, NAMES, SMALL_SIZE, words_of
+from skdcec._named import JOINT, NAMES, SMALL_SIZE, knows_words, words_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,6 +134,35 @@ class Backbone:
                 rows.append(np.concatenate([part.rows(some) for part in self.parts], axis=1))
                 progress.update(len(some))
         return np.concatenate(rows)
+
+    def text_rows(self, texts: list[str]) -> np.ndarray:
+        """Return what the network that knows words makes of texts.
+
+        Parameters
+        ----------
+        texts : list of str
+
+        Returns
+        -------
+        features : ndarray of shape (n_texts, n_columns), dtype float32
+            To be compared with :meth:`image_rows` by the cosine.
+        """
+        rows: np.ndarray = self._with_words[0].transformer.transform_text(texts)
+        return rows
+
+    def image_rows(self, features: np.ndarray) -> np.ndarray:
+        """Return the columns of `features` that are of the network that knows words."""
+        return features[:, self._with_words[1]]
+
+    @property
+    def _with_words(self) -> tuple[_Features, slice]:
+        start = 0
+        for part in self.parts:
+            stop = start + sum(n for n, _ in part.blocks)
+            if isinstance(part, _Features) and knows_words(part.transformer.model):
+                return part, slice(start, stop)
+            start = stop
+        raise ValueError(f"{self.known['network']} knows no words.")
 
 
 class _Features:

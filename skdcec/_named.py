@@ -11,6 +11,9 @@ NAMES = ("auto", "autoencoder", "contrastive", "paintings")
 NETWORKS = ("timm/", "hf-hub:", "local-dir:", "open_clip/")
 JOINT = "+"
 
+# What those begin with that know words.
+_WITH_WORDS = "open_clip/"
+
 # The encoders that learn from images were made for this size.
 SMALL_SIZE = 64
 
@@ -65,6 +68,11 @@ def words_of(name: str) -> list[str]:
             "'auto' joins nothing."
         )
     return words
+
+
+def knows_words(name: str) -> bool:
+    """Whether a name is, or joins, that of a network that was trained on images and texts."""
+    return any(word.startswith(_WITH_WORDS) for word in words_of(name))
 
 
 def is_space(name: str) -> bool:

@@ -138,6 +138,13 @@ def test_parts_that_files_may_not_name_are_refused(tmp_path):
         space.save(tmp_path / "space")
 
 
+def test_parts_that_take_other_units_are_refused(tmp_path):
+    space = SideBySide([ColorEdgeFeatures(), Resized(ColorEdgeFeatures(), 8)]).fit(paint())
+    space.parts_[1].parts_[0].scale_ = 255e-9
+    with pytest.raises(ValueError, match=r"A part was fitted to values up to 2.55e-07"):
+        space.save(tmp_path / "space")
+
+
 class Column(PCA):
     def transform(self, X):
         return super().transform(X)[:, 0]

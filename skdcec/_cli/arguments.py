@@ -38,8 +38,11 @@ def parse(argv: Sequence[str] | None = None) -> tuple[str, Options]:
 
     Wrong arguments, ``--help`` and ``--version`` end the process.
     """
-    values = vars(_parser().parse_args(argv))
+    parser = _parser()
+    values = vars(parser.parse_args(argv))
     name = values.pop("command")
+    if name == "similar" and bool(values["images"]) == bool(values["text"]):
+        parser.error("similar takes either one IMAGE or more, or --text.")
     return name, _OPTIONS[name](**values)
 
 
@@ -96,6 +99,15 @@ def _add_cluster(commands: Any) -> None:
     )
     parser.add_argument("--out", metavar="OUT", help="folder to write (default: FOLDER-clusters)")
     _add_training(parser, minutes=10.0)
+    parser.add_argument(
+        "--words",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="propose names for the clusters, by an --encoder of open_clip, which knows words: "
+        "those of a text file with one a line (default: words for art that come with skdcec). "
+        "They are drafts, to be corrected on the page",
+    )
     _add_export(parser)
     _add_page(parser)
     _add_common(parser)
@@ -209,22 +221,32 @@ def _add_similar(commands: Any) -> None:
     parser = _add_command(
         commands,
         "similar",
-        "Find the images that are most like given ones.",
+        "Find the images that are most like given ones, or like a description.",
         """
         Distances are those of the pretrained space, before it is refined together with the
         clusters. An image itself is left out of its list; copies of it in other files are not.
+
+        Where the clusters were found by a network of open_clip, which knows words, --text finds the
+        images that are most like a description, with the cosine as their similarity.
         """,
         """
         skdcec similar paintings-clusters paintings/monet_7.jpg
         skdcec similar paintings-clusters sketch.jpg photo.png --top 20 --out similar.csv
         skdcec similar paintings-clusters detail.jpg --in other-museum --sheet detail-found.png
-        skdcec similar model.safetensors sketch.jpg --in paintings --json
+        skdcec similar paintings-clusters --text "a ship in a storm" --out storms.csv
         """,
     )
     parser.add_argument(
         "model", metavar="MODEL", help=f"a folder that skdcec cluster wrote, or its {MODEL}"
     )
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="images to find similar ones of")
+    images = parser.add_argument(
+        "images", metavar="IMAGE", nargs="+", default=[], help="images to find similar ones of"
+    )
+    # With "*", none would be found behind other options.
+    images.required = False
+    parser.add_argument(
+        "--text", action="append", metavar="TEXT", help="find what words describe, instead"
+    )
     parser.add_argument(
         "--in",
         dest="folder",

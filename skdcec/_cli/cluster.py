@@ -11,6 +11,7 @@ from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_a
 from skdcec._cli.options import ClusterOptions
 from skdcec._cli.progress import PAGE_STAGES, current
 from skdcec._cli.report import check_export_file, draw, export, sampled
+from skdcec._cli.words import Words, asked_terms, names_for
 from skdcec._files import as_rows
 from skdcec._folders import DUPLICATES, MODEL, PAGE, file_digest, staged
 from skdcec._recipes import (
@@ -44,25 +45,26 @@ def run(options: ClusterOptions) -> None:
 
     clock = Clock()
     check_export_file(options)
+    terms = asked_terms(options)
     with (
         collecting(options, "clusters", needed_bytes=3e6 * options.max_mb) as found,
         # Whatever ends the drawing does not cost the training.
         kept_until_stored(),
     ):
-        result, report, record = _cluster(options, found, clock)
+        result, report, record = _cluster(options, found, clock, terms)
     _tell_result(options, found.out, result, report, record)
     if options.open:
         open_page(found.out / PAGE)
 
 
 def _cluster(
-    options: ClusterOptions, found: Collection, clock: Clock
+    options: ClusterOptions, found: Collection, clock: Clock, terms: list[str] | None
 ) -> tuple[Run, Report, dict[str, Any]]:
     """Train, and write what was found."""
     from skdcec.novelty import NoveltyDetector
 
     # What is wrong with files in OUT is said before the training.
-    previous, has_names = previous_run(found.out), stored_names(found.out) is not None
+    previous, stored = previous_run(found.out), stored_names(found.out)
     moved = previous.settings.get(MOVED) if previous else None
     if moved:
         say(
@@ -72,6 +74,7 @@ def _cluster(
     n_images = len(found.bunch.images)
     _tell_duplicates(found.bunch, quiet=options.quiet)
     n_clusters = _n_clusters(options, n_images)
+    words = Words.read_by(found.backbone, terms)
     inputs, plan, drawing = prepare(options, found, clock, minutes=options.minutes)
     _tell_plan(options, found, n_clusters, plan, clock.elapsed, drawing)
     current().plan(plan.seconds_of_phases | dict.fromkeys(("map", *PAGE_STAGES), drawing / 3))
@@ -90,8 +93,9 @@ def _cluster(
     with staged(found.out) as folder:
         save_model(model, folder / MODEL, reading=found.reading, detector=detector)
         result.save(folder)
-        names = result.kept_names(found.out) if has_names else {}
-        report = draw(result, folder, found.out, options, names=names)
+        drafts = words.names(result, inputs) if words else None
+        names, new = names_for(result, found.out, stored, drafts, quiet=options.quiet)
+        report = draw(result, folder, found.out, options, names=names, write_names=new)
         clock.lap("page")
         record = _write_record(options, found, plan, clock, result, folder)
     export(options, result, report, names)

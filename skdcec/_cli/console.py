@@ -109,6 +109,7 @@ _IN_PYTHON = (
         ", pass the path of a file with its state dict by --weights",
     ),
     (re.compile(r" ?`skipped` lists them\."), ""),
+    (re.compile(r"^texts holds"), "--text holds"),
 )
 
 

@@ -55,9 +55,13 @@ class TrainingOptions(ReadingOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions(TrainingOptions):
-    """What ``skdcec cluster`` is asked."""
+    """What ``skdcec cluster`` is asked.
+
+    `words` is a file, or empty for those that come with the package.
+    """
 
     clusters: int | None
+    words: str | None
     export: str | None
     page_images: int
     max_mb: float
@@ -106,6 +110,7 @@ class SimilarOptions(Options):
 
     model: str
     images: list[str]
+    text: list[str] | None
     folder: str | None
     top: int
     out: str | None

@@ -17,6 +17,7 @@ from skdcec._cli.console import duration
 _WORDS = {
     "Loading": ("loading", "Reading images"),
     "Features": ("features", "Looking at images with the network"),
+    "words": ("words", "Reading words with the network"),
     "NClustersSearch": ("search", "Comparing numbers of clusters"),
     "fetching": ("fetching", "Fetching images"),
     "reading": ("pictures", "Making small pictures"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from skdcec._cli.console import note, printable, result_file, say, write_results
 from skdcec._cli.images import load_bunch, model_inputs, reading_of, tell_skipped
 from skdcec._cli.options import SimilarOptions
+from skdcec._cli.words import WHICH
 from skdcec._files import as_table, identity, replacing
+from skdcec._named import knows_words
 from skdcec._runs import Run, SavedModel, cache_folder, load_model, load_model_and_run
 
 if TYPE_CHECKING:
@@ -29,10 +32,15 @@ class _Searched(NamedTuple):
     embedding: np.ndarray
 
 
+class _Found(NamedTuple):
+    """What is nearest to an image or a text: names, files, and distances or similarities."""
+
+    query: str
+    others: list[tuple[str, str, float]]
+
+
 def run(options: SimilarOptions) -> None:
     """Run the command."""
-    from skdcec._analysis.spaces import metric_of, pretrained_embedding
-
     target = result_file(options.out, (".csv",), force=options.force)
     sheet = options.sheet or (target.with_suffix(".jpg") if target else None)
     sheet = result_file(sheet, _PICTURES, force=options.force)
@@ -40,29 +48,73 @@ def run(options: SimilarOptions) -> None:
         saved, result = load_model(options.model), None
     else:
         saved, result = load_model_and_run(options.model)
+        if result is None:
+            raise ValueError(
+                f"{options.model} is a model without the images it was trained on: say by --in "
+                "FOLDER where to look, or name the folder that skdcec cluster wrote."
+            )
+    found = _by_text(options, saved, result) if options.text else _by_images(options, saved, result)
+    kind, measure = ("text", "similarity") if options.text else ("image", "distance")
+    rows = [
+        (query, rank, name, round(value, 6))
+        for query, others in found
+        for rank, (name, _, value) in enumerate(others, start=1)
+    ]
+    table = as_table((kind, "rank", "similar", measure), rows)
+    write_results(table, target, as_json=options.json)
+    if sheet is not None:
+        _write_sheet(options, sheet, found)
+
+
+def _by_images(options: SimilarOptions, saved: SavedModel, result: Run | None) -> list[_Found]:
+    """Return what is nearest to the images asked about."""
+    from skdcec._analysis.spaces import metric_of, pretrained_embedding
+
     cache = cache_folder(options.cache)
     settings, backbone = reading_of(saved, options, cache)
     queries = load_bunch(options, list(dict.fromkeys(options.images)), settings, cache=None)
     tell_skipped(queries.skipped, options.strict)
     inputs = model_inputs(backbone, queries.images, quiet=options.quiet)
-    near = _nearest(
+    return _nearest(
         queries.filenames.tolist(),
         pretrained_embedding(saved.model, inputs),
         _searched(options, saved, result, settings, backbone, cache),
         metric_of(saved.model.encoder_),
         options.top,
     )
-    rows = [
-        (query, rank, name, round(distance, 6))
-        for query, others in near
-        for rank, (name, _, distance) in enumerate(others, start=1)
-    ]
-    table = as_table(("image", "rank", "similar", "distance"), rows)
-    write_results(table, target, as_json=options.json)
-    if sheet is not None:
-        _write_sheet(
-            options, sheet, [(query, [path for _, path, _ in others]) for query, others in near]
+
+
+def _by_text(options: SimilarOptions, saved: SavedModel, result: Run | None) -> list[_Found]:
+    """Return what is nearest to the texts asked about, for the network that knows words."""
+    import numpy as np
+    from sklearn.preprocessing import normalize
+
+    network = saved.reading.get("network")
+    if not isinstance(network, str) or not knows_words(network):
+        raise ValueError(
+            f"--text: the clusters in {printable(options.model)} were not found by a network that "
+            f"knows words; skdcec cluster with {WHICH} does that."
         )
+    cache = cache_folder(options.cache)
+    settings, backbone = reading_of(saved, options, cache)
+    assert backbone is not None
+    texts = list(dict.fromkeys(options.text or ()))
+    asked = normalize(backbone.text_rows(texts))
+    # Features of the same images are there from before.
+    source = options.folder or (result.filenames if result else [])
+    bunch = load_bunch(options, source, settings, cache=cache)
+    tell_skipped(bunch.skipped, options.strict)
+    rows = backbone.image_rows(model_inputs(backbone, bunch.images, quiet=options.quiet))
+    similarity = asked @ normalize(rows).T
+    files, names = bunch.filenames.tolist(), bunch.paths.tolist()
+    if result is not None:
+        called = dict(zip(result.filenames, result.paths, strict=True))
+        names = [called.get(file, name) for file, name in zip(files, names, strict=True)]
+    found = []
+    for text, values in zip(texts, similarity, strict=True):
+        best = np.argsort(-values, kind="stable")[: options.top].tolist()
+        found.append(_Found(text, [(names[i], files[i], float(values[i])) for i in best]))
+    return found
 
 
 def _searched(
@@ -81,17 +133,13 @@ def _searched(
         inputs = model_inputs(backbone, bunch.images, quiet=options.quiet)
         embedding = pretrained_embedding(saved.model, inputs)
         return _Searched(bunch.paths.tolist(), bunch.filenames.tolist(), embedding)
-    if result is None:
-        raise ValueError(
-            f"{options.model} is a model without the images it was trained on: say by --in FOLDER "
-            "where to look, or name the folder that skdcec cluster wrote."
-        )
+    assert result is not None
     return _Searched(result.paths, result.filenames, result.embedding)
 
 
 def _nearest(
     queries: list[str], embedded: np.ndarray, among: _Searched, metric: str, top: int
-) -> list[tuple[str, list[tuple[str, str, float]]]]:
+) -> list[_Found]:
     """Return for each query the names, files and distances of those nearest to it."""
     from sklearn.neighbors import NearestNeighbors
 
@@ -106,7 +154,7 @@ def _nearest(
             for i, distance in zip(near, far, strict=True)
             if not _same_file(among.filenames[i], query)
         ]
-        found.append((query, others[:top]))
+        found.append(_Found(query, others[:top]))
     return found
 
 
@@ -117,35 +165,43 @@ def _same_file(first: str, second: str) -> bool:
         return os.path.abspath(first) == os.path.abspath(second)
 
 
-def _write_sheet(
-    options: SimilarOptions, path: Path, found: list[tuple[str, list[str]]], side: int = 144
-) -> None:
-    """Draw one row per image, itself first, then what is similar to it."""
+def _write_sheet(options: SimilarOptions, path: Path, found: list[_Found], side: int = 144) -> None:
+    """Draw one row per image or text, itself first, then what is similar to it."""
     from PIL import Image, ImageDraw, ImageFont
 
     from skdcec.datasets import ImageLoader
 
     if len(found) > _MAX_SHEET_ROWS:
-        say(f"The contact sheet shows the first {_MAX_SHEET_ROWS} of {len(found)} images.")
+        say(f"The contact sheet shows the first {_MAX_SHEET_ROWS} of {len(found)} rows.")
         found = found[:_MAX_SHEET_ROWS]
     caption, gap = 14, 8
-    n_columns = 1 + max(len(similar) for _, similar in found)
-    # Two gaps after the image that was asked about.
+    n_columns = 1 + max(len(others) for _, others in found)
+    # Two gaps after what was asked about.
     size = (n_columns * (side + gap) + 2 * gap, len(found) * (side + caption + gap) + gap)
     sheet = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
     loader = ImageLoader(size=side, on_error="blank", n_jobs=options.jobs)
-    for row, (query, similar) in enumerate(found):
-        files = [query, *similar]
-        for column, pixels in enumerate(loader.transform(files)):
+    for row, (query, others) in enumerate(found):
+        y = gap + row * (side + caption + gap)
+        files = [file for _, file, _ in others]
+        if options.text:
+            for i, line in enumerate(textwrap.wrap(_drawable(query), 22)[: side // caption]):
+                draw.text((gap, y + i * caption), line, fill="black", font=font)
+        else:
+            files.insert(0, query)
+        for column, pixels in enumerate(loader.transform(files), start=bool(options.text)):
             x = gap + column * (side + gap) + (gap if column else 0)
-            y = gap + row * (side + caption + gap)
             sheet.paste(Image.fromarray(pixels), (x, y))
-            name = f"{column}. " * bool(column) + printable(os.path.basename(files[column]))
-            text = name.encode("latin-1", "replace").decode("latin-1")
+            file = files[column - bool(options.text)]
+            text = _drawable(f"{column}. " * bool(column) + os.path.basename(file))
             while draw.textlength(text, font=font) > side:
                 text = text[:-1]
             draw.text((x, y + side + 1), text, fill="black", font=font)
     with replacing(path) as partial:
         sheet.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=90)
     note(f"Contact sheet: {path}", quiet=options.quiet)
+
+
+def _drawable(text: str) -> str:
+    """Return text in the letters that the font has."""
+    return printable(text).encode("latin-1", "replace").decode("latin-1")

@@ -36,9 +36,10 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
     encoder : estimator, str or None, default=None
         What is pretrained: None for ``ConvAutoencoder()`` as in the papers, or any estimator of
         the encoder protocol. Words stand for encoders that do well: "autoencoder" compares
-        shapes, "contrastive" colours and textures, "paintings" the same by weights that were
-        trained on paintings, beside colours and edges: there, nothing is trained, and the start
-        is the result. "auto" is "autoencoder" for gray images, else "paintings", or
+        shapes, and sees them slightly shifted and turned; "contrastive" compares colours and
+        textures, "paintings" the same by weights that were trained on paintings, beside colours
+        and edges: there, nothing is trained, and the start is the result. "auto" is
+        "autoencoder" for gray images, else "paintings", or
         "contrastive" for 10 000 images or more. "timm/NAME" and the other names of
         :class:`~skdcec.features.PretrainedFeatures` are networks trained elsewhere, and words
         joined by "+", such as "paintings+timm/NAME", stand side by side, each with the same

@@ -315,6 +315,19 @@ def check_units(array: np.ndarray, scale: float) -> None:
         )
 
 
+def check_scale_of_part(part: Any, scale: float) -> None:
+    """Raise if a fitted part cannot have seen the images that the whole was fitted on.
+
+    Raises
+    ------
+    ValueError
+        If what fits the scale of one is beyond what the other takes.
+    """
+    own = getattr(part, "scale_", scale)
+    if max(own, scale) / _MOST > min(own, scale):
+        raise ValueError(f"A part was fitted to values up to {own:.3g}, the whole to {scale:.3g}.")
+
+
 def root_mean_square(array: np.ndarray) -> float:
     """Return the number that brings the mean squared value of vectors to 1."""
     # Divided by the largest value first: squares leave the range of floats long before values.

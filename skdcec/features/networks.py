@@ -173,15 +173,21 @@ def _of_timm(name: str, weights: Any) -> nn.Module:
 
 
 def _of_open_clip(name: str, weights: Any) -> nn.Module:
-    open_clip = _imported("open_clip", "clip", "open_clip_torch")
-    own, tag = name.removeprefix(CLIP), None
-    if not own.startswith((HUB, FOLDER)):
-        own, _, tag = own.partition("/")
-        if not tag:
-            raise ValueError(
-                f"model={name!r} names no weights, which decide how the network wants its "
-                "pixels: 'open_clip/NAME/TAG'; open_clip.list_pretrained() names both."
-            )
+    """Return the image side, which says how it wants its pixels."""
+    visual: Any = both_sides_of(name, weights).visual
+    module: nn.Module = visual.float()
+    return module
+
+
+def both_sides_of(name: str, weights: Any) -> nn.Module:
+    """Return a network of open_clip as its library makes it, with the side that reads texts."""
+    open_clip = import_open_clip()
+    own, tag = own_name(name)
+    if tag == "":
+        raise ValueError(
+            f"model={name!r} names no weights, which decide how the network wants its "
+            "pixels: 'open_clip/NAME/TAG'; open_clip.list_pretrained() names both."
+        )
     load = weights == "default"
     with _telling(name, "open_clip.list_pretrained() names them"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "QuickGELU mismatch")
@@ -189,7 +195,7 @@ def _of_open_clip(name: str, weights: Any) -> nn.Module:
         if tag is not None and not wants:
             raise ValueError(f"{own} has no weights {tag!r}")
         quick = {"force_quick_gelu": True} if wants.get("quick_gelu") else {}
-        model = open_clip.create_model(
+        model: nn.Module = open_clip.create_model(
             own,
             pretrained=tag if load else None,
             load_weights=load,
@@ -197,14 +203,28 @@ def _of_open_clip(name: str, weights: Any) -> nn.Module:
             pretrained_image=False,
             **quick,
         )
-        module: nn.Module = model.visual
         if tag is not None and not load:
             # What the weights of this name were trained with, wherever they come from.
             said = {key: wants[key] for key in _CLIP_KEYS if wants.get(key) is not None}
-            module.preprocess_cfg = {**module.preprocess_cfg, **said}  # type: ignore[assignment, dict-item]
+            visual: Any = model.visual
+            visual.preprocess_cfg = {**visual.preprocess_cfg, **said}
     if not load and weights is not None:
         load_weights(model, name, weights)
-    return module.float()
+    return model
+
+
+def own_name(name: str) -> tuple[str, str | None]:
+    """Return what open_clip calls a network, and its weights; None where it is in a folder."""
+    own = name.removeprefix(CLIP)
+    if own.startswith((HUB, FOLDER)):
+        return own, None
+    own, _, tag = own.partition("/")
+    return own, tag
+
+
+def import_open_clip() -> ModuleType:
+    """Return open_clip, or say how to get it."""
+    return _imported("open_clip", "clip", "open_clip_torch")
 
 
 _CLIP_KEYS = ("mean", "std", "interpolation", "resize_mode")
@@ -368,7 +388,7 @@ def _telling(name: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         kinds = {type(one).__name__ for one in _chain(error)}
         from_system = any(isinstance(one, OSError) for one in _chain(error))
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:_MAX_REASON]
+        reason = reason_of(error)
         if kinds & _GATED:
             raise ValueError(
                 f"The weights of model={name!r} are gated: accept their terms on the page of the "
@@ -382,6 +402,11 @@ def _telling(name: str, remedy: str) -> Iterator[None]:
                 "'local-dir:FOLDER'."
             ) from error
         raise ValueError(f"model={name!r} cannot be had ({reason}): {remedy}.") from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return the beginning of what an error of another package says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:_MAX_REASON]
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -27,6 +27,7 @@ from skdcec.features.kept_rows import KeptRows
 from skdcec.features.networks import network_of, set_input_size
 from skdcec.features.pixels import FILTERS, Preprocessing, as_size, of_channels
 from skdcec.features.readout import POOLINGS, read
+from skdcec.features.texts import TextSide, checked_texts, text_side_of
 
 # Images whose features are found, and kept, together; of large ones, fewer.
 _CHUNK = 256
@@ -229,6 +230,7 @@ class PretrainedFeatures(
             another number of channels.
         """
         with unchanged_on_failure(self):
+            self.__dict__.pop("_text_side", None)
             pictures = pictures_in(X)
             if pictures is None:
                 images = self._validate(X, reset=True)
@@ -291,6 +293,59 @@ class PretrainedFeatures(
             if rows is None:
                 kept.put(found[start:stop])
         return found
+
+    def transform_text(self, texts: str | Sequence[str]) -> np.ndarray:
+        """Return the features of texts, to compare with those of images by their cosine.
+
+        For networks of open_clip, which were trained on images with their captions. The side that
+        reads texts is loaded when it is first asked for, and is not kept by pickle.
+
+        Parameters
+        ----------
+        texts : str or sequence of str
+            One or several, such as "a ship in a storm". What a text has beyond the length that the
+            network reads, often 77 tokens, is not seen.
+
+        Returns
+        -------
+        features : ndarray of shape (n_texts, n_features), dtype float32
+
+        Raises
+        ------
+        ImportError
+            If a package is missing; it names what to install.
+        TypeError
+            If `texts` holds anything else.
+        ValueError
+            If the network knows no words, its `layer` or `pooling` is not what texts are compared
+            with, its weights cannot be had or have changed since `fit`, or a text is empty, longer
+            than 2000 characters or no valid Unicode.
+        """
+        check_is_fitted(self)
+        known = checked_texts(texts)
+        if self.layer is not None or self.pooling != "default":
+            raise ValueError(
+                f"layer={self.layer!r}, pooling={self.pooling!r}: texts are compared with what the "
+                "network itself makes of an image, layer=None and pooling='default'."
+            )
+        device = self._device()
+        side = self.__dict__.get("_text_side")
+        if side is None:
+            side = text_side_of(self.model, self.weights, self.module_)
+            side.module.to(device)
+            self._text_side: TextSide = side
+        step, rows = int(self.batch_size), []
+        with torch.inference_mode(), self._computing(device):
+            for start in range(0, len(known), step):
+                rows.append(side.features(known[start : start + step], device))
+        features: np.ndarray = torch.cat(rows).numpy()
+        if features.shape[1:] != (self._n_features_out,) or not np.isfinite(features).all():
+            raise ValueError(
+                f"model={self.model!r} makes rows of shape {features.shape[1:]} of texts and "
+                f"({self._n_features_out},) of images, or values that are not finite: they cannot "
+                "be compared."
+            )
+        return features
 
     def _of_pictures(self, pictures: Pictures) -> np.ndarray:
         """Return the features of pictures, which are decoded while others go through."""
@@ -457,7 +512,8 @@ class PretrainedFeatures(
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        return state_without_tensors(super().__getstate__())
+        state = {k: v for k, v in super().__getstate__().items() if k != "_text_side"}
+        return state_without_tensors(state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state_with_tensors(state))

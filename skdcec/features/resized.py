@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.base import fill_in, unchanged_on_failure
-from skdcec._encoders.images import ImageInput
+from skdcec._encoders.images import ImageInput, check_scale_of_part
 from skdcec._persistence import declared, register
 from skdcec._persistence.declared import Kind
 from skdcec._sklearn_compat import HasMethods, Interval, fit_context
@@ -148,6 +148,7 @@ class Resized(ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
     def _check_loaded(self) -> None:
         part = self.parts_[0]
         check_is_fitted(part)
+        check_scale_of_part(part, self.scale_)
         height, width, n_channels = self.image_shape_
         wanted = (*_small((height, width), int(self.size)), n_channels)
         if part.image_shape_ != wanted:

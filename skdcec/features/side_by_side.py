@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.base import fill_in, unchanged_on_failure
 from skdcec._encoders.contrastive import ContrastiveEncoder
-from skdcec._encoders.images import ImageInput
+from skdcec._encoders.images import ImageInput, check_scale_of_part
 from skdcec._persistence import SavedEstimator, declared, register
 from skdcec._persistence.declared import MAX_WEIGHT, Kind
 from skdcec._sklearn_compat import Interval, fit_context
@@ -307,6 +307,7 @@ class SideBySide(
             raise ValueError("Means, deviations and directions are of different parts.")
         for part in self.parts_:
             check_is_fitted(part)
+            check_scale_of_part(part, self.scale_)
             if part.image_shape_ != self.image_shape_:
                 raise ValueError(f"A part takes images of other shapes than {self.image_shape_}.")
         if sum(part._n_features_out for part in self.parts_) != n_values:
