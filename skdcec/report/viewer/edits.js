@@ -60,7 +60,8 @@ function recount() {
   const changed = new Set();
   for (const [i, cluster] of movedTo) changed.add(cluster).add(firstLabels[i]);
   const known = new Map(recount.found.map((card) => [card.cluster, card]));
-  data.clusters = [...members].filter(([cluster, inside]) => inside.length || notShown.get(cluster) || !changed.has(cluster)).map(([cluster, inside]) => {
+  const stays = ([cluster, inside]) => inside.length || notShown.get(cluster) || !changed.has(cluster);
+  data.clusters = [...members].filter(stays).map(([cluster, inside]) => {
     if (!changed.has(cluster)) return known.get(cluster);
     const unknown = { name: "", note: "", changed: true, stability: null, palette: [], outstanding: [] };
     const size = inside.length + (notShown.get(cluster) ?? 0);
