@@ -40,7 +40,8 @@ from sklearn.metrics import (
 from sklearn.model_selection import GridSearchCV
 
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
-from skdcec._analysis.silhouette import distance_matrix, sample_rows, silhouettes
+from skdcec._analysis.samples import sample_rows
+from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.spaces import Space
 from skdcec.model_selection import NClustersSearch, TransductiveSplit, silhouette_scorer
 from skdcec.model_selection.null import cluster_by_k_means

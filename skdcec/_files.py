@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import math
 import os
@@ -193,8 +194,13 @@ def as_rows(table: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 def table_as_csv(table: Mapping[str, Sequence[Any]], line_end: str = "\r\n") -> str:
     """Return a table as CSV text, in which no cell is a formula, whatever it is split on."""
-    rows = [list(table), *zip(*table.values(), strict=True)]
-    return "".join(_as_line(row) + line_end for row in rows)
+    return "".join(_csv_parts(table, line_end))
+
+
+def _csv_parts(table: Mapping[str, Sequence[Any]], line_end: str) -> Iterator[str]:
+    rows = itertools.chain([list(table)], zip(*table.values(), strict=True))
+    while part := list(itertools.islice(rows, 10_000)):
+        yield "".join(_as_line(row) + line_end for row in part)
 
 
 def write_table(path: str | os.PathLike[str], table: Table) -> None:
@@ -219,7 +225,8 @@ def write_table(path: str | os.PathLike[str], table: Table) -> None:
         If the file cannot be written.
     """
     path = check_target(path)
-    write_bytes(path, [b"\xef\xbb\xbf", table_as_csv(table).encode()])
+    parts = (part.encode() for part in _csv_parts(table, "\r\n"))
+    write_bytes(path, itertools.chain([b"\xef\xbb\xbf"], parts))
 
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:

@@ -180,7 +180,7 @@ class Run:
         if previous is not None and np.array_equal(previous.embedding, space.points):
             positions = previous.map
         else:
-            positions = map_projection(space.points)
+            positions = map_projection(space.points, labels=model.labels_)
         return cls(
             labels=model.labels_,
             embedding=space.points,
@@ -307,6 +307,7 @@ class Run:
         folder: Path,
         names: Names | None = None,
         *,
+        max_images: int | None = 20_000,
         max_bytes: int = 25_000_000,
         n_jobs: int = -1,
         progress: Progress | None = None,
@@ -320,11 +321,7 @@ class Run:
         folder : Path
         names : dict of int to dict, default=None
             Name and note of each cluster that has one.
-        max_bytes : int, default=25_000_000
-            Of the page.
-        n_jobs : int, default=-1
-            Threads that read files.
-        progress : callable, default=None
+        max_images, max_bytes, n_jobs, progress
             As of :func:`skdcec.report.write_report`.
         write_names : bool, default=True
             Whether the names are new. Those that came from a file in the folder of the run stay
@@ -354,6 +351,7 @@ class Run:
             settings=self.settings,
             title=self.title,
             link_originals=True if page_folder is None else page_folder,
+            max_images=max_images,
             max_bytes=max_bytes,
             n_jobs=n_jobs,
             progress=progress,

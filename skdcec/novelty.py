@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skdcec._analysis.images import as_images
+from skdcec._analysis.samples import stratified_rows
 from skdcec._analysis.spaces import as_rows, embed
 from skdcec._nn.batches import divide, fits_float32
 from skdcec._persistence import SavedEstimator, declared, register
@@ -150,7 +151,10 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
         if X.ndim == 0 or len(X) < 2:
             raise ValueError(f"X of shape {X.shape} holds fewer than the 2 images needed.")
         labels = self._labels(X)
-        some = slice(None, None, -(-len(X) // _MAX_IMAGES))
+        some: Any = slice(None, None, -(-len(X) // _MAX_IMAGES))
+        if len(np.unique(labels[some])) < len(np.unique(labels)):
+            # Of a cluster that none of them is of, all images would be novel.
+            some = stratified_rows(labels, _MAX_IMAGES, 0)
         labels, (numbers, embedding) = labels[some], self._numbers(X[some])
         self.n_features_in_ = math.prod(X.shape[1:])
         self._usual = _fit_usual(numbers, embedding, labels)

@@ -40,7 +40,8 @@ from skdcec._analysis.exemplars import exemplars, membership
 from skdcec._analysis.images import as_images, images_of, to_pixels, value_range
 from skdcec._analysis.palette import MAX_CLUSTERS, NO_CLUSTER, cluster_color, cluster_colors
 from skdcec._analysis.projection import map_projection, unit_square
-from skdcec._analysis.silhouette import distance_matrix, sample_rows, silhouettes
+from skdcec._analysis.samples import sample_rows
+from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.spaces import (
     as_rows,
     best_of,

@@ -528,6 +528,18 @@ def test_report_draws_the_same_again(clustered, out, run, monkeypatch):
         assert (out / name).read_bytes() == (clustered / name).read_bytes()
 
 
+def test_a_page_may_show_a_sample(clustered, out, run):
+    result = run("report", out, "--page-images", 20)
+    assert result.status == 0
+    assert "a sample of 20 of 62 images" in result.out
+    assert read_csv(out / "clusters.csv") == read_csv(clustered / "clusters.csv")
+    assert (
+        read_csv(out / "cluster_summary.csv")["size"]
+        == (read_csv(clustered / "cluster_summary.csv")["size"])
+    )
+    assert (out / "report.html").stat().st_size < (clustered / "report.html").stat().st_size
+
+
 def test_names_are_read_back_and_stay(out, tmp_path, run, folder):
     names = tmp_path / "cluster-names.json"
     rows = [{"cluster": 1, "name": "Nocturnes", "note": "all at sea"}]

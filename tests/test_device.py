@@ -12,7 +12,9 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from skdcec import ConvAutoencoder
+from skdcec._nn.batches import Batches, map_batches
 from skdcec._nn.device import make_generator, resolve_device, resolve_precision
+from skdcec._nn.nets import EmbeddingNet
 
 
 def test_none_takes_a_gpu_where_there_is_one():
@@ -156,3 +158,92 @@ def test_large_and_small_data_are_moved_to_the_gpu_alike(images):
     resident = encoder.transform(images)
     moved = encoder.transform(images.astype(np.float64))
     np.testing.assert_allclose(resident, moved, rtol=1e-5, atol=1e-5)
+
+
+# What a device does that lacks memory or goes away: no such device is needed for that.
+
+
+def failing(error, at_least):
+    """Return what fails for as many rows."""
+    seen = []
+
+    def double(batch):
+        seen.append(len(batch))
+        if len(batch) >= at_least:
+            raise error
+        return 2 * batch
+
+    return double, seen
+
+
+FULL = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)."),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=["cuda", "mps"])
+def test_inference_takes_smaller_batches_where_memory_ends(error):
+    array = np.arange(46.0).reshape(23, 2)
+    double, seen = failing(error, at_least=3)
+    result = map_batches(double, Batches(array, 1.0, torch.device("cpu")), batch_size=10)
+    np.testing.assert_array_equal(result.numpy(), 2 * array)
+    # What failed is tried once, and not again for each batch.
+    assert [n for n in seen if n > 2] == [10, 5]
+
+
+@pytest.mark.parametrize("error", FULL, ids=["cuda", "mps"])
+def test_too_little_memory_for_one_image_is_said_with_a_remedy(error):
+    double, _ = failing(error, at_least=1)
+    batches = Batches(np.ones((5, 2)), 1.0, torch.device("cpu"))
+    with pytest.raises(MemoryError, match="device cpu has too little memory: one image") as raised:
+        map_batches(double, batches)
+    assert raised.value.__cause__ is error
+
+
+def test_a_device_that_is_gone_is_named():
+    gone = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be")
+    double, seen = failing(gone, at_least=1)
+    batches = Batches(np.ones((5, 2)), 1.0, torch.device("cpu"))
+    with pytest.raises(OSError, match=r"is gone \(CUDA error: unspecified launch failure\)"):
+        map_batches(double, batches)
+    assert seen == [5]
+
+
+def test_errors_of_the_network_stay_what_they_are():
+    double, _ = failing(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), at_least=1)
+    with pytest.raises(RuntimeError, match="^mat1 and mat2"):
+        map_batches(double, Batches(np.ones((5, 2)), 1.0, torch.device("cpu")))
+
+
+def test_prediction_where_memory_ends_is_the_same(model, images):
+    model.fit(images)
+    labels, embedding = model.predict(images), model.transform(images)
+
+    def hook(module, args):
+        if len(args[0]) > 7:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    first = next(m for m in model.module_.modules() if isinstance(m, torch.nn.Conv2d))
+    handle = first.register_forward_pre_hook(hook)
+    np.testing.assert_array_equal(model.predict(images), labels)
+    np.testing.assert_allclose(model.transform(images), embedding, rtol=1e-4, atol=1e-5)
+    handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "told"),
+    [
+        (FULL[0], MemoryError, "set a smaller batch_size"),
+        (RuntimeError("CUDA error: device lost"), OSError, "With memory, a training goes on"),
+    ],
+    ids=["full", "gone"],
+)
+def test_training_says_what_ends_it(model, images, monkeypatch, error, expected, told):
+    def step(self, batch, **fit_params):
+        raise error
+
+    monkeypatch.setattr(EmbeddingNet, "train_step_single", step)
+    with pytest.raises(expected, match=told) as raised:
+        model.fit(images)
+    assert raised.value.__cause__ is error

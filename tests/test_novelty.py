@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import InvalidParameterError
@@ -17,6 +18,7 @@ from skdcec import (
     DeepConvEmbeddingClustering,
     DeepEmbeddingClustering,
     DenseAutoencoder,
+    novelty,
 )
 from skdcec.novelty import NoveltyDetector, pixel_statistics
 
@@ -154,6 +156,21 @@ def test_rows_of_features():
     assert (detector.predict(rng.normal(size=(20, 12)) * rows.std()) == -1).all()
     more = rng.normal(size=(300, 4)) @ mixing + 0.1 * rng.normal(size=(300, 12))
     assert np.mean(detector.predict(more) == -1) < 0.06
+
+
+def test_a_small_cluster_of_many_images_is_known(monkeypatch):
+    monkeypatch.setattr(novelty, "_MAX_IMAGES", 100)
+    rng = np.random.default_rng(0)
+    centers = np.repeat([[0.0, 0, 0, 0], [9, 0, 0, 0]], 150, axis=0)
+    rare = [1, 2, 4]
+    # None of these is among every third image.
+    centers[rare] = [0, 40, 0, 0]
+    rows = centers + rng.normal(size=centers.shape)
+    model = KMeans(3, n_init=3, random_state=0).fit(rows)
+    assert len(set(model.labels_[rare])) == 1
+    detector = NoveltyDetector(model).fit(rows)
+    assert (detector.predict(rows[rare]) == 1).all()
+    assert (detector.predict(rows[rare] * [1, -1, 1, 1]) == -1).all()
 
 
 # The estimator's conventions

@@ -410,6 +410,34 @@ def test_table_sorts_and_saves(open_page, tmp_path):
     assert "\r\n'=HYPERLINK(1).png," in (tmp_path / "clusters.csv").read_bytes().decode("utf-8")
 
 
+def test_a_sample_says_so_and_counts_all(open_page, tmp_path):
+    path = tmp_path / "sampled.html"
+    labels = np.repeat([0, 1, 2], [900, 96, 4])
+    places = np.random.default_rng(0).normal(size=(1000, 2)) + 9 * labels[:, None]
+    images = np.zeros((1000, 8, 8), dtype=np.uint8)
+    metadata = {"school": ["north", "south"] * 500}
+    write_report(path, images, labels, embedding=places, metadata=metadata, max_images=60)
+    page = open_page(file=path)
+    words = "a sample of 60 of 1\u2009000 images"
+    for place in ("#sample", "#similar-hint", "#table-hint", "#drawn"):
+        assert words in page.locator(place).inner_text()
+    assert page.locator("#lead").inner_text().startswith("1\u2009000 images in 3 clusters")
+    sizes = page.locator("article.cluster .cluster-size").all_inner_texts()
+    assert [size.split(",")[0] for size in sizes] == ["900 images", "96 images", "4 images"]
+    assert page.locator("#legend .number").all_inner_texts() == ["900", "96", "4"]
+    small = page.locator('article[data-cluster="2"] button')
+    assert small.filter(has_text="See all 4").count() == 1
+    shown = int(page.evaluate("indicesOf((i) => labels[i] === 0).length"))
+    page.get_by_role("button", name=f"See {shown} of 900").click()
+    assert f"{shown} images on this page" in page.locator("#gallery h3").inner_text()
+    # What is moved is on the page; what is not stays where it was.
+    page.evaluate("moveImages(indicesOf((i) => labels[i] === 0), 1)")
+    sizes = page.locator("article.cluster .cluster-size").all_inner_texts()
+    counts = [f"{900 - shown} images", f"{96 + shown} images", "4 images"]
+    assert [size.split(",")[0] for size in sizes] == counts
+    assert "not on this page stay" in page.locator("#edit-count").inner_text()
+
+
 def test_without_canvas_a_message_and_the_table_remain(open_page):
     page = open_page(script="HTMLCanvasElement.prototype.getContext = () => null;")
     assert "cannot draw the map" in page.text_content("#problem")

@@ -24,7 +24,7 @@ from skdcec import (
     DenseAutoencoder,
 )
 from skdcec._clusterers.unfinished import joint_checkpoint
-from skdcec._nn import checkpoints
+from skdcec._nn import checkpoints, distributed
 from skdcec._nn.batches import Batches
 from skdcec._nn.checkpoints import Checkpoint, kept_until_stored
 from skdcec.augmentation import RandomFlip
@@ -449,6 +449,16 @@ def test_another_number_of_threads_goes_on_and_says_so(images, memory, monkeypat
     assert StopAt.n_steps == 3 * STEPS - 19
 
 
+def test_another_number_of_processes_goes_on_and_says_so(images, memory, monkeypatch):
+    model = clusterer(memory=memory)
+    with monkeypatch.context() as patch:
+        patch.setattr(distributed, "n_ranks", lambda: 3)
+        interrupt(model, images, "joint", 20)
+    model.set_params(callbacks=[stop_at()])
+    fit_with_one_warning(model, images, "begun by 3 processes and goes on in 1:")
+    assert StopAt.n_steps == 3 * STEPS - 19
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_memory_that_cannot_be_written_costs_one_warning(frozen, images, tmp_path):
     (tmp_path / "file").write_text("in the way")
@@ -605,7 +615,7 @@ import os, signal, sys
 import numpy as np
 from skorch.callbacks import Callback
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
-from skdcec._nn import checkpoints
+from skdcec._nn import checkpoints, distributed
 checkpoints.INTERVAL = 0.0
 checkpoints.MAX_SHARE = float("inf")
 data, memory, phase, step = sys.argv[1:]

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 KINDS = ("typical", "borderline", "odd")
+# So many values of a table of images and clusters are looked at in double precision at a time.
+_BLOCK = 2**22
 # The order of choice: each kind takes from what the kinds before it left over.
 _PRECEDENCE = ("typical", "odd", "borderline")
 
@@ -60,9 +62,28 @@ def membership(
     ValueError
         If both are None.
     """
+    known = probabilities if distances is None else distances
+    if known is None:
+        raise ValueError("probabilities and distances are both None; pass one of them.")
+    step = max(1, _BLOCK // known.shape[1])
+    parts = []
+    for start in range(0, len(labels), step):
+        rows = slice(start, start + step)
+        parts.append(
+            _membership(
+                labels[rows],
+                None if probabilities is None else probabilities[rows].astype(np.float64),
+                None if distances is None else distances[rows].astype(np.float64),
+            )
+        )
+    return Membership(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _membership(
+    labels: np.ndarray, probabilities: np.ndarray | None, distances: np.ndarray | None
+) -> Membership:
     if probabilities is None:
-        if distances is None:
-            raise ValueError("probabilities and distances are both None; pass one of them.")
+        assert distances is not None
         # Through logarithms, since squares of finite distances need not be finite.
         logs = np.log(np.maximum(distances, np.finfo(np.float64).tiny))
         logs = -np.logaddexp(0, 2 * logs)
@@ -73,7 +94,7 @@ def membership(
     rows, inside = np.arange(len(labels)), labels >= 0
     own = np.where(inside, labels, 0)
     confidence = np.where(inside, probabilities[rows, own], np.nan)
-    others = probabilities.astype(np.float64)
+    others = probabilities.copy()
     others[rows[inside], labels[inside]] = -1.0
     second = others.argmax(axis=1)
     margin = confidence - others[rows, second]

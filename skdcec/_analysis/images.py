@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_consistent_length
 from skdcec._analysis.spaces import best_of
 from skdcec._encoders.images import natural_scale, resolve_image_shape
 from skdcec._encoders.recognition import recognized
+from skdcec._maps import blocks
 from skdcec._nn.batches import fits_float32
 
 
@@ -100,14 +101,18 @@ def value_range(images: np.ndarray) -> tuple[float, float]:
         return 0.0, 255.0
     if images.dtype.kind == "b":
         return 0.0, 1.0
-    if not (np.isfinite(images.min()) and np.isfinite(images.max())):
-        images = images[np.isfinite(images)]
-        images = images if images.size else np.zeros(1)
-    low = float(images.min())
+    ends = []
+    for part in blocks(images):
+        known = part
+        if not (np.isfinite(part.min()) and np.isfinite(part.max())):
+            known = part[np.isfinite(part)]
+        if known.size:
+            ends += [known.min(), known.max()]
+    extremes = np.array(ends or [0.0])
+    low, high = float(extremes.min()), float(extremes.max())
     if low >= 0:
-        return 0.0, natural_scale(images)
+        return 0.0, natural_scale(extremes)
     # Centred values: zero is not black.
-    high = float(images.max())
     return low, high if high > low else low + 1.0
 
 

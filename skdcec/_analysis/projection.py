@@ -6,17 +6,19 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 
+from skdcec._analysis.samples import stratified_rows
 from skdcec._analysis.spaces import within_range
 from skdcec._sklearn_compat import check_array
 
 _LANDMARKS = 6_000
+_BLOCK = 50_000
 
 
 @np.errstate(under="ignore")
 def map_projection(
-    embedding: Any, *, random_state: Any = 0, n_jobs: int | None = None
+    embedding: Any, *, labels: Any = None, random_state: Any = 0, n_jobs: int | None = None
 ) -> np.ndarray:
     """Lay out an embedding in two dimensions.
 
@@ -28,6 +30,8 @@ def map_projection(
     ----------
     embedding : array-like of shape (n, d)
         Unit-length rows if cosine is the metric.
+    labels : array-like of shape (n,), default=None
+        Clusters of which each shall have images among the 6 000, however small it is.
     random_state : int, RandomState instance or None, default=0
         Determines the layout.
     n_jobs : int, default=None
@@ -41,13 +45,16 @@ def map_projection(
     Raises
     ------
     ValueError
-        If the embedding has values that are not finite.
+        If the embedding has values that are not finite, or there is not a label for each row.
     """
     embedding = check_array(embedding, dtype=[np.float64, np.float32], input_name="embedding")
     embedding = within_range(embedding, np.float32).astype(np.float32, copy=False)
     n = len(embedding)
     rng = check_random_state(random_state)
     chosen = np.sort(rng.permutation(n)[:_LANDMARKS])
+    if labels is not None:
+        check_consistent_length(embedding, labels)
+        chosen = stratified_rows(np.asarray(labels), _LANDMARKS, rng)
     if n < 5 or not _differ(embedding[chosen]):
         return unit_square(_plane(embedding), n)
     tsne = TSNE(
@@ -62,7 +69,11 @@ def map_projection(
     rest = np.setdiff1d(np.arange(n), chosen)
     if len(rest):
         search = NearestNeighbors(n_neighbors=3, n_jobs=n_jobs).fit(embedding[chosen])
-        distance, neighbour = search.kneighbors(embedding[rest])
+        found = [
+            search.kneighbors(embedding[rest[start : start + _BLOCK]])
+            for start in range(0, len(rest), _BLOCK)
+        ]
+        distance, neighbour = map(np.concatenate, zip(*found, strict=True))
         weight = 1 / (distance + 1e-6 * max(1e-12, distance.mean()))
         weight /= weight.sum(axis=1, keepdims=True)
         coordinates[rest] = np.einsum("ij,ijd->id", weight, coordinates[chosen][neighbour])

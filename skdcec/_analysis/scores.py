@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import silhouette_score
 
-from skdcec._analysis.silhouette import sample_rows
+from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.spaces import Space, within_range
 from skdcec._sklearn_compat import num_samples, safe_indexing
 from skdcec.metrics import neighbor_modularity

@@ -1,32 +1,11 @@
 """How far apart are the groups? Silhouettes of many labellings of one set of points."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from sklearn.metrics.pairwise import pairwise_distances
-from sklearn.utils import check_random_state
 
 from skdcec._analysis.spaces import within_range
-
-
-def sample_rows(n_samples: int, size: int | None, random_state: Any) -> np.ndarray:
-    """Return the numbers of the rows that are judged or drawn, in order.
-
-    Parameters
-    ----------
-    n_samples : int
-    size : int or None
-        How many rows; None takes all.
-    random_state : int, RandomState instance or None
-
-    Returns
-    -------
-    rows : ndarray of shape (min(n_samples, size),)
-    """
-    if size is None or n_samples <= size:
-        return np.arange(n_samples)
-    return np.sort(check_random_state(random_state).permutation(n_samples)[:size])
 
 
 def silhouettes(distances: np.ndarray, labellings: Sequence[np.ndarray]) -> np.ndarray:

@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from skdcec._analysis.contingency import cross_table
 from skdcec._analysis.mixtures import best_mixture, fit_mixture
-from skdcec._analysis.silhouette import sample_rows
+from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.spaces import within_range
 from skdcec._sklearn_compat import unwarned
 

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our results, `head` for one, has seen enough. Nothing is left to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except MemoryError:
-        say("error: not enough memory; try --sample N or a smaller --size.")
+        say("error: not enough memory; try --sample N, a smaller --size or --device cpu.")
         return 1
     except (ValueError, OSError, ImportError) as error:
         say(f"error: {describe(error)}")

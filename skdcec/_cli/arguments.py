@@ -478,6 +478,14 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 def _add_page(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--page-images",
+        type=positive_int,
+        default=20_000,
+        metavar="N",
+        help="how many images the page shows; of more, a sample with some of each cluster "
+        "(default: 20000)",
+    )
+    parser.add_argument(
         "--max-mb",
         type=positive_float,
         default=25.0,

@@ -11,7 +11,7 @@ from skdcec._cli.corrections import Corrections, corrected_run
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._cli.options import ClusterOptions
 from skdcec._cli.progress import PAGE_STAGES, current
-from skdcec._cli.report import check_export_file, draw, export
+from skdcec._cli.report import check_export_file, draw, export, sampled
 from skdcec._cli.words import Words, asked_terms, names_for
 from skdcec._files import as_rows
 from skdcec._folders import DUPLICATES, MODEL, PAGE, file_digest, staged
@@ -287,7 +287,8 @@ def _tell_result(
     seconds = sum(record["seconds"].values())
     page = (out / PAGE).absolute()
     print(
-        f"Page ({report.n_bytes / 1e6:.1f} MB, after {duration(seconds)}): {printable(str(page))}"
+        f"Page ({report.n_bytes / 1e6:.1f} MB{sampled(report)}, after {duration(seconds)}): "
+        f"{printable(str(page))}"
     )
     if not options.open:
         note("Open it in a browser, or add --open next time.", quiet=options.quiet)

@@ -64,6 +64,7 @@ class ClusterOptions(TrainingOptions):
     edits: str | None
     words: str | None
     export: str | None
+    page_images: int
     max_mb: float
     open: bool
 
@@ -80,6 +81,7 @@ class ReportOptions(Options):
     draft_names: str | None
     export: str | None
     force: bool
+    page_images: int
     max_mb: float
     open: bool
 

@@ -35,8 +35,8 @@ def run(options: ReportOptions) -> None:
         rows = as_rows(report.summary)
         print_json({"out": str(out), "page": str(out / PAGE), "clusters": rows})
     else:
-        page = (out / PAGE).absolute()
-        print(f"Page ({report.n_bytes / 1e6:.1f} MB): {printable(str(page))}")
+        page = printable(str((out / PAGE).absolute()))
+        print(f"Page ({report.n_bytes / 1e6:.1f} MB{sampled(report)}): {page}")
     if options.edits:
         here = f"--out {printable(options.out)} --edits {printable(options.edits)}"
         note(f"To train on from them: skdcec cluster FOLDER {here}", quiet=options.quiet)
@@ -112,6 +112,12 @@ def export(
     note(f"{len(result.paths)} rows: {options.export}", quiet=options.quiet)
 
 
+def sampled(report: Report) -> str:
+    """Say of how many images the page has a sample, if it does not show all."""
+    total = len(report.table["file"])
+    return f", a sample of {report.n_images} of {total} images" if report.n_images < total else ""
+
+
 def draw(
     result: Run,
     folder: Path,
@@ -131,6 +137,7 @@ def draw(
     return result.draw(
         folder,
         names,
+        max_images=options.page_images,
         max_bytes=int(options.max_mb * 1e6),
         n_jobs=options.jobs,
         progress=current().drawing,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skdcec._maps import MappedRows
 from skdcec._nn import distributed
-from skdcec._nn.device import moved, usual_settings
+from skdcec._nn.device import explaining, lacks_memory, moved, usual_settings
 from skdcec._nn.ranks import Ranks
 
 Index = TypeVar("Index")
@@ -151,6 +151,7 @@ class ShuffledLoader:
         ahead: bool = False,
     ):
         self.n_samples = n_samples
+        self.batch_size = batch_size
         self.n_passes = n_passes
         self.generator = generator
         self.load = load
@@ -276,13 +277,26 @@ def _map_rows(function: Callable[[Tensor], Tensor], batches: Batches, starts: ra
     parts = [slice(start, min(start + starts.step, starts.stop)) for start in starts]
     loaded = read_ahead if batches.in_file else map
     result: Tensor | None = None
-    with usual_settings(), torch.inference_mode():
+    at_most = starts.step
+    remedy = 'one image needs more: take smaller images or a smaller network, or device="cpu"'
+    with usual_settings(), torch.inference_mode(), explaining(batches.device, remedy):
         for part, batch in zip(parts, loaded(batches.__getitem__, parts), strict=True):
-            rows = function(batch)
-            if result is None:
-                shape = (starts.stop - starts.start, *rows.shape[1:])
-                result = torch.empty(shape, dtype=rows.dtype, device="cpu")
-            result[part.start - starts.start : part.stop - starts.start] = rows
+            done = 0
+            while done < len(batch):
+                some = batch[done : done + at_most]
+                try:
+                    rows = function(some)
+                except RuntimeError as error:
+                    if len(some) == 1 or not lacks_memory(error):
+                        raise
+                    at_most = len(some) // 2
+                    continue
+                if result is None:
+                    shape = (starts.stop - starts.start, *rows.shape[1:])
+                    result = torch.empty(shape, dtype=rows.dtype, device="cpu")
+                place = part.start - starts.start + done
+                result[place : place + len(some)] = rows
+                done += len(some)
     assert result is not None
     return result
 

@@ -70,6 +70,10 @@ def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.to(device, non_blocking=device.type == "cuda")
 
 
+# Of PyTorch 2.8 and later; before, an error of CUDA is a RuntimeError like any other.
+_AcceleratorError: Any = getattr(torch, "AcceleratorError", ())
+
+
 @contextlib.contextmanager
 def usual_settings() -> Iterator[None]:
     """Compute as PyTorch and NumPy do by default, whatever the caller has set.
@@ -86,6 +90,44 @@ def usual_settings() -> Iterator[None]:
         torch.device("cpu"),
     ):
         yield
+
+
+def lacks_memory(error: RuntimeError) -> bool:
+    """Whether an error says that a device has no memory left."""
+    texts = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in texts)
+
+
+@contextlib.contextmanager
+def explaining(device: Any, remedy: str) -> Iterator[None]:
+    """Say in a sentence what a device lacks, or that it is gone.
+
+    Parameters
+    ----------
+    device : torch.device or str
+    remedy : str
+        What takes less memory, as a request.
+
+    Raises
+    ------
+    MemoryError
+        In the place of an error of PyTorch, where the device has no memory left.
+    OSError
+        In the place of one that says that the device failed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if lacks_memory(error):
+            raise MemoryError(f"The device {device} has too little memory: {remedy}.") from error
+        if isinstance(error, _AcceleratorError) or "CUDA error" in str(error):
+            reason = str(error).partition("\n")[0]
+            raise OSError(
+                f"The device {device} failed, or is gone ({reason}), and this process cannot use "
+                "it any more: start it again. With memory, a training goes on from its last "
+                "checkpoint."
+            ) from error
+        raise
 
 
 def make_generator(seed: int) -> torch.Generator:

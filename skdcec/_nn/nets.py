@@ -15,6 +15,7 @@ from skdcec._nn import distributed, later
 from skdcec._nn.batches import ShuffledLoader
 from skdcec._nn.callbacks import Progress, StopTraining
 from skdcec._nn.checkpoints import Checkpoint
+from skdcec._nn.device import explaining
 from skdcec._nn.functional import (
     clustering_loss,
     contrastive_loss,
@@ -279,6 +280,10 @@ def train(
         If the loss becomes NaN or infinite. As it would again, no checkpoint is left.
     KeyboardInterrupt
         On Ctrl-C, which skorch's own `fit` would swallow.
+    MemoryError
+        If the device has too little memory for a step.
+    OSError
+        If the device fails.
     """
     # A bar that shows nothing would still start tqdm's monitoring thread.
     shown = verbose and distributed.is_first()
@@ -298,7 +303,8 @@ def train(
             bar.initial = bar.n = resumption.n_steps
         net.notify("on_train_begin", X=loader, y=None)
         resumption.complete(net)
-        with contextlib.suppress(StopTraining):
+        remedy = f"a step over {loader.batch_size} rows needs more: set a smaller batch_size"
+        with contextlib.suppress(StopTraining), explaining(net.device, remedy):
             net.fit_loop(loader, epochs=net.max_epochs - resumption.n_epochs)
         net.notify("on_train_end", X=loader, y=None)
         if checkpoint is not None:

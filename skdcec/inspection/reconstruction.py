@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from skdcec._analysis.images import images_of
-from skdcec._analysis.silhouette import sample_rows
+from skdcec._analysis.samples import sample_rows
 from skdcec._sklearn_compat import num_samples, safe_indexing
 from skdcec.inspection.loading import after_loading
 from skdcec.inspection.style import GAP, MUTED, draw_tile, drawn_range, import_pyplot, remove_frame

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.utils.validation import check_consistent_length
 
-from skdcec._analysis.silhouette import distance_matrix, sample_rows, silhouettes
+from skdcec._analysis.samples import sample_rows
+from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.spaces import best_of, space_of
 from skdcec._sklearn_compat import num_samples, safe_indexing
 from skdcec.inspection.labels import as_labels, codes_of, sizes_of

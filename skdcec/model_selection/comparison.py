@@ -14,7 +14,8 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from skdcec._analysis.silhouette import distance_matrix, sample_rows, silhouettes
+from skdcec._analysis.samples import sample_rows
+from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.spaces import as_rows, metric_of
 from skdcec._sklearn_compat import num_samples
 from skdcec.model_selection.null import GAP_SPLITS, gap_p_value

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_memory
 
-from skdcec._analysis.silhouette import sample_rows
+from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
 from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, check_array, fit_context
 from skdcec._workers import EndsWithParent, ending_with_parent

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
-from skdcec._analysis.silhouette import distance_matrix, sample_rows, silhouettes
+from skdcec._analysis.samples import sample_rows
+from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.spaces import Space, within_range
 from skdcec._analysis.stability import Stability, cluster_stability
 from skdcec.model_selection.evidence import MAX_POINTS, N_CLOUDS, collect, supported, weigh

@@ -9,6 +9,8 @@ import numpy as np
 from skdcec._sklearn_compat import check_array
 
 MAX_CLUSTERS = 10_000
+# So many rows are looked at together.
+_BLOCK = 10_000
 
 
 def check_labels(labels: Any) -> np.ndarray:
@@ -38,13 +40,18 @@ def check_matrix(name: str, values: Any, labels: np.ndarray) -> np.ndarray | Non
     if values is None:
         return None
     # Infinite distances belong to clusters without members.
-    array = check_array(values, dtype=np.float64, ensure_all_finite=False, input_name=name)
+    kinds = [np.float64, np.float32]
+    array = check_array(values, dtype=kinds, ensure_all_finite=False, input_name=name)
     check_length(name, array, len(labels))
-    if np.isnan(array).any():
-        raise ValueError(f"{name} contains NaN.")
-    if np.isinf(array).all(axis=1).any():
-        row = int(np.isinf(array).all(axis=1).argmax())
-        raise ValueError(f"{name} of row {row} are infinite for all clusters; one must be finite.")
+    for start in range(0, len(array), _BLOCK):
+        part = array[start : start + _BLOCK]
+        if np.isnan(part).any():
+            raise ValueError(f"{name} contains NaN.")
+        if np.isinf(part).all(axis=1).any():
+            row = start + int(np.isinf(part).all(axis=1).argmax())
+            raise ValueError(
+                f"{name} of row {row} are infinite for all clusters; one must be finite."
+            )
     if not labels.max() < array.shape[1] <= MAX_CLUSTERS:
         raise ValueError(
             f"{name} has {array.shape[1]} columns, but labels has cluster {labels.max()}; one "

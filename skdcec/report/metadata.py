@@ -16,13 +16,16 @@ from skdcec._files import as_number
 from skdcec.report.checks import check_labels, check_length
 
 MAX_LEVELS = 40
+# A table of values and clusters has to be in memory as a whole.
+_MAX_CATEGORIES = 10_000
 
 
 def metadata_agreement(labels: Any, values: Sequence[Any], *, random_state: Any = 0) -> dict:
     """Compare clusters with one metadata column.
 
     Numbers with more than 12 different values are cut into up to 8 groups of about equal
-    size. A column in which more than half of the values differ is text: nothing to compare.
+    size. A column in which more than half of the values differ, or more than 10 000, is text:
+    nothing to compare.
 
     Parameters
     ----------
@@ -96,7 +99,8 @@ def read_column(name: str, values: Sequence[Any]) -> Column:
     if len(present) > 12 and all(number is not None for number in numbers.values()):
         array = np.array([numbers.get(text, math.nan) for text in texts], dtype=np.float64)
         return Column(name, "number", texts, *_bins(array))
-    if len(present) > max(12, sum(1 for text in texts if text) / 2):
+    most = min(_MAX_CATEGORIES, sum(1 for text in texts if text) / 2)
+    if len(present) > max(12, most):
         return Column(name, "text", texts, [], np.full(len(texts), -1))
     levels = sorted(present)
     position = {level: i for i, level in enumerate(levels)}

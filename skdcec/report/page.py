@@ -17,8 +17,8 @@ import numpy as np
 from skdcec._analysis.palette import MAX_CLUSTERS, NO_CLUSTER, cluster_colors
 from skdcec._analysis.stability import FIRM, Stability
 from skdcec._files import Table, as_rows, versions
-from skdcec.report.metadata import Column, Standout
-from skdcec.report.tables import examples_of
+from skdcec.report.metadata import MAX_LEVELS, Column, Standout
+from skdcec.report.shown import Examples, Shown
 from skdcec.report.thumbnails import CELL, CELLS_PER_SIDE, Thumbnails
 
 # One scope, in this order: from file:// no module can be imported.
@@ -129,9 +129,8 @@ def packed(values: Any, dtype: str) -> str:
 
 
 def payload_of(
-    table: Table,
+    shown: Shown,
     summary: Table,
-    columns: list[Column],
     standing_out: Mapping[int, list[Standout]],
     originals: Sequence[str] | None = None,
 ) -> dict:
@@ -139,19 +138,21 @@ def payload_of(
 
     Parameters
     ----------
-    table, summary : dict of str to list
-        Of images and of clusters.
-    columns : list of Column
-        Metadata.
+    shown : Shown
+        The images on the page.
+    summary : dict of str to list
+        Of clusters.
     standing_out : mapping of int to list of Standout
         By cluster.
     originals : sequence of str, default=None
         Links from the page to the files.
     """
+    table = shown.table
     labels = np.array(table["cluster"])
     second = np.array([-1 if other is None else other for other in table["second_cluster"]])
     coordinates = np.column_stack([table["x"], table["y"]])
-    n_clusters = max(labels.max(), second.max()) + 1
+    last = max(summary["cluster"])
+    n_clusters = max(last, second.max()) + 1
     # Names typed into an older page must not hide names that came back from a file.
     named = [table["cluster"], summary["name"], summary["note"]]
     return {
@@ -159,6 +160,8 @@ def payload_of(
         # Images moved by a reader are moved from clusters, whatever these are called.
         "clustering": _identity(table["file"], table["cluster"]),
         "files": table["file"],
+        "total": shown.total,
+        "max_levels": MAX_LEVELS,
         "originals": _packed_links(originals, table["file"]),
         "labels": packed(labels, "i2"),
         "second": packed(second, "i2"),
@@ -166,9 +169,9 @@ def payload_of(
         "margin": packed(table["margin"], "f4"),
         "distance": packed(table["distance"], "f4"),
         "positions": packed((coordinates.clip(0, 1) * 65535).round(), "u2"),
-        "columns": [_packed_column(column) for column in columns],
-        "clusters": _cards(table, summary, standing_out),
-        "unused": sorted(set(range(max(0, labels.max() + 1))) - set(labels.tolist())),
+        "columns": [_packed_column(column) for column in shown.columns],
+        "clusters": _cards(shown.examples, summary, standing_out),
+        "unused": sorted(set(range(last + 1)) - set(summary["cluster"])),
         "colours": {
             "clusters": cluster_colors(n_clusters),
             "added": cluster_colors(min(n_clusters + N_ADDED, MAX_CLUSTERS))[n_clusters:],
@@ -220,9 +223,8 @@ def _packed_column(column: Column) -> dict:
 
 
 def _cards(
-    table: Table, summary: Table, standing_out: Mapping[int, list[Standout]]
+    examples: Examples, summary: Table, standing_out: Mapping[int, list[Standout]]
 ) -> list[dict[str, Any]]:
-    examples = examples_of(table)
     cards = []
     for card in as_rows(summary):
         del card["metadata"]
@@ -231,7 +233,7 @@ def _cards(
             [colour, int(share.rstrip("%"))]
             for colour, share in zip(colours[::2], colours[1::2], strict=True)
         ]
-        card |= examples[card["cluster"]] | {"outstanding": standing_out[card["cluster"]]}
+        card |= dict(examples[card["cluster"]]) | {"outstanding": standing_out[card["cluster"]]}
         if not math.isfinite(card["confidence"]):
             card["confidence"] = None
         cards.append(card)

@@ -186,9 +186,14 @@ def rows_of_clusters(
     names: Mapping[int, Mapping[str, str]],
     stability: Mapping[int, float],
     random_state: Any,
+    rows: np.ndarray | None = None,
 ) -> Table:
-    """Return what :func:`cluster_summary` does, from arguments that have been checked."""
+    """Return what :func:`cluster_summary` does, from arguments that have been checked.
+
+    `rows` are the images that `pixels` are of, if not all.
+    """
     labels = np.array(table["cluster"])
+    pictured = labels if rows is None else labels[rows]
     clusters, sizes = np.unique(labels, return_counts=True)
     confidence, distance = np.array(table["confidence"]), np.array(table["distance"])
     summary: Table = {}
@@ -205,7 +210,7 @@ def rows_of_clusters(
             "stability": _known(stability.get(cluster)),
         }
         if pixels is not None:
-            row |= colours(pixels[members], random_state)
+            row |= colours(pixels[pictured == cluster], random_state)
         row["metadata"] = "; ".join(
             f"{one.column}={one.value} {one.size}/{size} lift {one.lift:.1f}"
             for one in standing_out[cluster]

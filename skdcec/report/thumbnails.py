@@ -13,6 +13,7 @@ from joblib import Parallel, delayed
 from PIL import Image, ImageOps
 
 from skdcec._analysis.images import to_pixels, value_range
+from skdcec._maps import MappedRows
 from skdcec.datasets.decode import (
     MAX_PIXELS,
     Picture,
@@ -33,6 +34,7 @@ SIZES = (256, 192, 160, 128, 112, 96, 80, 64, 56, 48)
 QUALITY = 60
 WEBP_METHOD = 5  # 6 takes twice the time for 4 % fewer bytes
 SAMPLE = 200
+_PART = 4096
 GRAY = (128, 128, 128)
 
 
@@ -72,6 +74,7 @@ class Pictures:
         self.progress = progress
         self.largest = 8
         self.undrawn: dict[int, str] = {}
+        self._mapped: MappedRows | None = None
         self.from_files = are_paths(images)
         if self.from_files:
             return
@@ -82,8 +85,9 @@ class Pictures:
                 "a list of paths is needed."
             )
         self.range = value_range(images)
+        self._mapped = MappedRows(images) if isinstance(images, np.ndarray) else None
 
-    def squares(self, side: int) -> np.ndarray:
+    def squares(self, side: int, rows: np.ndarray | None = None) -> np.ndarray:
         """Return the centre square of every image.
 
         Notes the longest side of all, and why images cannot be drawn: these are gray.
@@ -91,40 +95,74 @@ class Pictures:
         Parameters
         ----------
         side : int
+        rows : ndarray of int, default=None
+            Which images; None is all.
 
         Returns
         -------
-        pixels : ndarray of shape (n, side, side, 3), dtype uint8
+        pixels : ndarray of shape (n_rows, side, side, 3), dtype uint8
         """
-        squares = np.empty((self.n, side, side, 3), dtype=np.uint8)
-        for i, found in self._each("reading", range(self.n), lambda i: self._square(i, side)):
-            if isinstance(found, str):
-                self.undrawn[i] = found
-                squares[i] = GRAY
-            else:
-                squares[i], longest = found
-                self.largest = max(self.largest, longest)
+        chosen = range(self.n) if rows is None else rows.tolist()
+        squares = np.empty((len(chosen), side, side, 3), dtype=np.uint8)
+        start = 0
+        for part in self.squares_in_parts(side, chosen):
+            squares[start : start + len(part)] = part
+            start += len(part)
         return squares
 
-    def thumbnails(self, flagged: np.ndarray, budget: int, rng: Any) -> Thumbnails:
-        """Encode the largest thumbnails that fit, of all images or else of the flagged ones."""
+    def squares_in_parts(self, side: int, chosen: Sequence[int]) -> Iterator[np.ndarray]:
+        """Yield what `squares` returns, of some thousand images at a time."""
+        squares: list[Any] = []
+        found = self._each("reading", chosen, lambda i: self._square(i, side))
+        for done, (i, one) in enumerate(found, start=1):
+            if isinstance(one, str):
+                self.undrawn[i] = one
+                squares.append(np.full((side, side, 3), GRAY, dtype=np.uint8))
+            else:
+                square, longest = one
+                squares.append(square)
+                self.largest = max(self.largest, longest)
+            if len(squares) == _PART or done == len(chosen):
+                yield np.stack(squares)
+                squares = []
+
+    def thumbnails(
+        self, rows: np.ndarray, flagged: np.ndarray, budget: int, rng: Any
+    ) -> Thumbnails:
+        """Encode the largest thumbnails that fit.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            The images on the page.
+        flagged : ndarray of int
+            The places among them of those that have a thumbnail where not all can have one.
+        budget : int
+            How many bytes all of them may have.
+        rng : RandomState
+
+        Returns
+        -------
+        thumbnails : Thumbnails
+        """
+        n = len(rows)
         sizes = sorted({min(size, self.largest) for size in SIZES}, reverse=True)
-        for chosen in (np.arange(self.n), flagged):
+        for chosen in (np.arange(n), flagged):
             if not len(chosen):
                 continue
-            sample = rng.permutation(chosen)[:SAMPLE].tolist()
+            sample = rows[rng.permutation(chosen)[:SAMPLE]].tolist()
             for size in sizes:
                 lengths = [_encoded_length(data) for data in self._encoded(None, sample, size)]
                 margin = 3 * np.std(lengths) / math.sqrt(len(lengths)) if len(lengths) > 1 else 0
-                if (np.mean(lengths) + margin) * len(chosen) + self.n - len(chosen) > budget:
+                if (np.mean(lengths) + margin) * len(chosen) + n - len(chosen) > budget:
                     continue
-                singles = [b""] * self.n
-                encoded = self._encoded("encoding", chosen.tolist(), size)
+                singles = [b""] * n
+                encoded = self._encoded("encoding", rows[chosen].tolist(), size)
                 for i, data in zip(chosen.tolist(), encoded, strict=True):
                     singles[i] = data
                 if sum(map(_encoded_length, singles)) <= budget:
                     return Thumbnails(size, singles)
-        return Thumbnails(0, [b""] * self.n)
+        return Thumbnails(0, [b""] * n)
 
     def report(self, stage: str, done: int, total: int) -> None:
         """Tell whoever shows progress how far a stage is."""
@@ -156,6 +194,8 @@ class Pictures:
         for done, (i, result) in enumerate(zip(indices, results, strict=True), start=1):
             if stage and (done % 64 == 0 or done == len(indices)):
                 self.report(stage, done, len(indices))
+            if self._mapped is not None:
+                self._mapped.looked_at(np.array([i]), 1)
             yield i, result
 
     def _encoded(self, stage: str | None, indices: Sequence[int], size: int) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from skdcec._analysis.exemplars import membership
 from skdcec._analysis.images import images_of
 from skdcec._analysis.projection import map_projection, unit_square
+from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.spaces import (
     best_of,
     center_distances,
@@ -39,12 +40,16 @@ from skdcec.report.page import (
     payload_of_space,
     payload_of_stability,
 )
+from skdcec.report.shown import MAX_IMAGES, check_max_images, chosen_of, shown_of
 from skdcec.report.tables import rows_of_clusters, rows_of_images
 from skdcec.report.thumbnails import CELL, Pictures, Progress, encode_sheets
 
 MAX_DIMENSIONS = 64
 # Notebooks keep what they show: a larger page would make them slow to open.
 _MAX_IN_NOTEBOOK = 10_000_000
+# Principal axes of more rows are hardly others.
+_MAX_FITTED = 20_000
+_BLOCK = 10_000
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class Report:
     agreement : float
         How far two runs agree that find as many clusters in random halves of `embedding`, as a
         mean adjusted Rand index; NaN where there are too few images or clusters.
+    n_images : int
+        Images on the page; the tables have a row for each image or cluster there is.
     """
 
     path: Path
@@ -77,6 +84,7 @@ class Report:
     table: Table = field(repr=False)
     summary: Table = field(repr=False)
     agreement: float
+    n_images: int
 
     def _repr_html_(self) -> str:
         """Return the page within a frame that reaches nothing of the notebook around it."""
@@ -217,6 +225,7 @@ def write_report(
     settings: Mapping[str, Any] | None = None,
     title: str = "Clusters of images",
     link_originals: bool | str | os.PathLike = True,
+    max_images: int | None = MAX_IMAGES,
     max_bytes: int = 25_000_000,
     max_pixels: int = MAX_PIXELS,
     random_state: Any = 0,
@@ -266,6 +275,11 @@ def write_report(
         its folder: they hold for as long as neither is moved without the other, and tell whoever
         has the page how the folders are called. A path is the folder that the page will lie in,
         where that is not the one it is written to.
+    max_images : int or None, default=20_000
+        How many images the page shows at most; None shows all. Of more, it shows a sample, and
+        says so: up to 100 images of each cluster, its examples first, and of the rest as many as
+        its share. Numbers of clusters, their agreement with metadata and both tables are of all
+        images.
     max_bytes : int, default=25_000_000
         Size of the page. The largest thumbnails that fit are chosen; if not even those of the
         clusters' examples fit, there are none besides the map's, and a warning where these
@@ -274,7 +288,7 @@ def write_report(
         Files with more pixels are not read and become gray tiles, as in
         :func:`skdcec.datasets.load_images`.
     random_state : int, RandomState instance or None, default=0
-        Determines the map, and which images decide on the colours of a cluster.
+        Determines the map, which images decide on the colours of a cluster, and the sample.
     n_jobs : int, default=None
         Threads that read and encode images.
     progress : callable, default=None
@@ -290,6 +304,8 @@ def write_report(
     ------
     ValueError
         If an argument has another length than `labels`, or values out of range.
+    TypeError
+        If `max_images` is not a whole number, or `metadata` no table.
     OSError
         If the file cannot be written: a directory of that name, no permission, a full disk.
 
@@ -307,6 +323,7 @@ def write_report(
     (16, [20, 20])
     """
     path = check_target(path)
+    max_images = check_max_images(max_images)
     labels = check_labels(labels)
     n = len(labels)
     check_length("images", images, n)
@@ -319,11 +336,12 @@ def write_report(
     seed = rng.randint(2**31 - 1)
 
     pictures = Pictures(images, max_pixels=max_pixels, n_jobs=n_jobs, progress=progress)
-    cells = pictures.squares(CELL)
-    embedding = _pixel_embedding(cells, seed) if embedding is None else embedding
+    # Those of a sample are made once it is known.
+    cells = pictures.squares(CELL) if max_images is None or n <= max_images else None
+    embedding = _pixel_embedding(pictures, cells, seed) if embedding is None else embedding
     embedding = _compact_embedding(embedding, metric, seed)
     if map_coordinates is None:
-        map_coordinates = _map(pictures, embedding, seed)
+        map_coordinates = _map(pictures, embedding, labels, seed)
     if distances is None and probabilities is None:
         distances = distances_to_means(embedding, labels)
 
@@ -331,21 +349,24 @@ def write_report(
     table = rows_of_images(labels, names, belonging, map_coordinates, columns)
     standing_out = standouts(labels, columns)
     firm = cluster_stability(embedding, labels)
-    summary = rows_of_clusters(table, standing_out, cells, named, firm.clusters, seed)
-    links = _links(images, path, link_originals)
-    content = payload_of(table, summary, columns, standing_out, links)
-    content |= payload_of_space(embedding, metric)
+    shown = shown_of(table, columns, max_images, seed)
+    cells = pictures.squares(CELL, shown.rows) if cells is None else cells
+    summary = rows_of_clusters(table, standing_out, cells, named, firm.clusters, seed, shown.rows)
+    links = _links(images, shown.rows, path, link_originals)
+    content = payload_of(shown, summary, standing_out, links)
+    content |= payload_of_space(embedding[shown.rows], metric)
     content |= payload_of_run(title, history, settings)
     content["stability"] = payload_of_stability(firm)
     content["agreement"] = [agreement_of(labels, column, seed) for column in columns]
     page = Page(content, encode_sheets(cells))
-    flagged = np.flatnonzero([flag != "" for flag in table["flag"]])
-    thumbnails = pictures.thumbnails(flagged, max_bytes - page.n_bytes, rng)
+    flagged = np.flatnonzero([flag != "" for flag in shown.table["flag"]])
+    thumbnails = pictures.thumbnails(shown.rows, flagged, max_bytes - page.n_bytes, rng)
     n_bytes = write_bytes(path, page.render(thumbnails))
     pictures.warn()
-    _warn_of_size(n_bytes, max_bytes, n)
+    _warn_of_size(n_bytes, max_bytes, len(shown.rows))
     n_thumbnails = sum(1 for single in thumbnails.singles if single)
-    return Report(path, n_bytes, thumbnails.size, n_thumbnails, table, summary, firm.agreement)
+    found = (table, summary, firm.agreement, len(shown.rows))
+    return Report(path, n_bytes, thumbnails.size, n_thumbnails, *found)
 
 
 def _check_arrays(
@@ -369,51 +390,78 @@ def _check_arrays(
     )
 
 
-def _links(images: Any, path: Path, wanted: bool | str | os.PathLike) -> list[str] | None:
+def _links(
+    images: Any, rows: np.ndarray, path: Path, wanted: bool | str | os.PathLike
+) -> list[str] | None:
     if wanted is False or not are_paths(images):
         return None
-    return links_to(images, path.parent if wanted is True else wanted)
+    return links_to(chosen_of(images, rows), path.parent if wanted is True else wanted)
 
 
 def _warn_of_size(n_bytes: int, max_bytes: int, n: int) -> None:
     if n_bytes > max_bytes:
         warnings.warn(
             f"The page has {n_bytes:_} bytes, more than max_bytes={max_bytes:_}: the map and the "
-            f"table of {n} images alone need that much.",
+            f"table of {n} images alone need that much; max_images says how many it shows.",
             stacklevel=3,
         )
 
 
-def _map(pictures: Pictures, embedding: np.ndarray, seed: int) -> np.ndarray:
+def _map(pictures: Pictures, embedding: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
     pictures.report("map", 0, 1)
-    coordinates = map_projection(embedding, random_state=seed, n_jobs=pictures.n_jobs)
+    n_jobs = pictures.n_jobs
+    coordinates = map_projection(embedding, labels=labels, random_state=seed, n_jobs=n_jobs)
     pictures.report("map", 1, 1)
     return coordinates
 
 
-def _pixel_embedding(cells: np.ndarray, seed: int) -> np.ndarray:
-    n, half = len(cells), CELL // 2
-    pixels = cells.reshape(n, half, 2, half, 2, 3).mean(axis=(2, 4), dtype=np.float32)
-    flat = pixels.reshape(n, -1) / 255
+def _pixel_embedding(pictures: Pictures, cells: np.ndarray | None, seed: int) -> np.ndarray:
+    n = pictures.n
+    some = pictures.squares(CELL, sample_rows(n, _MAX_FITTED, seed)) if cells is None else cells
+    flat = _small_pixels(some)
     if np.ptp(flat, axis=0).max() == 0:
         # One image, or copies of one, have no direction in which they differ.
         return np.zeros((n, 1), dtype=np.float32)
-    return np.asarray(PCA(min(32, *flat.shape), random_state=seed).fit_transform(flat))
+    axes = PCA(min(32, *flat.shape), random_state=seed)
+    if cells is not None:
+        return np.asarray(axes.fit_transform(flat))
+    axes.fit(flat)
+    parts = pictures.squares_in_parts(CELL, range(n))
+    return np.concatenate([axes.transform(_small_pixels(part)) for part in parts])
+
+
+def _small_pixels(cells: np.ndarray) -> np.ndarray:
+    n, half = len(cells), CELL // 2
+    pixels = cells.reshape(n, half, 2, half, 2, 3).mean(axis=(2, 4), dtype=np.float32)
+    return pixels.reshape(n, -1) / 255
 
 
 @np.errstate(under="ignore")
 def _compact_embedding(embedding: Any, metric: str, seed: int) -> np.ndarray:
     """Bring an embedding to at most 64 dimensions and to the range of float16."""
     array = check_array(embedding, dtype=[np.float64, np.float32], input_name="embedding")
-    array = within_range(array, np.float32).astype(np.float32, copy=False)
-    if metric == "cosine":
-        array = normalize(array)
-    elif len(array) > 1:
-        array = array - array.mean(axis=0)
-    if array.shape[1] > MAX_DIMENSIONS:
-        # Without centring, which would change the angles.
-        kept = min(MAX_DIMENSIONS, len(array))
+    array = within_range(array, np.float32)
+    n, d = array.shape
+    middle = array.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def placed(rows: Any) -> np.ndarray:
+        part = array[rows].astype(np.float32, copy=False)
+        if metric == "cosine":
+            # Without centring, which would change the angles.
+            return np.asarray(normalize(part))
+        return part - middle if n > 1 else part
+
+    axes = None
+    if d > MAX_DIMENSIONS:
+        some = placed(sample_rows(n, _MAX_FITTED, seed))
+        axes = TruncatedSVD(min(MAX_DIMENSIONS, n), random_state=seed)
         # It divides by the variance, for shares that nobody asks for.
         with np.errstate(divide="ignore", invalid="ignore"):
-            array = np.asarray(TruncatedSVD(kept, random_state=seed).fit_transform(array))
-    return array / (np.abs(array).max() or 1.0)
+            axes.fit(some)
+    compact = np.empty((n, d if axes is None else min(MAX_DIMENSIONS, n)), dtype=np.float32)
+    for start in range(0, n, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        compact[rows] = placed(rows) if axes is None else axes.transform(placed(rows))
+    largest = max(float(compact.max()), -float(compact.min()))
+    compact /= largest or 1.0
+    return compact

@@ -2,7 +2,7 @@
 
 function showLead() {
   const real = data.clusters.filter(({ cluster }) => cluster !== NONE);
-  const parts = [`${images(N)} in ${real.length === 1 ? "one cluster" : `${real.length} clusters`}`];
+  const parts = [`${images(TOTAL)} in ${real.length === 1 ? "one cluster" : `${real.length} clusters`}`];
   const none = data.clusters.find(({ cluster }) => cluster === NONE);
   if (none) parts.push(`${count(none.size)} of them in none`);
   if (data.unused.length) parts.push(`without members: ${data.unused.join(", ")}`);
@@ -10,6 +10,8 @@ function showLead() {
   if (agreement !== null) parts.push(`two runs on halves of the images agree by ${agreement.toFixed(2)} (1 is alike, 0 is chance)`);
   $("lead").textContent = parts.join("; ");
   if (agreement !== null) $("lead").append(" ", term("what is that?", "agreement"));
+  $("sample").hidden = !SAMPLED;
+  $("sample").textContent = `This page shows ${sampleInWords()}, with some of every cluster. How many images a cluster has is counted among all.`;
 }
 
 const OVERVIEW = 24;
@@ -60,7 +62,7 @@ function clusterCard(cluster) {
     isLoose(cluster) ? element("p", { class: "loose" }, "Loose: it would not come back in another run") : null);
   const about = element("div", { class: "cluster-about" },
     palette(cluster.palette), cluster.changed ? changedNote() : clusterFacts(cluster), outstanding(cluster), area,
-    element("div", { class: "cluster-actions" }, button(`See all ${count(cluster.size)}`, () => showCluster(cluster)), changeControls(number)));
+    element("div", { class: "cluster-actions" }, button(notShown.get(number) ? `See ${count(cluster.size - notShown.get(number))} of ${count(cluster.size)}` : `See all ${count(cluster.size)}`, () => showCluster(cluster)), changeControls(number)));
   const examples = element("div", { class: "examples" },
     exampleList("Typical", cluster.typical),
     exampleList("Borderline", cluster.borderline, (i) => clusterCaption(second[i])),

@@ -8,6 +8,9 @@ const { size: SINGLE, chunk: CHUNK, cell: CELL, per_side: PER_SIDE } = data.thum
 const NONE = -1;
 // In a frame of a notebook: no address that could hold a view, or that links could start from.
 const HAS_ADDRESS = location.protocol !== "about:";
+// The page may show a sample; counts of clusters are of all images.
+const TOTAL = data.total;
+const SAMPLED = TOTAL > N;
 
 function baseName(i) { return data.files[i].slice(data.files[i].lastIndexOf("/") + 1) || data.files[i]; }
 
@@ -34,6 +37,9 @@ const second = unpack(data.second, Int16Array);
 const confidence = unpack(data.confidence, Float32Array);
 const margin = unpack(data.margin, Float32Array);
 const distance = unpack(data.distance, Float32Array);
+// Of each cluster, how many images are not on the page.
+const notShown = new Map(data.clusters.map(({ cluster, size }) => [cluster, size]));
+for (const label of labels) notShown.set(label, notShown.get(label) - 1);
 const positions = Float32Array.from(unpack(data.positions, Uint16Array), (value) => value / 65535);
 // Directions mean nothing, so where the page is high rather than wide, so is the map.
 const turned = (() => {

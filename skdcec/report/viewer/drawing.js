@@ -60,7 +60,7 @@ function drawMap() {
   }
   const yielding = drawsThumbnails() && drawn.count < drawn.inView;
   if (state.colour === "cluster" && !drawsThumbnails()) drawClusterNames();
-  $("drawn").textContent = `${count(drawn.count)} of ${count(drawn.inView)} ${kind} drawn${yielding ? ". Marked ones have others behind them: zoom in" : ""}`;
+  $("drawn").textContent = `${count(drawn.count)} of ${count(drawn.inView)} ${kind} drawn${yielding ? ". Marked ones have others behind them: zoom in" : ""}${SAMPLED ? `. The map shows ${sampleInWords()}` : ""}`;
   drawMarker();
 }
 

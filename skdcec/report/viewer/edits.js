@@ -60,10 +60,12 @@ function recount() {
   const changed = new Set();
   for (const [i, cluster] of movedTo) changed.add(cluster).add(firstLabels[i]);
   const known = new Map(recount.found.map((card) => [card.cluster, card]));
-  data.clusters = [...members].filter(([cluster, inside]) => inside.length || !changed.has(cluster)).map(([cluster, inside]) => {
+  const stays = ([cluster, inside]) => inside.length || notShown.get(cluster) || !changed.has(cluster);
+  data.clusters = [...members].filter(stays).map(([cluster, inside]) => {
     if (!changed.has(cluster)) return known.get(cluster);
     const unknown = { name: "", note: "", changed: true, stability: null, palette: [], outstanding: [] };
-    return { cluster, size: inside.length, share: inside.length / N, ...unknown, ...examplesOf(inside) };
+    const size = inside.length + (notShown.get(cluster) ?? 0);
+    return { cluster, size, share: size / TOTAL, ...unknown, ...examplesOf(inside) };
   }).sort((a, b) => (a.cluster === NONE) - (b.cluster === NONE) || b.size - a.size || a.cluster - b.cluster);
   rankOfCluster.clear();
   data.clusters.forEach(({ cluster }, rank) => {
@@ -100,7 +102,7 @@ function showEdits() {
 
 function showEditBar() {
   $("edit-bar").hidden = !movedTo.size;
-  $("edit-count").textContent = `${images(movedTo.size)} moved to other clusters by you`;
+  $("edit-count").textContent = `${images(movedTo.size)} moved to other clusters by you${SAMPLED ? "; those that are not on this page stay where they are" : ""}`;
   $("undo").disabled = !undoable.length;
 }
 

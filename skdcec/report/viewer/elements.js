@@ -23,6 +23,10 @@ function count(value) { return value.toLocaleString("en").replace(/,/g, "\u2009"
 
 function images(value) { return value === 1 ? "1 image" : `${count(value)} images`; }
 
+function sampleInWords() { return `a sample of ${count(N)} of ${images(TOTAL)}`; }
+
+function onThisPage() { return SAMPLED ? " on this page" : ""; }
+
 function percent(value) {
   const hundred = 100 * value;
   return `${hundred > 0 && hundred < 9.95 ? hundred.toFixed(1) : hundred.toFixed(0)} %`;

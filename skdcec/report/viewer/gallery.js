@@ -41,7 +41,7 @@ function showGallery(indices, title) {
   tell();
   gallery.replaceChildren(
     element("div", { class: "section-head" },
-      element("h3", {}, `${title}, ${images(indices.length)}`),
+      element("h3", {}, `${title}, ${images(indices.length)}${onThisPage()}`),
       element("div", { class: "actions" }, chooser, mover(toMove, "Move to"),
         button("Save as CSV", () => saveCsv("selection.csv", indices), { id: "save-selection" }),
         button("Close", () => { gallery.hidden = true; canvas.focus({ preventScroll: true }); }))),

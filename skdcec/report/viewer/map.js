@@ -16,7 +16,7 @@ function startMap() {
     report("This browser cannot draw the map (no Canvas). The table at the end lists all images.");
     return;
   }
-  canvas.setAttribute("aria-label", `Map of ${images(N)}`);
+  canvas.setAttribute("aria-label", `Map of ${SAMPLED ? sampleInWords() : images(N)}`);
   $("colour").append(element("option", { value: "cluster" }, "cluster"),
     ...data.columns.filter(({ kind }) => kind !== "text").map(({ name }) => element("option", { value: name }, name)));
   $("colour").addEventListener("change", () => setColour($("colour").value));
@@ -36,7 +36,7 @@ function startMap() {
     pause = setTimeout(() => {
       state.search = $("search").value;
       refilter();
-      $("announce").textContent = `${images(state.found)} found`;
+      $("announce").textContent = `${images(state.found)} found${onThisPage()}`;
     }, 120);
   });
   $("search-show").addEventListener("click", () => showGallery(indicesOf((i) => matches[i]), "Matches"));

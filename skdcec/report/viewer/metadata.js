@@ -51,7 +51,7 @@ function crossTable(agreement, open) {
     swatch(clusterColour(cluster)), " ", element("span", { "data-name-of": cluster }, clusterName(cluster)))), element("th", { scope: "col" }, "all"));
   const missing = agreement.n_missing ? ` ${images(agreement.n_missing)} without a value left out.` : "";
   return element("details", { open }, element("summary", {}, `Clusters and ${agreement.column}`),
-    element("div", {}, element("p", { class: "hint small" }, "Blue cells hold more images than chance would give, orange ones fewer; the deeper, the less likely it is chance (", term("residual"), ` beyond 2). A cell opens its images.${missing} The counts are those of the clusters as they were found.`),
+    element("div", {}, element("p", { class: "hint small" }, "Blue cells hold more images than chance would give, orange ones fewer; the deeper, the less likely it is chance (", term("residual"), ` beyond 2). A cell opens its images${onThisPage()}.${missing} The counts are those of ${SAMPLED ? "all images in " : ""}the clusters as they were found.`),
       scroller(`Clusters and ${agreement.column}`, element("table", { class: "cross" }, element("thead", {}, head), element("tbody", {}, ...rows)))));
 }
 
@@ -60,7 +60,7 @@ function crossCell(agreement, column, r, c) {
   const [inCell, residual] = [agreement.counts[r][c], agreement.residuals[r][c]];
   const valueOf = (i) => (column.kind === "number" ? column.levels[column.groups[i]] : textOf(column, i));
   // The last row may hold all that are too rare for rows of their own.
-  const rest = column.kind === "category" && !column.texts.includes(level);
+  const rest = r === data.max_levels;
   const fits = rest ? (value) => value && !agreement.levels.includes(value) : (value) => value === level;
   const inside = (i) => firstLabels[i] === cluster && fits(valueOf(i));
   const cell = button(count(inCell), () => {

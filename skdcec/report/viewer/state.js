@@ -23,7 +23,7 @@ function setColour(name) {
 }
 
 function groupByCluster() {
-  groups.list = data.clusters.map(({ cluster }) => ({ colour: clusterColour(cluster), cluster }));
+  groups.list = data.clusters.map(({ cluster, size }) => ({ colour: clusterColour(cluster), cluster, size }));
   for (let i = 0; i < N; i++) groups.of[i] = rankOfCluster.get(labels[i]);
 }
 
@@ -56,7 +56,7 @@ function showLegend() {
         if (!state.only.delete(rank)) state.only.add(rank);
         refilter();
       },
-    }, swatch(group.colour), groupName(group), element("span", { class: "number" }, count(groups.sizes[rank]))))] : [])));
+    }, swatch(group.colour), groupName(group), element("span", { class: "number" }, count(group.size ?? groups.sizes[rank]))))] : [])));
 }
 
 function folded(text) { return text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase(); }

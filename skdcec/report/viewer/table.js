@@ -22,7 +22,13 @@ function startTable() {
     showTablePage(columns, rows, view, sortBy);
   };
   showTablePage(columns, rows, view, sortBy);
-  $("save-all").addEventListener("click", () => saveCsv("clusters.csv", [...Array(N).keys()]));
+  if (SAMPLED) {
+    $("table-head").textContent = "The images on this page as a table";
+    $("table-hint").textContent = `These are ${sampleInWords()}. The file clusters.csv, where there is one, has a row for each.`;
+    $("save-all").textContent = "Save these as CSV";
+  }
+  $("table-hint").hidden = !SAMPLED;
+  $("save-all").addEventListener("click", () => saveCsv(SAMPLED ? "clusters-sample.csv" : "clusters.csv", [...Array(N).keys()]));
 }
 
 function showTablePage(columns, rows, view, sortBy) {
