@@ -1068,7 +1068,8 @@ def test_images_of_another_size_at_predict_are_a_clear_error(fitted, later, mess
         {"device": 3},
         {"callbacks": EarlyStopping()},
     ],
-    ids=str,
+    # Processes that share the tests have to call them alike: no addresses.
+    ids=lambda params: str(params).partition(" object at ")[0],
 )
 def test_a_parameter_out_of_range_is_named(make, X, params):
     with pytest.raises(ValueError, match=f"The '{next(iter(params))}' parameter of"):
