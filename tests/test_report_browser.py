@@ -532,6 +532,19 @@ def test_the_original_fills_the_screen_and_arrows_move_on(open_page, file_page):
     assert page.evaluate("$('dialog').open")
 
 
+def test_the_press_that_ends_the_full_screen_leaves_the_image_open(open_page, file_page):
+    page = open_page(file=file_page)
+    page.locator("article.cluster .tile").first.click()
+    page.keyboard.press("f")
+    wait_until(page, "document.fullscreenElement !== null")
+    # As a browser does by itself: first the screen, then the dialog.
+    page.evaluate("document.exitFullscreen()")
+    wait_until(page, "!viewing.full")
+    asked = "$('dialog').dispatchEvent(new Event('cancel', { cancelable: true }))"
+    assert page.evaluate(f"viewing.ended = performance.now(); !{asked}")
+    assert page.evaluate(f"viewing.ended -= ONE_PRESS; {asked}")
+
+
 def test_an_original_that_is_gone_leaves_its_thumbnail(browser, file_page, tmp_path):
     moved = tmp_path / "moved.html"
     shutil.copy(file_page, moved)
@@ -686,7 +699,7 @@ def test_a_phone_shows_pictures_first(open_page):
 
 def test_a_notebook_shows_the_page_in_a_frame(browser, page_file, file_page):
     for file in (page_file, file_page):
-        report = Report(file, 0, 0, 0, {}, {}, math.nan)
+        report = Report(file, 0, 0, 0, {}, {}, math.nan, n_images=0)
         page = browser[0].new_context(offline=True).new_page()
         troubles = []
         page.on("pageerror", lambda error: troubles.append(str(error)))  # noqa: B023

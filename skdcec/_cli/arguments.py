@@ -86,7 +86,6 @@ def _add_cluster(commands: Any) -> None:
         skdcec cluster paintings -k 12 --out twelve --metadata paintings.csv
         skdcec cluster paintings --edits cluster-edits.json --out paintings-corrected
         skdcec cluster paintings.csv --features dinov2.npy --export paintings.parquet
-        skdcec cluster 'archive/**/*.jpg' --out archive-clusters --resize crop --size 96
         """,
     )
     parser.add_argument("folder", metavar="FOLDER", help="the images")

@@ -1,6 +1,8 @@
 // One image: what is known of it, those like it, and the original.
 
-const viewing = { image: NONE, among: [], full: false };
+const viewing = { image: NONE, among: [], full: false, ended: -Infinity };
+// One press of Escape ends the full screen and asks the dialog to close, in either order: milliseconds.
+const ONE_PRESS = 500;
 
 // Where the original lies, as seen from the page; null for images that came without files.
 function original(i) {
@@ -124,9 +126,13 @@ function startDialog() {
     if (document.fullscreenElement) document.exitFullscreen();
   });
   dialog.addEventListener("cancel", (event) => {
-    if (!viewing.full) return;
+    if (!viewing.full && performance.now() - viewing.ended > ONE_PRESS) return;
     event.preventDefault();
     showFull(false);
   });
-  document.addEventListener("fullscreenchange", () => { if (!document.fullscreenElement && dialog.open) showFull(false); });
+  document.addEventListener("fullscreenchange", () => {
+    if (document.fullscreenElement || !dialog.open || !viewing.full) return;
+    viewing.ended = performance.now();
+    showFull(false);
+  });
 }
