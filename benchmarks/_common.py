@@ -18,6 +18,23 @@ HERE = Path(__file__).resolve().parent
 SOURCES = ("skdcec", "benchmarks", ":(exclude)benchmarks/results")
 
 
+@cache
+def declare_operations():
+    """Let a torchvision be imported whose compiled part is for another build of PyTorch.
+
+    What it adds in C++ are operations of detectors, none of which is used here; two of them have to
+    be known by name, as long as what is returned, and remembered, is there.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return library
+    return None
+
+
 def environment():
     """Return what the figures depend on besides the code."""
     return {

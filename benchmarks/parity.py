@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import print_table, write_results
+from _common import declare_operations, print_table, write_results
 from PIL import Image
 
 from skdcec.datasets.decode import read_picture
@@ -45,22 +45,6 @@ NETWORKS = (
 )
 LITE = "efficientnet-lite0, published weights"
 HALF = (0.5, 0.5, 0.5)
-
-
-def declare_operations():
-    """Let a torchvision be imported whose compiled part is for another build of PyTorch.
-
-    What it adds in C++ are operations of detectors, none of which is used here; two of them have to
-    be known by name.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        return library
-    return None
 
 
 def make_pictures(folder):

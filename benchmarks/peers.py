@@ -20,7 +20,7 @@ import time
 import venv
 from pathlib import Path
 
-from _common import environment, print_table, write_results
+from _common import declare_operations, environment, print_table, write_results
 
 # Epochs of pretraining and of the joint phase, from short to long.
 BUDGETS = {
@@ -159,10 +159,8 @@ def run(name, data, n_images, pretraining, joint, seed, threads):
 
 
 def clustpy_idec(images, n_clusters, pretraining, joint, seed):
-    from parity import declare_operations
-
     # ClustPy imports torchvision, of which no compiled part is needed.
-    declared = declare_operations()  # noqa: F841 (they live as long as this)
+    declare_operations()
     from clustpy.deep import IDEC
     from clustpy.deep.neural_networks import FeedforwardAutoencoder
 

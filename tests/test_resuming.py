@@ -439,23 +439,22 @@ def test_another_version_begins_anew(images, memory, monkeypatch):
     check_equal(model, fit_once("conv", images))
 
 
-def test_another_number_of_threads_goes_on_and_says_so(images, memory, monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "number", "value", "message"),
+    [
+        (torch, "get_num_threads", 7, "begun with 7 threads and goes on with 1"),
+        (distributed, "n_ranks", 3, "begun by 3 processes and goes on in 1:"),
+    ],
+)
+def test_another_number_of_threads_or_processes_goes_on_and_says_so(
+    module, number, value, message, images, memory, monkeypatch
+):
     model = clusterer(memory=memory)
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "get_num_threads", lambda: 7)
+        patch.setattr(module, number, lambda: value)
         interrupt(model, images, "joint", 20)
     model.set_params(callbacks=[stop_at()])
-    fit_with_one_warning(model, images, "begun with 7 threads and goes on with 1")
-    assert StopAt.n_steps == 3 * STEPS - 19
-
-
-def test_another_number_of_processes_goes_on_and_says_so(images, memory, monkeypatch):
-    model = clusterer(memory=memory)
-    with monkeypatch.context() as patch:
-        patch.setattr(distributed, "n_ranks", lambda: 3)
-        interrupt(model, images, "joint", 20)
-    model.set_params(callbacks=[stop_at()])
-    fit_with_one_warning(model, images, "begun by 3 processes and goes on in 1:")
+    fit_with_one_warning(model, images, message)
     assert StopAt.n_steps == 3 * STEPS - 19
 
 

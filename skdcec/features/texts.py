@@ -68,8 +68,8 @@ def text_side_of(model: Any, weights: Any, image_side: nn.Module) -> TextSide:
     if weights is None:
         raise ValueError("weights=None leaves random weights, which know no words.")
     with torch.random.fork_rng(devices=[]):
-        whole = both_sides_of(model, weights)
-    if not _is_same(whole.visual, image_side):  # type: ignore[arg-type]
+        whole: Any = both_sides_of(model, weights)
+    if not _is_same(whole.visual, image_side):
         raise ValueError(
             f"The weights of model={model!r} are others than when it was fitted: fit again."
         )
