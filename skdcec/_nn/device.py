@@ -1,6 +1,7 @@
 """Where the computation runs, and the one stream of random numbers it uses."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -68,6 +69,20 @@ def _threads_that_exist() -> contextlib.AbstractContextManager[Any]:
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor of the CPU on a device, without waiting for what that has to do before."""
     return tensor.to(device, non_blocking=device.type == "cuda")
+
+
+def constant(values: Any, like: torch.Tensor) -> torch.Tensor:
+    """Return numbers that never change, nested in tuples, in dtype and on the device of a tensor.
+
+    They are copied to the device once.
+    """
+    return _constant(values, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(values: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 # Of PyTorch 2.8 and later; before, an error of CUDA is a RuntimeError like any other.
