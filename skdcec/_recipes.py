@@ -47,7 +47,7 @@ NETWORK_SIZE = 224  # which most networks were trained on
 
 # Pretraining epochs that a plan may choose: far enough apart for two measurements of the same
 # machine's speed to end at the same number. None is above the default of the encoder.
-_EPOCHS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75)
+_EPOCHS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100)
 _MIN_STEPS = 200
 
 # Joint epochs for each of pretraining: as the library's defaults have it, and few for a
@@ -169,6 +169,13 @@ def make_encoder(name: str, max_epochs: int) -> Encoder:
 
     # What the network knows is there already: wide and shallow keeps it.
     return DenseAutoencoder(64, hidden_layer_sizes=(512,), max_epochs=max_epochs)
+
+
+def _default_epochs(name: str) -> int:
+    """Return the pretraining epochs of an encoder that nobody chose a number for."""
+    if name in ENCODERS:
+        return int(encoder_by_name(name, n_images=0, n_channels=3).max_epochs)
+    return int(type(make_encoder(name, 1))().max_epochs)
 
 
 def is_trained(name: str) -> bool:
@@ -335,7 +342,7 @@ def choose_epochs(
     batch_size, n_passes = plan_batches(n_images, "auto")
     steps = math.ceil(n_images / batch_size) * n_passes
     share = _CONTRASTIVE_JOINT_SHARE if encoder == "contrastive" else _JOINT_SHARE
-    most = type(make_encoder(encoder, 1))().max_epochs
+    most = _default_epochs(encoder)
 
     def joint(pretraining: int) -> int:
         return max(1, round(pretraining * share))
