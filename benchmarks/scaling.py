@@ -38,6 +38,7 @@ N_KINDS = 50
 BATCH_SIZE = 256
 FIXED = {"clusters": 10, "images": 16_000}
 STAGES = ("pretraining epoch", "embedding", "start", "joint epoch", "read-out", "predict")
+UNITS = (("images", "clusters"), ("clusters", "images"))
 PATH = HERE / "results" / "scaling.jsonl"
 
 
@@ -72,7 +73,7 @@ def main():
             for n_images, n_clusters in dict.fromkeys(pairs):
                 measure_once(path, n_images, n_clusters, args.folder)
     lines = read_lines(path)
-    for unit, other in (("images", "clusters"), ("clusters", "images")):
+    for unit, other in UNITS:
         print_stages(lines, unit, other)
     if args.docs:
         write_docs(lines, Path(args.docs))
@@ -201,22 +202,26 @@ def write_docs(lines, docs):
     folder = docs / "guide" / "large"
     folder.mkdir(exist_ok=True)
     figure = Figure(figsize=(9, 4), layout="constrained")
-    for axes, (unit, other) in zip(
-        figure.subplots(1, 2), (("images", "clusters"), ("clusters", "images")), strict=True
-    ):
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (unit, other) in zip(panels, UNITS, strict=True):
         chosen = series(lines, unit, other)
-        for stage in STAGES:
-            values = [line["seconds"][stage] for line in chosen]
-            axes.loglog([line[unit] for line in chosen], values, marker="o", label=stage)
-        axes.set(xlabel=unit, ylabel="seconds", title=f"{FIXED[other]:,} {other}")
+        numbers = [line[unit] for line in chosen]
+        rows = [[unit, *map(str, numbers), "slopes"]]
+        for stage, marker in zip(STAGES, "osD^vP", strict=True):
+            seconds = [line["seconds"][stage] for line in chosen]
+            axes.loglog(numbers, seconds, marker=marker, label=stage)
+            of_each = " ".join(f"{slope:.2f}" for slope in slopes(numbers, seconds))
+            rows.append(
+                [stage, *(f"{number:.{2 if number < 10 else 0}f}" for number in seconds), of_each]
+            )
+        axes.set(xlabel=unit, title=f"{FIXED[other]:,} {other}")
+        axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(folder / "scaling.svg", metadata={"Date": None})
-    for unit, other in (("images", "clusters"), ("clusters", "images")):
-        chosen = series(lines, unit, other)
-        rows = [[unit, *(f"{line[unit]}" for line in chosen)]]
-        rows += [[stage, *(f"{c['seconds'][stage]:.2g}" for c in chosen)] for stage in STAGES]
         (folder / f"{unit}.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    panels[0].set(ylabel="seconds of the processor")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+    figure.savefig(folder / "scaling.svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def main():
     print_table([*digits[0]], [[*map(str, line.values())] for line in digits])
     for group in groups.values():
         group.close()
-    write_results("distributed", {"results": results, "digits": digits}, quick=args.quick)
+    write_results("processes", {"results": results, "digits": digits}, quick=args.quick)
 
 
 if __name__ == "__main__":
