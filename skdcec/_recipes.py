@@ -252,7 +252,7 @@ def plan_training(
     reserved : float, default=0.0
         Seconds of `minutes` that are not the training's.
     device : str, default=None
-        None uses CUDA where present, else the CPU.
+        None takes CUDA or Apple's MPS where present, else the CPU.
     cache : str or path, default=None
         A folder that plans are kept in: the same data and arguments give the same plan again,
         even when the machine is busier. What is damaged there is made again.
