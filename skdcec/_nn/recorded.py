@@ -114,10 +114,13 @@ class Recorder:
         if free < _FREE_SHARE * total:
             self._gave_up = True
             return None
+        current = torch.cuda.current_stream(self._net.device)
         try:
-            return Recording(self._net, batch, draws)
+            return Recording(self._net, batch, draws, self._stream)
         except RuntimeError as error:
             self._gave_up = True
+            # PyTorch does not come back from a recording that failed.
+            torch.cuda.set_stream(current)
             self._net.optimizer_.zero_grad(set_to_none=True)
             reason = str(error).partition("\n")[0]
             warnings.warn(
@@ -143,9 +146,17 @@ class Recording:
         For the shape of it.
     draws : Draws
         What an earlier step drew, for a batch of this shape.
+    stream : torch.cuda.Stream
+        On the device of the net, which need not be the current one.
     """
 
-    def __init__(self, net: "EmbeddingNet", batch: tuple[Tensor, ...], draws: Draws):
+    def __init__(
+        self,
+        net: "EmbeddingNet",
+        batch: tuple[Tensor, ...],
+        draws: Draws,
+        stream: torch.cuda.Stream,
+    ):
         self._batch = tuple(torch.empty_like(part).copy_(part) for part in batch)
         self._draws = draws
         optimizer = net.optimizer_
@@ -158,7 +169,8 @@ class Recording:
         with (
             self._reading_rates(optimizer),
             self._draws.placed(),
-            torch.cuda.graph(self._graph, capture_error_mode="thread_local"),
+            torch.cuda.device(stream.device),
+            torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"),
         ):
             self._step = net.computed(self._batch)
             optimizer.step()
