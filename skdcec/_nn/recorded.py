@@ -120,7 +120,8 @@ class Recorder:
         except RuntimeError as error:
             self._gave_up = True
             # PyTorch does not come back from a recording that failed.
-            torch.cuda.set_stream(current)
+            with torch.cuda.device(current.device):
+                torch.cuda.set_stream(current)
             self._net.optimizer_.zero_grad(set_to_none=True)
             reason = str(error).partition("\n")[0]
             warnings.warn(
