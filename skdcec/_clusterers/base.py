@@ -187,6 +187,7 @@ class BaseEmbeddingClustering(
         Returns
         -------
         self : object
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -257,6 +258,7 @@ class BaseEmbeddingClustering(
         Returns
         -------
         labels : ndarray of shape (n_samples,), dtype int64
+            Cluster of each sample, the `labels_`.
         """
         return self.fit(X).labels_
 
@@ -273,6 +275,7 @@ class BaseEmbeddingClustering(
         Returns
         -------
         labels : ndarray of shape (n_samples,), dtype int64
+            Cluster of each sample.
         """
         return self.predict_proba(X).argmax(axis=1)
 
@@ -309,6 +312,7 @@ class BaseEmbeddingClustering(
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_components), dtype float32
+            Where each sample lies, in the space of `cluster_centers_`.
         """
         return self._by_chunks(lambda some: self._embed(self._checked(some)), X)
 

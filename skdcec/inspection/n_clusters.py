@@ -79,6 +79,7 @@ class NClustersSearchDisplay:
         Returns
         -------
         self : NClustersSearchDisplay
+            The display itself, with what was drawn in its attributes.
 
         Raises
         ------

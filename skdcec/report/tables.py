@@ -71,6 +71,11 @@ def image_table(
           farthest from it, "borderline" for the 6 with the smallest margin, else "". In
           small clusters at most a half is typical, and a half of what remains is odd.
 
+    See Also
+    --------
+    cluster_summary : One row per cluster.
+    write_table : Writes it as a file.
+
     Examples
     --------
     >>> from skdcec.report import image_table
@@ -162,6 +167,10 @@ def cluster_summary(
         mean L* of CIELAB, and `contrast`, the mean of its standard deviation within an image
         (both 0 to 100); `palette`, six colours by k-means in CIELAB as "#rrggbb 31%", from dark
         to light; `metadata`, the values that stand out most, as "column=value 41/120 lift 3.2".
+
+    See Also
+    --------
+    image_table : One row per image.
 
     Examples
     --------

@@ -75,6 +75,24 @@ class Report:
         mean adjusted Rand index; NaN where there are too few images or clusters.
     n_images : int
         Images on the page; the tables have a row for each image or cluster there is.
+
+    See Also
+    --------
+    write_report : Makes it from plain arrays.
+    report_from_estimator : Makes it from a fitted model.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from skdcec.report import write_report
+    >>> images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = write_report(f"{folder}/page.html", images, np.arange(12) % 2)
+    >>> report.path.name, report.n_images
+    ('page.html', 12)
+    >>> report.summary["size"]
+    [6, 6]
     """
 
     path: Path
@@ -139,6 +157,7 @@ def report_from_estimator(
     Returns
     -------
     report : Report
+        Where the page is, and the tables behind it.
 
     Raises
     ------
@@ -308,6 +327,11 @@ def write_report(
         If `max_images` is not a whole number, or `metadata` no table.
     OSError
         If the file cannot be written: a directory of that name, no permission, a full disk.
+
+    See Also
+    --------
+    report_from_estimator : The same from a fitted model.
+    skdcec.inspection.ClusterGalleryDisplay : Pictures of clusters by matplotlib.
 
     Examples
     --------
