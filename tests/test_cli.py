@@ -29,9 +29,10 @@ from skdcec import (
 from skdcec._cli import main
 from skdcec._cli.arguments import parse
 from skdcec._cli.choose_k import _next_command
+from skdcec._folders import RUN_FILES
 from skdcec._nn import checkpoints
 from skdcec._nn.nets import ClusteringNet, EmbeddingNet
-from skdcec._runs import RUN_FILES, Run, load_model, save_model
+from skdcec._runs import Run, load_model, save_model
 from skdcec.datasets import load_images
 from skdcec.report import read_table
 from skdcec.report.choice import write_choice_page
@@ -606,6 +607,24 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
     result = run("report", out, "--edits", file)
     assert result.status == 1
     assert "made on the page of another run" in result.err
+    # New images are the model's to judge, but those that were moved are known again by any name.
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "renamed.png").write_bytes((folder / before["file"][first]).read_bytes())
+    (again / "moved.png").write_bytes((folder / before["file"][others[0]]).read_bytes())
+    picture("gold", 999).save(again / "new.png")
+    result = run("assign", out, again)
+    assert f"{len(moves)} images were moved by hand after the training" in result.err
+    assert "2 of 3 images are known, and stand where somebody put them" in result.err
+    table = read_csv(result.out)
+    cells = (dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True))
+    rows = {row["file"]: row for row in cells}
+    assert [rows[name]["cluster"] for name in ("renamed.png", "moved.png")] == ["3", "1"]
+    assert [rows[name]["by_hand"] for name in rows] == ["yes", "", "yes"]
+    # The model has no such cluster.
+    assert (rows["renamed.png"]["confidence"], rows["renamed.png"]["second_cluster"]) == ("", "0")
+    assert rows["renamed.png"]["name"] == "Alone"
+    assert float(rows["moved.png"]["margin"]) < 0
     # A new run does not take them away in silence.
     result = run("cluster", folder, "-k", 3, "--out", out, "--cache", cache / "skdcec", *FAST)
     assert result.status == 0
@@ -620,6 +639,9 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     third = [file for file, cluster in before.items() if cluster == 1]
     moves = [{"file": file, "from": 2, "to": 0} for file, cluster in before.items() if cluster == 2]
     moves += [{"file": file, "from": 1, "to": 3} for file in third[: len(third) // 2]]
+    # What no model would do.
+    odd = next(file for file, cluster in before.items() if cluster == 0)
+    moves += [{"file": odd, "from": 0, "to": 3}]
     file = tmp_path / "cluster-edits.json"
     named = [{"cluster": 3, "name": "Own"}, {"cluster": 2, "name": "Gone"}]
     content = {"format": "skdcec cluster edits", "moves": moves, "clusters": named}
@@ -645,6 +667,21 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     assert dict(zip(names["cluster"], names["name"], strict=True)) == {"0": "", "1": "", "2": "Own"}
     run_of_it = Run.load(new_out)
     assert {run_of_it.paths[i] for i in run_of_it.by_hand} == {move["file"] for move in moves}
+    # A file that was moved is found where it was put, and is said to stand there by hand.
+    put = dict(zip(after["file"], after["by_hand"], strict=True))
+    assert {file for file, said in put.items() if said == "yes"} == {m["file"] for m in moves}
+    result = run("assign", new_out, grown)
+    assert "after the training" not in result.err
+    assigned = read_csv(result.out)
+    assert dict(zip(assigned["file"], assigned["by_hand"], strict=True)) == put
+    assert all(
+        clusters[file] == int(cluster)
+        for file, cluster in zip(assigned["file"], assigned["cluster"], strict=True)
+        if put[file]
+    )
+    margins = dict(zip(assigned["file"], map(float, assigned["margin"]), strict=True))
+    assert margins[odd] < 0
+    assert after["flag"][after["file"].index(odd)] != "borderline"
     model = load_model(new_out).model
     np.testing.assert_array_equal(model.init >= 0, [path != "new.png" for path in run_of_it.paths])
     # They stay by hand in what comes next, too.

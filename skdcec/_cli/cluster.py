@@ -12,7 +12,7 @@ from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_a
 from skdcec._cli.options import ClusterOptions
 from skdcec._cli.progress import PAGE_STAGES, current
 from skdcec._cli.report import check_export_file, draw, export, sampled
-from skdcec._cli.words import Words, asked_terms, names_for
+from skdcec._cli.words import Words, asked_terms, drafted, names_for
 from skdcec._files import as_rows
 from skdcec._folders import DUPLICATES, MODEL, PAGE, file_digest, staged
 from skdcec._recipes import (
@@ -105,7 +105,7 @@ def _cluster(
         result.save(folder)
         drafts = words.names(result, inputs) if words else None
         if start:
-            names, new = (drafts or {}) | start.names, True
+            names, new = drafted(start.names, drafts, start.n_clusters, quiet=options.quiet), True
         else:
             names, new = names_for(result, found.out, stored, drafts, quiet=options.quiet)
         report = draw(result, folder, found.out, options, names=names, write_names=new)

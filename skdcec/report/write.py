@@ -239,6 +239,7 @@ def write_report(
     distances: Any = None,
     metadata: Any = None,
     cluster_names: Mapping[int, Any] | None = None,
+    by_hand: Sequence[int] = (),
     map_coordinates: Any = None,
     history: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -281,6 +282,8 @@ def write_report(
         Columns of n values; None, NaN and "" are missing.
     cluster_names : mapping of int to str or to {"name": str, "note": str}, default=None
         What :func:`read_names` returns, or plain names.
+    by_hand : sequence of int, default=()
+        Rows of images that somebody put into their cluster, which the page says of each.
     map_coordinates : array-like of shape (n, 2), default=None
         Positions on the map. None: :func:`map_projection` of `embedding`.
     history : mapping, default=None
@@ -370,7 +373,7 @@ def write_report(
         distances = distances_to_means(embedding, labels)
 
     belonging = membership(labels, probabilities=probabilities, distances=distances)
-    table = rows_of_images(labels, names, belonging, map_coordinates, columns)
+    table = rows_of_images(labels, names, belonging, map_coordinates, columns, by_hand)
     standing_out = standouts(labels, columns)
     firm = cluster_stability(embedding, labels)
     shown = shown_of(table, columns, max_images, seed)
