@@ -125,6 +125,14 @@ def read_csv(text_or_path):
 # Help and arguments
 
 
+def test_without_a_word_the_commands_are_listed(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    said = capsys.readouterr().err
+    assert "Group the images of a folder" in said
+    assert "skdcec cluster --help" in said
+
+
 @pytest.mark.parametrize(
     "command", ["cluster", "report", "choose-k", "assign", "similar", "pretrain", "fetch"]
 )
@@ -614,8 +622,8 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
     (again / "moved.png").write_bytes((folder / before["file"][others[0]]).read_bytes())
     picture("gold", 999).save(again / "new.png")
     result = run("assign", out, again)
-    assert f"{len(moves)} images were moved by hand after the training" in result.err
-    assert "2 of 3 images are known, and stand where somebody put them" in result.err
+    assert f"Moved by hand after the training (images: {len(moves)})" in result.err
+    assert "Known again, and where somebody put them by hand: 2 of 3 images" in result.err
     table = read_csv(result.out)
     cells = (dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True))
     rows = {row["file"]: row for row in cells}
@@ -628,7 +636,7 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
     # A new run does not take them away in silence.
     result = run("cluster", folder, "-k", 3, "--out", out, "--cache", cache / "skdcec", *FAST)
     assert result.status == 0
-    assert f"{len(moves)} images were moved by hand, will be replaced" in result.err
+    assert f"moved by hand there (images: {len(moves)}), will be replaced" in result.err
     assert read_csv(out / "clusters.csv")["cluster"] == before["cluster"]
 
 
@@ -655,7 +663,7 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     usual = ["--cache", cache / "skdcec", *FAST]
     result = run("cluster", grown, "--edits", file, "--out", new_out, *usual)
     assert result.status == 0
-    n_moved = f"{len(moves)} images that were moved by hand stay where they are; new images: 1"
+    n_moved = f"moved by hand, and staying where they are: {len(moves)}; new images: 1"
     assert n_moved in result.err
     after = read_csv(new_out / "clusters.csv")
     clusters = dict(zip(after["file"], map(int, after["cluster"]), strict=True))
@@ -877,7 +885,7 @@ def test_a_network_that_cannot_be_had_is_said_at_once(folder, tmp_path, run, net
     monkeypatch.setattr("skdcec._cli.images.load_bunch", None)
     cluster = ["cluster", folder, "--out", tmp_path / "out", "--quiet", "--encoder"]
     for arguments, said in (
-        (["contrastve"], "none of auto, autoencoder, contrastive, paintings, and.*no classifier"),
+        (["contrastve"], r"paintings \(is contrastive meant\?\), and.*no classifier"),
         (["small"], "no route to host.*path of a file"),
         (["small", "--weights", tmp_path / "none"], "no file with a state dict"),
         (["small", "--size", "1", *network], "size that it was trained on"),

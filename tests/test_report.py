@@ -788,6 +788,8 @@ def test_report_of_a_fitted_estimator(tmp_path):
     assert settings["encoder__n_components"] == "6"
     with pytest.raises(ValueError, match="X has 29 rows"):
         report_from_estimator(FakeClusterer(X), X[:-1], tmp_path / "p.html")
+    with pytest.raises(TypeError, match="path is of type ndarray; the HTML file to write comes"):
+        report_from_estimator(FakeClusterer(X), tmp_path / "p.html", X)
 
 
 def test_a_notebook_is_given_the_page_as_it_is(tmp_path):

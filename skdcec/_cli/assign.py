@@ -44,7 +44,7 @@ def run(options: AssignOptions) -> None:
     write_results(table, target, as_json=options.json)
     n = len(bunch.paths)
     if places:
-        text = f"{len(places)} of {n} images are known, and stand where somebody put them."
+        text = f"Known again, and where somebody put them by hand: {len(places)} of {n} images."
         note(text, quiet=options.quiet)
     n_unlike = table["flag"].count("unlike")
     if n_unlike:
@@ -92,9 +92,9 @@ def _load(source: str) -> _Known:
         return _Known(saved, {}, {})
     if result.by_hand and not is_trained_from(result, out):
         say(
-            f"{len(result.by_hand)} images were moved by hand after the training. They are found "
-            "where they were put; of the others the model knows no more than before: skdcec "
-            "cluster FOLDER --edits FILE trains it on."
+            f"Moved by hand after the training (images: {len(result.by_hand)}): these are found "
+            "where they were put, but the model knows nothing of that. skdcec cluster FOLDER "
+            "--edits FILE trains it on."
         )
     return _Known(saved, result.kept_names(out), result.pins)
 

@@ -148,9 +148,9 @@ def _tell_start(out: Path, previous: Run | None, start: Corrections | None, *, q
         start.tell(quiet=quiet)
     elif moved:
         say(
-            f"The clusters in {printable(str(out))}, where {printable(str(moved))} images "
-            "were moved by hand, will be replaced; another --out keeps them, and --edits FILE "
-            "trains on from them."
+            f"The clusters in {printable(str(out))}, with what was moved by hand there (images: "
+            f"{printable(str(moved))}), will be replaced; another --out keeps them, and --edits "
+            "FILE trains on from them."
         )
 
 
@@ -283,6 +283,8 @@ def _tell_result(
         sizes = f"{row['cluster']:>4}  {row['size']:>7} images {row['share']:>6.1%}  "
         loose = "loose  " if _is_loose(row["stability"]) else ""
         print(printable(f"{sizes}{loose}{name}{row['metadata']}").rstrip())
+    if any(row["metadata"] for row in rows):
+        note("lift 2.0: twice as often as among all images.", quiet=options.quiet)
     _tell_agreement(report.agreement, any(_is_loose(row["stability"]) for row in rows))
     seconds = sum(record["seconds"].values())
     page = (out / PAGE).absolute()

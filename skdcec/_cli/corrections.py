@@ -117,8 +117,8 @@ class Corrections:
         new = f"; new images: {n_new}" if n_new else ""
         note(
             f"Training starts from the {self.n_clusters} clusters of "
-            f"{printable(self.run.title)} as they were corrected; {len(self.by_hand)} images that "
-            f"were moved by hand stay where they are{new}.",
+            f"{printable(self.run.title)} as they were corrected; moved by hand, and staying where "
+            f"they are: {len(self.by_hand)}{new}.",
             quiet=quiet,
         )
 

@@ -164,7 +164,7 @@ def report_from_estimator(
     ValueError
         If `X` does not have one row per label, or cannot be shown as images.
     TypeError
-        If the estimator does not say where the centers of its clusters are.
+        If the estimator does not say where the centers of its clusters are, or `path` is no path.
 
     Warns
     -----
@@ -196,6 +196,11 @@ def report_from_estimator(
             stacklevel=2,
         )
         estimator, X, path = X, path, estimator
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"path is of type {type(path).__name__}; the HTML file to write comes last, as in "
+            "report_from_estimator(estimator, X, path)."
+        )
     estimator = best_of(estimator)
     model, reached = last_step(estimator, X)
     check_length("X", X, len(model.labels_))

@@ -20,7 +20,7 @@ function imageView(i, onchoose) {
   if (second[i] !== NONE && !movedTo.has(i)) rows.push(["Next best", `${clusterName(second[i])}, margin ${decimal(margin[i])}`]);
   if (Number.isFinite(distance[i]) && !movedTo.has(i)) rows.push(["Distance", `${Number(distance[i].toPrecision(3))} from the centre${flags[i] ? `, ${flags[i]}` : ""}`]);
   for (const column of data.columns) if (textOf(column, i)) rows.push([column.name, textOf(column, i), true]);
-  if (folder(i)) rows.push(["Folder", folder(i), true]);
+  if (folder(i) && !data.columns.some((column) => textOf(column, i) === folder(i))) rows.push(["Folder", folder(i), true]);
   const list = element("ul", { class: "tiles" },
     ...nearest(i, 18).map((other) => tile(other, clusterCaption(labels[other]), onchoose)));
   return element("div", { class: "image-view", "data-image": i },
