@@ -25,9 +25,9 @@ CONTRASTIVE_MIN_IMAGES = 10_000
 _FEW_IMAGES = 1000
 _N_COMPONENTS = 32  # as published for paintings
 
-# Of what stands for itself: in shares of the side and in degrees. Shapes stay what they are, and
-# whatever the kind of image, pretraining finds them better.
-_SHIFT, _ROTATION = 0.05, 5
+# Shown images that are shifted and turned, pretraining finds their shapes better, whatever the kind
+# of image; in twice the epochs of images that stay as they are.
+_EPOCHS = 100
 
 
 def resolve_name(name: str, n_images: int, n_channels: int) -> str:
@@ -95,8 +95,8 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     Returns
     -------
     encoder : estimator
-        For "autoencoder" a :class:`ConvAutoencoder` that sees images slightly shifted and turned,
-        of 32 components for images in colour and for few gray ones; for "contrastive" a
+        For "autoencoder" a :class:`ConvAutoencoder` that sees images shifted and turned, of 32
+        components for images in colour and for few gray ones; for "contrastive" a
         :class:`ContrastiveEncoder`; for "paintings" the painting encoder beside colours and
         edges, a :class:`skdcec.features.SideBySide`, in which nothing is trained; so are all that
         are joined, and networks.
@@ -110,7 +110,7 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     --------
     >>> from skdcec._named import encoder_by_name
     >>> encoder_by_name("auto", n_images=5000, n_channels=1)
-    ConvAutoencoder(augmentation=RandomAffine(rotation=5, shift=0.05))
+    ConvAutoencoder(augmentation=RandomAffine(), max_epochs=100)
     >>> encoder_by_name("auto", n_images=500, n_channels=3)
     SideBySide()
     >>> len(encoder_by_name("paintings+timm/resnet18", n_images=500, n_channels=3).parts)
@@ -118,7 +118,7 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     """
     from skdcec._encoders.autoencoder import ConvAutoencoder
     from skdcec._encoders.contrastive import ContrastiveEncoder
-    from skdcec.augmentation import RandomAffine
+    from skdcec.augmentation import digit_augmentation
     from skdcec.features.side_by_side import SideBySide
 
     name = resolve_name(name, n_images, n_channels)
@@ -134,7 +134,7 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
         return ContrastiveEncoder()
     if name == "paintings":
         return SideBySide()
-    encoder = ConvAutoencoder(augmentation=RandomAffine(shift=_SHIFT, rotation=_ROTATION))
+    encoder = ConvAutoencoder(augmentation=digit_augmentation(), max_epochs=_EPOCHS)
     many = n_channels == 1 and n_images >= _FEW_IMAGES
     return encoder if many else encoder.set_params(n_components=_N_COMPONENTS)
 

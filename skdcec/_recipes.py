@@ -47,7 +47,7 @@ NETWORK_SIZE = 224  # which most networks were trained on
 
 # Pretraining epochs that a plan may choose: far enough apart for two measurements of the same
 # machine's speed to end at the same number. None is above the default of the encoder.
-_EPOCHS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75)
+_EPOCHS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100)
 _MIN_STEPS = 200
 
 # Joint epochs for each of pretraining: as the library's defaults have it, and few for a
@@ -171,6 +171,13 @@ def make_encoder(name: str, max_epochs: int) -> Encoder:
     return DenseAutoencoder(64, hidden_layer_sizes=(512,), max_epochs=max_epochs)
 
 
+def _default_epochs(name: str) -> int:
+    """Return the pretraining epochs of an encoder that nobody chose a number for."""
+    if name in ENCODERS:
+        return int(encoder_by_name(name, n_images=0, n_channels=3).max_epochs)
+    return int(type(make_encoder(name, 1))().max_epochs)
+
+
 def is_trained(name: str) -> bool:
     """Whether an encoder learns anything from images, or from what a network makes of them."""
     return name not in ("paintings", GIVEN) and JOINT not in name
@@ -245,7 +252,7 @@ def plan_training(
     reserved : float, default=0.0
         Seconds of `minutes` that are not the training's.
     device : str, default=None
-        None uses CUDA where present, else the CPU.
+        None takes CUDA or Apple's MPS where present, else the CPU.
     cache : str or path, default=None
         A folder that plans are kept in: the same data and arguments give the same plan again,
         even when the machine is busier. What is damaged there is made again.
@@ -335,7 +342,7 @@ def choose_epochs(
     batch_size, n_passes = plan_batches(n_images, "auto")
     steps = math.ceil(n_images / batch_size) * n_passes
     share = _CONTRASTIVE_JOINT_SHARE if encoder == "contrastive" else _JOINT_SHARE
-    most = type(make_encoder(encoder, 1))().max_epochs
+    most = _default_epochs(encoder)
 
     def joint(pretraining: int) -> int:
         return max(1, round(pretraining * share))

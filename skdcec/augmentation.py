@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from skdcec._nn import distributed, later
-from skdcec._nn.device import moved
+from skdcec._nn.device import constant
+from skdcec._nn.draws import uniform
 from skdcec._persistence import declared, register
 from skdcec._persistence.declared import Kind
 
@@ -37,6 +38,8 @@ _TO_YIQ = (
     (0.211456, -0.522591, 0.311135),
 )
 
+_FROM_YIQ = tuple(map(tuple, torch.linalg.inv(torch.tensor(_TO_YIQ, dtype=torch.float64)).tolist()))
+
 _PADDINGS = ("background", "border", "zeros", "reflection")
 
 # What a file may say of shares, and of the sides of what is cut out.
@@ -58,7 +61,7 @@ class Augmentation(BaseEstimator):
     @property
     def takes_shards(self) -> bool:
         """Whether a part of a batch is changed as it would be among the whole."""
-        # Subclasses may draw in other ways than by `_uniform`.
+        # Subclasses may draw in other ways than by `uniform`.
         return type(self).__module__ == __name__
 
     def __call__(self, batch: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -205,7 +208,7 @@ class RandomAffine(Augmentation):
         _check_range(self, "zoom", 0, math.inf)
         if self.padding not in _PADDINGS:
             raise ValueError(f"padding={self.padding!r} must be one of {_PADDINGS}.")
-        draws = _uniform(4, batch, generator) * 2 - 1
+        draws = uniform(4, batch, generator) * 2 - 1
         turn = draws[0] * math.radians(self.rotation)
         # From places in the result to places in the image, so a zoom divides.
         size = torch.exp(-draws[1] * math.log1p(self.zoom))
@@ -262,7 +265,7 @@ class RandomFlip(Augmentation):
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         for axis, name in ((3, "horizontal"), (2, "vertical")):
             _check_range(self, name, 0, 1)
-            chosen = _uniform(1, batch, generator)[0] < getattr(self, name)
+            chosen = uniform(1, batch, generator)[0] < getattr(self, name)
             batch = torch.where(chosen[:, None, None, None], batch.flip(axis), batch)
         return batch
 
@@ -312,7 +315,7 @@ class RandomResizedCrop(Augmentation):
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         least, greatest = _check_pair(self, "scale", 1.0)
         narrow, wide = _check_pair(self, "ratio", math.inf)
-        draws = _uniform(4, batch, generator)
+        draws = uniform(4, batch, generator)
         area = least + draws[0] * (greatest - least)
         # Drawn in logarithms, so that wide is as likely as narrow.
         ratio = torch.exp(draws[1] * math.log(wide / narrow) + math.log(narrow))
@@ -388,7 +391,7 @@ class ColorJitter(Augmentation):
             _check_range(self, name, 0, 1)
         _check_range(self, "hue", 0, 0.5)
         n, channels = batch.shape[:2]
-        draws = _uniform(4, batch, generator) * 2 - 1
+        draws = uniform(4, batch, generator) * 2 - 1
         brightness = 1 + draws[0] * self.brightness
         contrast = 1 + draws[1] * self.contrast
         # All four are linear in the colours of a pixel, so one matrix per image does them.
@@ -440,7 +443,7 @@ class RandomGrayscale(Augmentation):
 
     def _apply(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         _check_range(self, "probability", 0, 1)
-        chosen = _uniform(1, batch, generator)[0] < self.probability
+        chosen = uniform(1, batch, generator)[0] < self.probability
         if batch.shape[1] != 3:
             return batch
         return torch.where(chosen[:, None, None, None], _luma(batch).unsqueeze(1), batch)
@@ -501,14 +504,6 @@ def painting_augmentation(size: int | tuple[int, int] | None = None) -> Compose:
     return Compose([RandomResizedCrop(size), RandomFlip(), ColorJitter()])
 
 
-def _uniform(n_draws: int, batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw `n_draws` numbers in [0, 1) for each image, and bring them to its device."""
-    n_rows, rows = distributed.drawn_rows(len(batch))
-    shape = (n_draws, n_rows)
-    draws = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
-    return moved(draws[:, rows].to(batch.dtype), batch.device)
-
-
 def _resample(batch: Tensor, theta: Tensor, size: tuple[int, int], padding: str) -> Tensor:
     """Read each image at the places that its own affine map leads to."""
     shape = [len(batch), batch.shape[1], *size]
@@ -518,25 +513,24 @@ def _resample(batch: Tensor, theta: Tensor, size: tuple[int, int], padding: str)
 
 def _background(batch: Tensor) -> Tensor:
     """Return the median of the outermost pixels, for each image and channel."""
-    top_bottom = batch[:, :, [0, -1], :].flatten(2)
-    left_right = batch[:, :, :, [0, -1]].flatten(2)
-    return torch.cat([top_bottom, left_right], dim=2).median(dim=2).values[:, :, None, None]
+    edges = (batch[:, :, :1], batch[:, :, -1:], batch[..., :1], batch[..., -1:])
+    return (
+        torch.cat([edge.flatten(2) for edge in edges], dim=2).median(dim=2).values[:, :, None, None]
+    )
 
 
 def _colour_matrix(saturation: Tensor, turn: Tensor) -> Tensor:
     """Return one matrix per image that scales its colours and turns their hue."""
-    to_yiq = torch.tensor(_TO_YIQ, dtype=torch.float64)
-    from_yiq = torch.linalg.inv(to_yiq).to(saturation)
+    to_yiq, from_yiq = (constant(matrix, saturation) for matrix in (_TO_YIQ, _FROM_YIQ))
     cos, sin = turn.cos() * saturation, turn.sin() * saturation
     zero, one = torch.zeros_like(cos), torch.ones_like(cos)
     rows = [one, zero, zero, zero, cos, -sin, zero, sin, cos]
-    return from_yiq @ torch.stack(rows, dim=1).view(-1, 3, 3) @ to_yiq.to(saturation)
+    return from_yiq @ torch.stack(rows, dim=1).view(-1, 3, 3) @ to_yiq
 
 
 def _luma(colours: Tensor) -> Tensor:
     """Return the gray value of (n, 3, ...) colours."""
-    weights = torch.tensor(_LUMA, dtype=colours.dtype, device=colours.device)
-    return torch.einsum("c,nc...->n...", weights, colours)
+    return torch.einsum("c,nc...->n...", constant(_LUMA, colours), colours)
 
 
 def _value_range(batch: Tensor) -> tuple[Tensor, Tensor]:

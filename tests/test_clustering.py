@@ -28,12 +28,14 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from skdcec import (
+    ContrastiveEncoder,
     ConvAutoencoder,
     DeepConvEmbeddingClustering,
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
 from skdcec._nn.functional import target_distribution
+from skdcec.augmentation import RandomAffine
 from skdcec.metrics import clustering_accuracy
 from skdcec.model_selection import TransductiveSplit, modularity_scorer
 
@@ -294,7 +296,7 @@ def test_idec_gives_vectors_back_in_their_units(rows):
 
 def test_history_has_its_keys_and_one_float_per_epoch(images, rows):
     common = {"loss", "clustering_loss", "label_change", "lr"}
-    model = dcec(max_epochs=3).fit(images)
+    model = dcec(max_epochs=3, gamma=0.5).fit(images)
     assert set(model.history_) == common | {"reconstruction_loss"}
     vectors = dec(max_epochs=3).fit(rows)
     assert set(vectors.history_) == common
@@ -310,11 +312,35 @@ def test_history_has_its_keys_and_one_float_per_epoch(images, rows):
 
 
 def test_defaults_are_dcec_dec_and_make_idec():
-    assert DeepConvEmbeddingClustering().gamma == 0.1
+    assert DeepConvEmbeddingClustering().gamma == "auto"
     assert DeepConvEmbeddingClustering().reconstruction_weight == 1.0
     assert DeepEmbeddingClustering().gamma == 1.0
     assert DeepEmbeddingClustering().reconstruction_weight == 0.0
     assert "image_shape" not in DeepEmbeddingClustering().get_params()
+
+
+@clusters_may_die
+@pytest.mark.parametrize(
+    ("encoder", "gamma", "n_epochs"),
+    [
+        (small_conv(), 0.1, 20),
+        (small_conv(augmentation=RandomAffine()), 1.0, 40),
+        (FrozenEstimator(small_conv(augmentation=RandomAffine())), 1.0, 40),
+        # Its views are in its own term of the loss.
+        (ContrastiveEncoder(4, filters=(4, 8), max_epochs=1), 0.1, 20),
+    ],
+)
+def test_auto_trains_harder_and_longer_behind_views(encoder, gamma, n_epochs, images):
+    if isinstance(encoder, FrozenEstimator):
+        encoder.estimator.set_params(random_state=0).fit(images)
+    model = dcec(encoder=encoder, gamma="auto", max_epochs="auto", tol=0.0).fit(images)
+    assert model.n_iter_ == n_epochs
+    clustering, reconstruction, total = (
+        np.array(model.history_[name])
+        for name in ("clustering_loss", "reconstruction_loss", "loss")
+    )
+    np.testing.assert_allclose(reconstruction + gamma * clustering, total, rtol=1e-4)
+    assert model.get_params()["gamma"] == "auto"
 
 
 @clusters_may_die

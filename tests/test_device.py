@@ -12,25 +12,44 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from skdcec import ConvAutoencoder
+from skdcec._nn import device
 from skdcec._nn.batches import Batches, map_batches
 from skdcec._nn.device import make_generator, resolve_device, resolve_precision
 from skdcec._nn.nets import EmbeddingNet
 
 
 def test_none_takes_a_gpu_where_there_is_one():
-    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    is_mps = torch.backends.mps.is_available()
+    expected = "cuda" if torch.cuda.is_available() else "mps" if is_mps else "cpu"
     assert resolve_device(None).type == expected
 
 
-@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")], ids=repr)
-def test_a_device_is_taken_by_name_or_as_it_is(device):
-    assert resolve_device(device) == torch.device("cpu")
+@pytest.mark.parametrize(("works", "expected"), [(True, "mps"), (False, "cpu")])
+def test_none_takes_that_of_an_apple_where_it_works(works, expected, monkeypatch):
+    # No such device is needed for that, as nothing is computed on it.
+    error_of = device._error_of
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(
+        device,
+        "_error_of",
+        lambda name: (None if works else RuntimeError()) if name == "mps" else error_of(name),
+    )
+    assert resolve_device(None) == torch.device(expected)
+    assert resolve_precision(None, torch.device("mps")) == torch.float32
+    with pytest.raises(ValueError, match="available: 'cpu' and 'mps', or None"):
+        resolve_device("cuda:7")
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "gpu", "", "cpu:x"])
-def test_a_device_that_is_not_there_is_an_error_that_names_what_is(device):
-    with pytest.raises(ValueError, match=rf"device='{device}' .*available: 'cpu'"):
-        resolve_device(device)
+@pytest.mark.parametrize("given", ["cpu", torch.device("cpu")], ids=repr)
+def test_a_device_is_taken_by_name_or_as_it_is(given):
+    assert resolve_device(given) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("given", ["cuda:99", "gpu", "", "cpu:x"])
+def test_a_device_that_is_not_there_is_an_error_that_names_what_is(given):
+    with pytest.raises(ValueError, match=rf"device='{given}' .*available: 'cpu'"):
+        resolve_device(given)
 
 
 @pytest.mark.parametrize("method", ["encoder", "clusterer"])

@@ -86,9 +86,9 @@ def test_numbering_by_size_changes_names_of_clusters_only(fitted, images):
 
 
 def test_epochs_fit_into_the_time():
-    assert choose_epochs(6_000, "autoencoder", FAST, available=600)[:2] == (50, 20)
+    assert choose_epochs(6_000, "autoencoder", FAST, available=600)[:2] == (100, 40)
     pretraining, joint, seconds = choose_epochs(6_000, "autoencoder", SLOW, available=600)
-    assert 1 < pretraining < 50
+    assert 1 < pretraining < 100
     assert joint == round(0.4 * pretraining)
     assert seconds <= 600 < choose_epochs(6_000, "autoencoder", SLOW, available=1200)[2]
     asked = choose_epochs(6_000, "autoencoder", SLOW, available=600, epochs=70)

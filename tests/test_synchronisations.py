@@ -127,7 +127,7 @@ def test_no_step_of_training_asks_for_a_number(name, epochs):
     for phase, (few_steps, many_steps) in asked.items():
         # The losses and the checks of all steps are read at the end of the epoch.
         assert few_steps == many_steps, phase
-        assert few_steps == ["tolist", "tolist"], phase
+        assert few_steps == ["tolist"], phase
 
 
 @pytest.mark.gpu
@@ -148,8 +148,10 @@ def test_no_step_of_training_waits_for_a_gpu(name, monkeypatch):
         waits = sum("synchron" in str(one.message).lower() for one in caught)
         found.append((type(net).__name__, waits))
 
-    monkeypatch.setattr(EmbeddingNet, "run_single_epoch", watched)
     X = IMAGES.reshape(48, -1) if name == "vectors" else IMAGES
+    # Numbers that never change are copied there once.
+    MODELS[name](24).set_params(device="cuda").fit(X)
+    monkeypatch.setattr(EmbeddingNet, "run_single_epoch", watched)
     for size in (24, 6):
         MODELS[name](size).set_params(device="cuda").fit(X)
     assert found[:2] == found[2:]

@@ -74,6 +74,11 @@ def can_decode(model: Any) -> bool:
     )
 
 
+# What "auto" means for the joint phase: behind an encoder that reconstructs images as they are,
+# and behind one that reconstructs changed ones.
+_AUTO: dict[str, tuple[Any, Any]] = {"gamma": (0.1, 1.0), "max_epochs": (20, 40)}
+
+
 def _n_distinct(assignment: np.ndarray, enough: int) -> int:
     """Return how many rows differ; counted until there are enough."""
     distinct = assignment[:0]
@@ -199,7 +204,7 @@ class BaseEmbeddingClustering(
         KeyboardInterrupt
             On Ctrl-C; the estimator is then as it was before.
         """
-        with telling(self, X, 2 if self.max_epochs else 1), unchanged_on_failure(self):
+        with telling(self, X, 1 if self.max_epochs == 0 else 2), unchanged_on_failure(self):
             array = self._validate(X, reset=True)
             distributed.check_data(array, content_digest)
             if len(array) < self.n_clusters:
@@ -220,8 +225,9 @@ class BaseEmbeddingClustering(
             )
             self._keep_start(start)
             labels = start.labels
-            if self.max_epochs > 0 and self.module_ is not None:
-                with subtask(self, "joint training", n_subtasks=self.max_epochs) as told:
+            n_epochs = self._joint("max_epochs")
+            if n_epochs > 0 and self.module_ is not None:
+                with subtask(self, "joint training", n_subtasks=n_epochs) as told:
                     batches = Batches(array, self.scale_, device)
                     self._train(start, batches, joint_seed, epoch_tasks(self, told))
                 refined = self._embed(array)
@@ -387,17 +393,18 @@ class BaseEmbeddingClustering(
             generator=generator,
             target=lambda: refresh.target,
         )
+        n_epochs = self._joint("max_epochs")
         net = ClusteringNet(
             clustering,
-            gamma=self.gamma,
+            gamma=self._joint("gamma"),
             reconstruction_weight=self.reconstruction_weight,
             joint_loss=self._joint_loss(self.module_),
             loss_names=self._loss_names(),
-            schedule=Schedule(self.lr_schedule, self.max_epochs * len(loader)),
+            schedule=Schedule(self.lr_schedule, n_epochs * len(loader)),
             generator=generator,
             augmentation=self._augmentation,
             callbacks=[("target_refresh", refresh), *(self.callbacks or ()), *told],
-            max_epochs=self.max_epochs,
+            max_epochs=n_epochs,
             lr=self.lr,
             device=batches.device,
             precision=precision_of(self.encoder_, batches.device),
@@ -454,6 +461,15 @@ class BaseEmbeddingClustering(
         )
         self.weights_, self.means_, self.covariances_ = readout
         self._keep_centers(readout.means)
+
+    def _joint(self, name: str) -> Any:
+        """Return a setting of the joint phase, or what "auto" stands for behind this encoder."""
+        value = getattr(self, name)
+        if not isinstance(value, str):
+            return value
+        # Targets of the images themselves, for views of them, may count for as much as the views.
+        shows_views = self._augmentation is not None and hasattr(self.module_, "decode")
+        return _AUTO[name][shows_views]
 
     def _joint_loss(self, module: nn.Module) -> Callable[..., Tensor] | None:
         """Return the encoder's own term in the place of the reconstruction loss, if it has one."""

@@ -1,6 +1,7 @@
 """What an embedded clustering is: an encoder and cluster centers, trained together."""
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from skdcec._encoders.base import decode_embedding
 from skdcec._encoders.images import ImageInput, restore_layout
 from skdcec._named import NAMES, encoder_by_name
 from skdcec._persistence import declared, register
-from skdcec._sklearn_compat import HasMethods
+from skdcec._sklearn_compat import HasMethods, Interval, StrOptions
 
 
 @register
@@ -36,7 +37,7 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
     encoder : estimator, str or None, default=None
         What is pretrained: None for ``ConvAutoencoder()`` as in the papers, or any estimator of
         the encoder protocol. Words stand for encoders that do well: "autoencoder" compares
-        shapes, and sees them slightly shifted and turned; "contrastive" compares colours and
+        shapes, and sees them shifted and turned; "contrastive" compares colours and
         textures, "paintings" the same by weights that were trained on paintings, beside colours
         and edges: there, nothing is trained, and the start is the result. "auto" is
         "autoencoder" for gray images, else "paintings", or
@@ -52,8 +53,9 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         features for a square gray image, and any other for an image one pixel high.
     data_format : {"channels_last", "channels_first"}, default="channels_last"
         Order of the axes of a 4-D `X`. Rows of a 2-D `X` are always (H, W, C).
-    gamma : float, default=0.1
-        Weight of the clustering loss, summed over clusters and averaged over images.
+    gamma : float or "auto", default="auto"
+        Weight of the clustering loss, summed over clusters and averaged over images. "auto" is
+        .1, and 1 behind an autoencoder with an `augmentation`.
     reconstruction_weight : float, default=1.0
         Weight of the reconstruction loss, the mean over all values of a batch. 0 trains
         without the decoder.
@@ -80,8 +82,9 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         edges between nearest neighbours, beyond what their sizes explain (the greatest
         modularity); two of its clusters are then merged and a third is split, as long as that
         raises the modularity.
-    max_epochs : int, default=20
-        Epochs of joint training; 0 for none, which makes the start the result.
+    max_epochs : int or "auto", default="auto"
+        Epochs of joint training; 0 for none, which makes the start the result. "auto" is 20, and
+        40 behind an autoencoder with an `augmentation`.
     update_interval : "epoch" or int, default="epoch"
         How often the targets are recomputed on all images: after each epoch, or after so
         many batches.
@@ -102,7 +105,7 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         leaves its state there every half minute, in either phase, and an equal fit goes on
         from it.
     device : str or torch.device, default=None
-        None uses CUDA where present, else the CPU.
+        None takes CUDA or Apple's MPS where present, else the CPU.
     callbacks : list of skorch callbacks, default=None
         Called during the joint phase.
     random_state : int, RandomState instance or None, default=None
@@ -187,6 +190,8 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         **BaseEmbeddingClustering._parameter_constraints,
         **ImageInput._parameter_constraints,
         "encoder": [HasMethods(["fit", "transform"]), str, None],
+        "gamma": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "max_epochs": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
     }
     _kept_parameters = {
         **BaseEmbeddingClustering._kept_parameters,
@@ -194,6 +199,12 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         "encoder": declared.either(
             declared.part("encoder"), declared.choice(*NAMES), declared.nothing
         ),
+        **{
+            name: declared.either(
+                BaseEmbeddingClustering._kept_parameters[name], declared.choice("auto")
+            )
+            for name in ("gamma", "max_epochs")
+        },
     }
     _fitted_attributes = {
         **BaseEmbeddingClustering._fitted_attributes,
@@ -207,12 +218,12 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         encoder: BaseEstimator | str | None = None,
         image_shape: tuple[int, ...] | None = None,
         data_format: str = "channels_last",
-        gamma: float = 0.1,
+        gamma: float | str = "auto",
         reconstruction_weight: float = 1.0,
         alpha: float = 1.0,
         init: Any = "auto",
         n_init: int = 10,
-        max_epochs: int = 20,
+        max_epochs: int | str = "auto",
         update_interval: str | int = "epoch",
         tol: float = 1e-3,
         lr: float = 1e-3,

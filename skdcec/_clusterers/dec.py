@@ -83,7 +83,7 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         leaves its state there every half minute, in either phase, and an equal fit goes on
         from it.
     device : str or torch.device, default=None
-        None uses CUDA where present, else the CPU.
+        None takes CUDA or Apple's MPS where present, else the CPU.
     callbacks : list of skorch callbacks, default=None
         Called during the joint phase.
     random_state : int, RandomState instance or None, default=None

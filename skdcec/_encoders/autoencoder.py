@@ -123,7 +123,7 @@ class ConvAutoencoder(ImageInput, BaseAutoencoder):
     batch_size : int or "auto", default="auto"
         Images per step. "auto" is a 64th of the images, at least 16 and at most 256.
     device : str or torch.device, default=None
-        None uses CUDA where present, else the CPU.
+        None takes CUDA or Apple's MPS where present, else the CPU.
     precision : {"float32", "bfloat16"}, default=None
         What the network computes in while it trains; everything else is float32. None takes
         bfloat16 where the processor has it, which trains up to twice as fast.
@@ -276,7 +276,7 @@ class DenseAutoencoder(BaseAutoencoder):
     batch_size : int or "auto", default="auto"
         Vectors per step. "auto" is a 64th of the vectors, at least 16 and at most 256.
     device : str or torch.device, default=None
-        None uses CUDA where present, else the CPU.
+        None takes CUDA or Apple's MPS where present, else the CPU.
     precision : {"float32", "bfloat16"} or None, default="float32"
         What the network computes in while it trains. None takes bfloat16 where the
         processor has it; results then depend, in rare cases, on the units of `X`.

@@ -77,7 +77,7 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
         Images per step, at least 2. "auto" is a 64th of the images, at least 16 and at
         most 256.
     device : str or torch.device, default=None
-        None uses CUDA where present, else the CPU.
+        None takes CUDA or Apple's MPS where present, else the CPU.
     callbacks : list of skorch callbacks, default=None
         Called by skorch during training, such as ``skorch.callbacks.EarlyStopping``.
     random_state : int, RandomState instance or None, default=None

@@ -342,6 +342,9 @@ def root_mean_square(array: np.ndarray) -> float:
 
 
 def _largest(array: np.ndarray) -> float:
+    # Unsigned values need one pass.
+    if array.dtype.kind == "u":
+        return max(float(block.max()) for block in blocks(array))
     return max(max(float(block.max()), -float(block.min())) for block in blocks(array))
 
 

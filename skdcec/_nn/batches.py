@@ -21,6 +21,10 @@ Loaded = TypeVar("Loaded")
 # memory does not grow with n.
 _INFERENCE_VALUES = 2**22
 
+# A GPU is told so much at once that telling it takes no longer than doing it.
+_INFERENCE_VALUES_ON_GPU = 2**25
+_COPIED_BYTES = 2**26
+
 # What "auto" means for a batch size: so many steps per epoch, within bounds: larger batches
 # gain no speed, and the gradient of smaller ones is mostly noise. Where the smallest batch
 # leaves few steps, an epoch passes over the data as often as comes closest to another number.
@@ -59,7 +63,7 @@ class Batches:
         if device.type == "cuda" and array.dtype in (np.uint8, np.float32):
             free, _ = torch.cuda.mem_get_info(device)
             if array.nbytes <= free // 4:
-                self._resident = torch.from_numpy(np.array(array)).to(device)
+                self._resident = _on_device(array, device)
         self.in_file = self._mapped.in_file and self._resident is None
 
     def __len__(self) -> int:
@@ -78,6 +82,16 @@ class Batches:
             self._mapped.looked_at(index, len(scaled))
             batch = moved(torch.from_numpy(scaled), self.device)
         return batch.permute(0, 3, 1, 2) if batch.ndim == 4 else batch
+
+
+def _on_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array to a device, in memory of a block."""
+    result = torch.empty(array.shape, dtype=torch.from_numpy(array[:0].copy()).dtype, device=device)
+    step = max(1, _COPIED_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        block = np.require(array[start : start + step], requirements=["C", "W"])
+        result[start : start + step] = torch.from_numpy(block)
+    return result
 
 
 def divide(values: np.ndarray, scale: float) -> np.ndarray:
@@ -270,7 +284,9 @@ def map_together(function: Callable[[Tensor], Tensor], batches: Batches) -> Tens
 
 
 def _inference_rows(batches: Batches) -> int:
-    return max(1, min(1024, _INFERENCE_VALUES // math.prod(batches.array.shape[1:])))
+    on_gpu = batches.device.type == "cuda"
+    values = _INFERENCE_VALUES_ON_GPU if on_gpu else _INFERENCE_VALUES
+    return max(1, min(1024, values // math.prod(batches.array.shape[1:])))
 
 
 def _map_rows(function: Callable[[Tensor], Tensor], batches: Batches, starts: range) -> Tensor:

@@ -1,8 +1,9 @@
 """Where the computation runs, and the one stream of random numbers it uses."""
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ _PROCESS = os.getpid()
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
-    """Return the device to run on: the one asked for, else CUDA where present, else the CPU.
+    """Return the device to run on: the one asked for, else a GPU where there is one, else the CPU.
 
     Of several GPUs, a process that a launcher has numbered takes its own unless one is named.
 
@@ -25,19 +26,34 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     ValueError
         If `device` names nothing that this machine's PyTorch can use.
     """
+    available = [name for name, is_there in _GPUS.items() if is_there()] + ["cpu"]
     if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        available = "'cpu' and 'cuda'" if torch.cuda.is_available() else "'cpu'"
+        device = next(name for name in available if name == "cpu" or _error_of(name) is None)
+    error = _error_of(device)
+    if error is not None:
         raise ValueError(
-            f"device={device!r} cannot be used here; available: {available}, "
-            "or None to let the library choose."
+            f"device={device!r} cannot be used here; available: "
+            f"{' and '.join(map(repr, reversed(available)))}, or None to let the library choose."
         ) from error
+    resolved = torch.device(device)
     own = distributed.local_device_index()
     return torch.device("cuda", own) if str(resolved) == "cuda" and own is not None else resolved
+
+
+# The last one is Apple's.
+_GPUS: dict[str, Callable[[], bool]] = {
+    "cuda": lambda: torch.cuda.is_available(),
+    "mps": lambda: torch.backends.mps.is_available(),
+}
+
+
+def _error_of(device: str | torch.device) -> Exception | None:
+    """Return what PyTorch says where a device cannot be used."""
+    try:
+        torch.empty(0, device=torch.device(device)).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return error
+    return None
 
 
 def resolve_precision(precision: str | None, device: torch.device) -> torch.dtype:
@@ -68,6 +84,20 @@ def _threads_that_exist() -> contextlib.AbstractContextManager[Any]:
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a tensor of the CPU on a device, without waiting for what that has to do before."""
     return tensor.to(device, non_blocking=device.type == "cuda")
+
+
+def constant(values: Any, like: torch.Tensor) -> torch.Tensor:
+    """Return numbers that never change, nested in tuples, in dtype and on the device of a tensor.
+
+    They are copied to the device once.
+    """
+    return _constant(values, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(values: Any, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 # Of PyTorch 2.8 and later; before, an error of CUDA is a RuntimeError like any other.

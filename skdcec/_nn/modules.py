@@ -308,7 +308,8 @@ def _correlations(centered: Tensor) -> Tensor:
     covariances = centered @ centered.transpose(1, 2) / centered.shape[2]
     deviations = (covariances.diagonal(dim1=1, dim2=2) + _TINY_VARIANCE).sqrt()
     correlations = covariances / (deviations[:, :, None] * deviations[:, None, :])
-    first, second = torch.triu_indices(centered.shape[1], centered.shape[1], offset=1)
+    n = centered.shape[1]
+    first, second = torch.triu_indices(n, n, offset=1, device=centered.device)
     return correlations[:, first, second]
 
 

@@ -23,6 +23,7 @@ from skdcec._nn.functional import (
 )
 from skdcec._nn.modules import ClusteringModule
 from skdcec._nn.ranks import Ranks
+from skdcec._nn.recorded import Recorder, recorder_of
 from skdcec._nn.resuming import Resumption
 from skdcec._nn.schedule import Schedule
 
@@ -53,6 +54,7 @@ class EmbeddingNet(NeuralNet):
         self.generator = generator
         self.augmentation = augmentation
         self.ranks: Ranks | None = None
+        self.recorder: Recorder | None = None
         self._wants_to_stop = False
         self._notes = later.Notes()
         # Whether training goes on from a checkpoint rather than begins.
@@ -97,7 +99,22 @@ class EmbeddingNet(NeuralNet):
 
     def train_step_single(self, batch: tuple[Tensor, ...], **fit_params: Any) -> dict[str, Tensor]:
         self._set_training(True)
-        with self._notes.taken():
+        return self._noted(self.computed(batch))
+
+    def train_step(self, batch: tuple[Tensor, ...], **fit_params: Any) -> dict[str, Tensor]:
+        """Do a step as skorch does, or from a recording of one."""
+        if self.recorder is None:
+            return super().train_step(batch, **fit_params)
+        step = self.recorder.step(batch)
+        if step is not None:
+            return self._noted(step)
+        with self.recorder.beside(batch):
+            return super().train_step(batch, **fit_params)
+
+    def computed(self, batch: tuple[Tensor, ...]) -> later.Step:
+        """Compute the losses of a batch and their gradients."""
+        checks = later.Checks()
+        with checks.taken():
             if isinstance(batch, distributed.ShardedBatch):
                 losses = distributed.train_step(self, batch)
             else:
@@ -105,10 +122,12 @@ class EmbeddingNet(NeuralNet):
                 losses["loss"].backward()
             loss, lr = losses["loss"].detach(), self.lr
             later.check(loss.isfinite(), lambda: diverged(lr))
-        row = self.history[-1]["batches"][-1]
         names = ("loss", *self.loss_names)
-        self._notes.add_losses(row, {f"train_{name}": losses[name] for name in names})
-        return losses
+        return checks.step({f"train_{name}": losses[name] for name in names})
+
+    def _noted(self, step: later.Step) -> dict[str, Tensor]:
+        losses = self._notes.add(self.history[-1]["batches"][-1], step)
+        return {name.removeprefix("train_"): loss for name, loss in losses.items()}
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
@@ -303,6 +322,7 @@ def train(
             bar.initial = bar.n = resumption.n_steps
         net.notify("on_train_begin", X=loader, y=None)
         resumption.complete(net)
+        net.recorder = recorder_of(net, net.max_epochs * len(loader) - resumption.n_steps)
         remedy = f"a step over {loader.batch_size} rows needs more: set a smaller batch_size"
         with contextlib.suppress(StopTraining), explaining(net.device, remedy):
             net.fit_loop(loader, epochs=net.max_epochs - resumption.n_epochs)
@@ -314,6 +334,7 @@ def train(
             checkpoint.remove()
         raise
     finally:
+        net.recorder = None
         if bar is not None:
             bar.close()
 

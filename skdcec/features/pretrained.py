@@ -96,7 +96,7 @@ class PretrainedFeatures(
         The folder where the features of images are kept, so that they are computed once. They are
         kept some hundred at a time, as soon as they are there: what was killed goes on.
     device : str or torch.device, default=None
-        None uses CUDA where present, else the CPU.
+        None takes CUDA or Apple's MPS where present, else the CPU.
 
     Attributes
     ----------

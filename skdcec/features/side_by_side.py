@@ -66,7 +66,8 @@ class SideBySide(
     data_format : {"channels_last", "channels_first"}, default="channels_last"
         Order of the axes of a 4-D `X`. Rows of a 2-D `X` are always (H, W, C).
     device : str or torch.device, default=None
-        Of the parts that leave theirs open. None uses CUDA where present, else the CPU.
+        Of the parts that leave theirs open. None takes CUDA or Apple's MPS where present, else
+        the CPU.
     random_state : int, RandomState instance or None, default=None
         Of the parts that are trained and leave theirs open.
 

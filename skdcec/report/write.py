@@ -164,7 +164,7 @@ def report_from_estimator(
     ValueError
         If `X` does not have one row per label, or cannot be shown as images.
     TypeError
-        If the estimator does not say where the centers of its clusters are.
+        If the estimator does not say where the centers of its clusters are, or `path` is no path.
 
     Warns
     -----
@@ -196,6 +196,11 @@ def report_from_estimator(
             stacklevel=2,
         )
         estimator, X, path = X, path, estimator
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"path is of type {type(path).__name__}; the HTML file to write comes last, as in "
+            "report_from_estimator(estimator, X, path)."
+        )
     estimator = best_of(estimator)
     model, reached = last_step(estimator, X)
     check_length("X", X, len(model.labels_))
@@ -239,6 +244,7 @@ def write_report(
     distances: Any = None,
     metadata: Any = None,
     cluster_names: Mapping[int, Any] | None = None,
+    by_hand: Sequence[int] = (),
     map_coordinates: Any = None,
     history: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -281,6 +287,8 @@ def write_report(
         Columns of n values; None, NaN and "" are missing.
     cluster_names : mapping of int to str or to {"name": str, "note": str}, default=None
         What :func:`read_names` returns, or plain names.
+    by_hand : sequence of int, default=()
+        Rows of images that somebody put into their cluster, which the page says of each.
     map_coordinates : array-like of shape (n, 2), default=None
         Positions on the map. None: :func:`map_projection` of `embedding`.
     history : mapping, default=None
@@ -370,7 +378,7 @@ def write_report(
         distances = distances_to_means(embedding, labels)
 
     belonging = membership(labels, probabilities=probabilities, distances=distances)
-    table = rows_of_images(labels, names, belonging, map_coordinates, columns)
+    table = rows_of_images(labels, names, belonging, map_coordinates, columns, by_hand)
     standing_out = standouts(labels, columns)
     firm = cluster_stability(embedding, labels)
     shown = shown_of(table, columns, max_images, seed)

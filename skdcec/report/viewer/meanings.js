@@ -20,6 +20,7 @@ const MEANINGS = {
   homogeneity: "1 where every cluster holds only one value of the metadata.",
   completeness: "1 where all images with the same value lie in one cluster.",
   residual: "How far a count is from what chance would give, in standard errors: beyond 3 or below −3 it is hardly chance (adjusted residual).",
+  "by hand": "Somebody put the image into this cluster. Confidence and margin say what the model thinks of that: where the margin is below 0, it would have chosen another.",
   flag: "Typical, borderline or odd, where an image is shown as such among the clusters.",
   "second cluster": "The cluster that fits second best.",
 };
