@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from skdcec import _bars
-from skdcec._named import JOINT, NAMES, SMALL_SIZE, knows_words, words_of
+from skdcec._named import JOINT, NAMES, PAINTING_SIZE, knows_words, words_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -202,7 +202,7 @@ class _Paintings:
         from skdcec.features.resized import Resized
         from skdcec.features.side_by_side import painting_parts
 
-        self.parts = [Resized(part, SMALL_SIZE) for part in painting_parts()]
+        self.parts = [Resized(part, PAINTING_SIZE) for part in painting_parts()]
 
     def fit(self, white: np.ndarray) -> None:
         # Of one image nothing can be learned: colours and edges are left in their own units.

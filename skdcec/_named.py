@@ -14,8 +14,9 @@ JOINT = "+"
 # What those begin with that know words.
 _WITH_WORDS = "open_clip/"
 
-# The encoders that learn from images were made for this size.
+# The encoders that learn from images were made for this size, and the painting encoder for that.
 SMALL_SIZE = 64
+PAINTING_SIZE = 128
 
 # So many images of one's own teach an encoder more than paintings of others did before.
 CONTRASTIVE_MIN_IMAGES = 10_000
@@ -149,7 +150,7 @@ def _part(word: str, n_images: int, n_channels: int) -> Any:
     from skdcec.features.side_by_side import SideBySide, painting_parts
 
     if word == "paintings":
-        return Resized(SideBySide(painting_parts(), n_components=None), SMALL_SIZE)
+        return Resized(SideBySide(painting_parts(), n_components=None), PAINTING_SIZE)
     if word in NAMES:
         return Resized(encoder_by_name(word, n_images, n_channels), SMALL_SIZE)
     # Images are squares with bars, of which nothing is to be cut off.

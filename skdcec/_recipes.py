@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from skdcec._files import read_sealed, write_sealed
-from skdcec._named import JOINT, NAMES, SMALL_SIZE, encoder_by_name, resolve_name, words_of
+from skdcec._named import (
+    JOINT,
+    NAMES,
+    PAINTING_SIZE,
+    SMALL_SIZE,
+    encoder_by_name,
+    resolve_name,
+    words_of,
+)
 from skdcec._timing import Speed, measure_speed
 
 if TYPE_CHECKING:
@@ -118,12 +126,12 @@ def choose_n_clusters(n_images: int) -> int:
 
 
 def image_size(encoder: str) -> int:
-    """Return the side, in pixels, of the images that an encoder is trained on by default.
+    """Return the side, in pixels, of the images that an encoder looks at by default.
 
     Parameters
     ----------
     encoder : str
-        As of :func:`choose_encoder`.
+        What :func:`choose_encoder` returns.
 
     Returns
     -------
@@ -133,9 +141,11 @@ def image_size(encoder: str) -> int:
     Examples
     --------
     >>> from skdcec._recipes import image_size
-    >>> image_size("auto"), image_size("densenet121"), image_size("paintings+densenet121")
-    (64, 224, 224)
+    >>> image_size("autoencoder"), image_size("paintings"), image_size("paintings+densenet121")
+    (64, 128, 224)
     """
+    if encoder == "paintings":
+        return PAINTING_SIZE
     return DEFAULT_SIZE if {*words_of(encoder)} <= {*NAMES} else NETWORK_SIZE
 
 

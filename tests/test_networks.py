@@ -387,7 +387,7 @@ def test_bars_have_the_colour_given():
 
 
 def test_words_are_joined(timm):
-    images = paint(30, 80, 80)
+    images = paint(30, 140, 140)
     model = DeepConvEmbeddingClustering(3, encoder="paintings+timm/vit_tiny.tag", random_state=0)
     labels = model.fit_predict(images)
     assert model.module_ is None
@@ -395,7 +395,7 @@ def test_words_are_joined(timm):
     np.testing.assert_array_equal(labels, model.predict(images))
     assert model.transform(images).shape == (30, 32)
     painted, network = model.encoder_.parts_
-    assert painted.parts_[0].image_shape_ == (64, 64, 3)
+    assert painted.parts_[0].image_shape_ == (128, 128, 3)
     values = np.hstack([painted.transform(images), network.transform(images)])
     balanced = (values - model.encoder_.mean_) / model.encoder_.deviation_
     assert balanced[:, :-6].var(axis=0).sum() == pytest.approx(1, rel=1e-4)

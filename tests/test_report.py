@@ -17,6 +17,8 @@ from PIL import ExifTags, Image, features
 from scipy.stats.contingency import expected_freq
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -790,6 +792,11 @@ def test_report_of_a_fitted_estimator(tmp_path):
         report_from_estimator(FakeClusterer(X), X[:-1], tmp_path / "p.html")
     with pytest.raises(TypeError, match="path is of type ndarray; the HTML file to write comes"):
         report_from_estimator(FakeClusterer(X), tmp_path / "p.html", X)
+    for unfitted in (KMeans(), make_pipeline(KMeans())):
+        with pytest.raises(NotFittedError):
+            report_from_estimator(unfitted, X, tmp_path / "p.html")
+    with pytest.raises(TypeError, match="PCA has no labels_, which clusterers find in fit"):
+        report_from_estimator(PCA(2).fit(np.eye(4)), np.eye(4), tmp_path / "p.html")
 
 
 def test_a_notebook_is_given_the_page_as_it_is(tmp_path):

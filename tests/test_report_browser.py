@@ -669,6 +669,7 @@ def test_the_page_says_what_stands_where_somebody_put_it(open_page, tmp_path):
         page.keyboard.press("Escape")
     assert ["somebody put it here" in facts[i] for i in (5, 6, 7)] == [True, False, True]
     assert ["another cluster fits better" in facts[i] for i in (5, 6, 7)] == [True, False, False]
+    assert ["Next best" in facts[i] for i in (5, 6, 7)] == [False, True, True]
     head = page.locator("#table-body th").all_inner_texts()
     said = page.locator(f"#table-body td:nth-child({head.index('by hand') + 1})")
     assert said.all_inner_texts() == ["yes" if i in (5, 7) else "" for i in range(12)]

@@ -20,7 +20,7 @@ from skdcec._cli.options import (
 )
 from skdcec._cli.values import Version, numbers, positive_float, positive_int, seed, several
 from skdcec._folders import MODEL
-from skdcec._named import CONTRASTIVE_MIN_IMAGES
+from skdcec._named import CONTRASTIVE_MIN_IMAGES, PAINTING_SIZE
 from skdcec._recipes import DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
 
 _OPTIONS: dict[str, type[Options]] = {
@@ -434,8 +434,8 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         "--size",
         type=positive_int,
         metavar="PIXELS",
-        help=f"train on squares of this side (default: {DEFAULT_SIZE}, or {NETWORK_SIZE} for a "
-        "network); the page shows the files",
+        help=f"look at squares of this side (default: {DEFAULT_SIZE}, {PAINTING_SIZE} with the "
+        f"painting encoder, {NETWORK_SIZE} with a network); the page shows the files",
     )
     _add_how(parser)
     parser.add_argument(

@@ -152,8 +152,8 @@ def put_by_hand(filenames: Iterable[str], pins: Mapping[str, int]) -> dict[int, 
     """Return, by its place among the files, the cluster that somebody put each known one into."""
     if not pins:
         return {}
-    digests = map(_content, filenames)
-    return {i: pins[digest] for i, digest in enumerate(digests) if digest in pins}
+    clusters = ((i, pins.get(_content(path) or "")) for i, path in enumerate(filenames))
+    return {i: cluster for i, cluster in clusters if cluster is not None}
 
 
 def _content(path: str) -> str | None:

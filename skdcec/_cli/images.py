@@ -24,7 +24,7 @@ from skdcec._cli.options import (
 from skdcec._cli.progress import current
 from skdcec._files import read_json
 from skdcec._folders import MODEL, RECORD, OtherFiles, claim, holding
-from skdcec._named import JOINT, NETWORKS, words_of
+from skdcec._named import JOINT, NETWORKS, resolve_name, words_of
 from skdcec._recipes import (
     ENCODERS,
     GIVEN,
@@ -174,7 +174,7 @@ def _read_collection(options: TrainingOptions, out: Path) -> Collection:
     # What is wrong with it is said before the images are read rather than after.
     resolve_device(options.device)
     cache = cache_folder(options.cache)
-    size = options.size or image_size(options.encoder)
+    size = options.size or _likely_size(options, cache)
     backbone = _backbone(replace(options, size=size), cache)
     settings = {"size": size, "resize": options.resize}
     given = _given_vectors(options, cache)
@@ -183,10 +183,29 @@ def _read_collection(options: TrainingOptions, out: Path) -> Collection:
     tell_skipped(skipped, options.strict)
     if given is None:
         encoder = choose_encoder(bunch.images, options.encoder)
+        if options.size is None and image_size(encoder) != size:
+            # Gray ones, which are compared by their shapes.
+            settings["size"] = image_size(encoder)
+            bunch = load_bunch(
+                options, options.folder, settings, cache=cache, **source_options(options)
+            )
         return Collection(encoder, settings, bunch, skipped, out, cache, backbone)
     encoder = GIVEN if options.encoder == "auto" else LEARNED
     features = _features_of(bunch, *given, as_they_are=encoder == GIVEN)
     return Collection(encoder, settings, bunch, skipped, out, cache, features)
+
+
+def _likely_size(options: TrainingOptions, cache: Path | None) -> int:
+    """Return the side of images that nobody chose one for, before they were looked at."""
+    if options.features is not None:
+        return image_size("autoencoder")
+    if options.encoder != "auto":
+        return image_size(options.encoder)
+    from skdcec.datasets.files import list_files
+
+    listing = list_files(options.folder, options.file_column, cache, pages=options.pages)
+    n_images = min(len(listing.files), options.sample or len(listing.files))
+    return image_size(resolve_name("auto", n_images, n_channels=3))
 
 
 def _given_vectors(

@@ -291,9 +291,7 @@ class BaseEmbeddingClustering(
         Parameters
         ----------
         X : array-like, or pictures
-            Images or vectors of the shape seen in `fit`. Of images also what stands for them:
-            paths, contents of files, open files or PIL images, one or a sequence, which are read
-            as :func:`skdcec.datasets.load_images` reads them by default.
+            Images or vectors, or what stands for images, as of :meth:`predict`.
 
         Returns
         -------
@@ -311,9 +309,7 @@ class BaseEmbeddingClustering(
         Parameters
         ----------
         X : array-like, or pictures
-            Images or vectors of the shape seen in `fit`. Of images also what stands for them:
-            paths, contents of files, open files or PIL images, one or a sequence, which are read
-            as :func:`skdcec.datasets.load_images` reads them by default.
+            Images or vectors, or what stands for images, as of :meth:`predict`.
 
         Returns
         -------

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 _WARM_UP = 3
 _LEAST_STEPS = 60
 
+# A recording keeps the memory of a step for itself. Where that is a large part of all, the step is
+# so large that nothing is gained.
+_FREE_SHARE = 0.5
+
 # What may change how the next step is computed, and the callbacks of skorch that do not.
 _HOOKS = ("on_epoch_begin", "on_batch_begin", "on_grad_computed")
 _HARMLESS = (EarlyStopping, EpochTimer, LRScheduler, PassthroughScoring)
@@ -80,7 +84,7 @@ class Recorder:
         self._recordings: dict[Any, Recording] = {}
         self._draws: dict[Any, Draws] = {}
         self._stream = torch.cuda.Stream(net.device)
-        self._fails = False
+        self._gave_up = False
 
     def step(self, batch: tuple[Tensor, ...]) -> Step | None:
         """Do a step from a recording; return None where it has to be done without, `beside`."""
@@ -88,7 +92,7 @@ class Recorder:
         recording = self._recordings.get(form)
         if recording is None:
             self._seen[form] += 1
-            if self._seen[form] > _WARM_UP and not self._fails:
+            if self._seen[form] > _WARM_UP and not self._gave_up:
                 recording = self._record(batch, self._draws[form])
             if recording is None:
                 self._draws[form] = Draws()
@@ -106,10 +110,18 @@ class Recorder:
         current.wait_stream(self._stream)
 
     def _record(self, batch: tuple[Tensor, ...], draws: Draws) -> "Recording | None":
+        free, total = torch.cuda.mem_get_info(self._net.device)
+        if free < _FREE_SHARE * total:
+            self._gave_up = True
+            return None
+        current = torch.cuda.current_stream(self._net.device)
         try:
-            return Recording(self._net, batch, draws)
+            return Recording(self._net, batch, draws, self._stream)
         except RuntimeError as error:
-            self._fails = True
+            self._gave_up = True
+            # PyTorch does not come back from a recording that failed.
+            with torch.cuda.device(current.device):
+                torch.cuda.set_stream(current)
             self._net.optimizer_.zero_grad(set_to_none=True)
             reason = str(error).partition("\n")[0]
             warnings.warn(
@@ -135,9 +147,17 @@ class Recording:
         For the shape of it.
     draws : Draws
         What an earlier step drew, for a batch of this shape.
+    stream : torch.cuda.Stream
+        On the device of the net, which need not be the current one.
     """
 
-    def __init__(self, net: "EmbeddingNet", batch: tuple[Tensor, ...], draws: Draws):
+    def __init__(
+        self,
+        net: "EmbeddingNet",
+        batch: tuple[Tensor, ...],
+        draws: Draws,
+        stream: torch.cuda.Stream,
+    ):
         self._batch = tuple(torch.empty_like(part).copy_(part) for part in batch)
         self._draws = draws
         optimizer = net.optimizer_
@@ -150,7 +170,8 @@ class Recording:
         with (
             self._reading_rates(optimizer),
             self._draws.placed(),
-            torch.cuda.graph(self._graph, capture_error_mode="thread_local"),
+            torch.cuda.device(stream.device),
+            torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"),
         ):
             self._step = net.computed(self._batch)
             optimizer.step()

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from skdcec._analysis.exemplars import membership
 from skdcec._analysis.images import images_of
@@ -164,7 +165,10 @@ def report_from_estimator(
     ValueError
         If `X` does not have one row per label, or cannot be shown as images.
     TypeError
-        If the estimator does not say where the centers of its clusters are, or `path` is no path.
+        If the estimator has no ``labels_``, or does not say where the centers of its clusters are,
+        or `path` is no path.
+    NotFittedError
+        If the estimator is not fitted.
 
     Warns
     -----
@@ -203,6 +207,9 @@ def report_from_estimator(
         )
     estimator = best_of(estimator)
     model, reached = last_step(estimator, X)
+    if not hasattr(model, "labels_"):
+        check_is_fitted(model)
+        raise TypeError(f"{type(model).__name__} has no labels_, which clusterers find in fit.")
     check_length("X", X, len(model.labels_))
     if images is None:
         images = X if are_paths(X) else images_of(estimator, X)

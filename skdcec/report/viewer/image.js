@@ -17,7 +17,7 @@ function imageView(i, onchoose) {
   if (movedTo.has(i)) rows.push(["Found in", clusterName(firstLabels[i])]);
   else if (byHand.has(i)) rows.push(["By hand", "somebody put it here"]);
   if (Number.isFinite(confidence[i]) && !movedTo.has(i)) rows.push(["Confidence", `${decimal(confidence[i])}, ${fitInWords(i)}`]);
-  if (second[i] !== NONE && !movedTo.has(i)) rows.push(["Next best", `${clusterName(second[i])}, margin ${decimal(margin[i])}`]);
+  if (second[i] !== NONE && !movedTo.has(i)) rows.push([margin[i] < 0 ? "Fits better" : "Next best", `${clusterName(second[i])}, margin ${decimal(margin[i])}`]);
   if (Number.isFinite(distance[i]) && !movedTo.has(i)) rows.push(["Distance", `${Number(distance[i].toPrecision(3))} from the centre${flags[i] ? `, ${flags[i]}` : ""}`]);
   for (const column of data.columns) if (textOf(column, i)) rows.push([column.name, textOf(column, i), true]);
   if (folder(i) && !data.columns.some((column) => textOf(column, i) === folder(i))) rows.push(["Folder", folder(i), true]);
