@@ -29,6 +29,7 @@ from skdcec import (
 from skdcec._cli import main
 from skdcec._cli.arguments import parse
 from skdcec._cli.choose_k import _next_command
+from skdcec._cli.corrections import pins_of, put_by_hand
 from skdcec._folders import RUN_FILES
 from skdcec._nn import checkpoints
 from skdcec._nn.nets import ClusteringNet, EmbeddingNet
@@ -638,6 +639,17 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
     assert result.status == 0
     assert f"moved by hand there (images: {len(moves)}), will be replaced" in result.err
     assert read_csv(out / "clusters.csv")["cluster"] == before["cluster"]
+
+
+def test_copies_that_were_put_into_two_clusters_are_in_none(tmp_path):
+    names = [tmp_path / name for name in ("a.png", "copy.png", "b.png", "gone.png", "found.png")]
+    for path, seed in zip(names, (0, 0, 1, 2, 3), strict=True):
+        picture("gold", seed).save(path)
+    names[3].unlink()
+    files = [str(path) for path in names]
+    labels = np.array([0, 1, 1, 0, 0])
+    pins = pins_of(SimpleNamespace(by_hand=[0, 1, 2, 3], filenames=files, labels=labels))
+    assert put_by_hand(files, pins) == {2: 1}
 
 
 def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, cache):
