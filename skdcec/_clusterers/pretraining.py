@@ -25,7 +25,7 @@ class PretrainedByEncoder(BaseEstimator):
     device: Any
     verbose: Any
     random_state: Any
-    max_epochs: int
+    max_epochs: int | str
     n_features_in_: int
     _given_encoder: Callable[..., Any]
     _as_encoder_is_given: Callable[..., Any]
