@@ -223,6 +223,24 @@ def write_table(path: str | os.PathLike[str], table: Table) -> None:
     ------
     OSError
         If the file cannot be written.
+
+    See Also
+    --------
+    read_table : Reads it.
+    export_table : The table of a run for other tools.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from skdcec.report import write_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "table.csv")
+    ...     write_table(path, {"file": ["=1.png", "b.png"], "cluster": [0, 1]})
+    ...     print(path.read_text(encoding="utf-8-sig"))
+    file,cluster
+    '=1.png,0
+    b.png,1
+    <BLANKLINE>
     """
     path = check_target(path)
     parts = (part.encode() for part in _csv_parts(table, "\r\n"))
@@ -248,6 +266,20 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, list[str]]:
         If the file is not a table in text.
     OSError
         If it cannot be read.
+
+    See Also
+    --------
+    write_table : Writes it.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from skdcec.report import read_table, write_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "table.csv")
+    ...     write_table(path, {"file": ["=1.png", "b.png"], "cluster": [0, 1]})
+    ...     read_table(path)
+    {'file': ['=1.png', 'b.png'], 'cluster': ['0', '1']}
     """
     header, *rows = read_cells(path) or [[]]
     for row in rows:

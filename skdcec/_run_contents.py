@@ -64,6 +64,9 @@ _TEXT_FIELDS: dict[str, Callable[[Any, int], bool]] = {
     "by_hand": lambda value, n: (
         isinstance(value, list) and all(type(i) is int and 0 <= i < n for i in value)
     ),
+    "pins": lambda value, n: (
+        isinstance(value, dict) and all(type(cluster) is int for cluster in value.values())
+    ),
 }
 
 
@@ -103,6 +106,8 @@ def check_values(values: Mapping[str, Any]) -> None:
     for name, is_right in _TEXT_FIELDS.items():
         if not is_right(values[name], n):
             raise ValueError(f"its {name} are not what they should be for {n} images")
+    if any(not 0 <= cluster < sizes["k"] for cluster in values["pins"].values()):
+        raise ValueError(f"its pins are not within 0 and {sizes['k'] - 1}")
 
 
 def parse_arrays(content: bytes, path: Path) -> dict[str, np.ndarray]:

@@ -29,17 +29,12 @@ from skdcec._folders import (
     OWN_FILES,
     PAGE,
     RECORD,
-    RUN_FILES,
     SKIPPED,
     SUMMARY,
     TEXTS,
     Mixed,
-    OtherFiles,
     Snapshot,
-    claim,
-    file_digest,
     read_together,
-    staged,
 )
 from skdcec._run_contents import check_values, parse_arrays
 
@@ -59,26 +54,17 @@ if TYPE_CHECKING:
 MOVED = "moved by hand"
 
 __all__ = [
-    "MODEL",
     "MOVED",
-    "NAMES",
-    "OWN_FILES",
-    "PAGE",
-    "RUN_FILES",
-    "OtherFiles",
     "Run",
     "SavedModel",
     "StoredNames",
     "cache_folder",
-    "claim",
     "default_out",
-    "file_digest",
     "load_model",
     "load_model_and_run",
     "n_copies",
     "previous_run",
     "save_model",
-    "staged",
     "stored_names",
     "without_own_files",
     "write_record",
@@ -123,6 +109,8 @@ class Run:
         The distance that the embedding is made for.
     by_hand : list of int, default=[]
         Images that somebody moved to the cluster that they are in.
+    pins : dict of str to int, default={}
+        The cluster of each of their files, by its content.
     """
 
     labels: np.ndarray
@@ -140,6 +128,7 @@ class Run:
     title: str
     metric: str
     by_hand: list[int] = field(default_factory=list)
+    pins: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_model(
@@ -224,7 +213,8 @@ class Run:
         try:
             texts = parse_json(files.read(TEXTS), out / TEXTS)
             # Runs of earlier versions do not say what was moved.
-            values = {"by_hand": [], **texts, **parse_arrays(files.read(ARRAYS), out / ARRAYS)}
+            arrays = parse_arrays(files.read(ARRAYS), out / ARRAYS)
+            values = {"by_hand": [], "pins": {}, **texts, **arrays}
             check_values(values)
             return cls(**values)
         except Mixed:
@@ -346,6 +336,7 @@ class Run:
             distances=self.distances,
             metadata=self.metadata,
             cluster_names=names,
+            by_hand=self.by_hand,
             map_coordinates=self.map,
             history=self.history,
             settings=self.settings,

@@ -120,6 +120,10 @@ class Compose(Augmentation):
     ValueError
         When called, if one of them cannot be called.
 
+    See Also
+    --------
+    painting_augmentation : Several of them, as they suit paintings.
+
     Examples
     --------
     >>> import torch
@@ -171,6 +175,11 @@ class RandomAffine(Augmentation):
     ------
     ValueError
         When called, if a parameter is out of its range.
+
+    See Also
+    --------
+    digit_augmentation : The same with what suits digits.
+    RandomResizedCrop : Parts of an image.
 
     Examples
     --------
@@ -234,6 +243,18 @@ class RandomFlip(Augmentation):
     ------
     ValueError
         When called, if a parameter is no probability.
+
+    See Also
+    --------
+    Compose : Several augmentations together.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdcec.augmentation import RandomFlip
+    >>> image = torch.tensor([[[[1, 2], [3, 4]]]])
+    >>> RandomFlip(horizontal=1)(image, generator=torch.Generator().manual_seed(0)).tolist()
+    [[[[2, 1], [4, 3]]]]
     """
 
     horizontal: float = 0.5
@@ -267,6 +288,10 @@ class RandomResizedCrop(Augmentation):
     ------
     ValueError
         When called, if a parameter is out of its range.
+
+    See Also
+    --------
+    RandomAffine : The whole image, moved.
 
     Examples
     --------
@@ -335,6 +360,10 @@ class ColorJitter(Augmentation):
     ValueError
         When called, if a parameter is out of its range.
 
+    See Also
+    --------
+    RandomGrayscale : No colour at all.
+
     Examples
     --------
     >>> import torch
@@ -393,6 +422,19 @@ class RandomGrayscale(Augmentation):
     ------
     ValueError
         When called, if `probability` is none.
+
+    See Also
+    --------
+    ColorJitter : Other colours.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdcec.augmentation import RandomGrayscale
+    >>> images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> gray = RandomGrayscale(1)(images, generator=torch.Generator().manual_seed(0))
+    >>> bool((gray[:, 0] == gray[:, 2]).all())
+    True
     """
 
     probability: float = 0.2
@@ -415,6 +457,11 @@ def digit_augmentation() -> RandomAffine:
     Returns
     -------
     augmentation : RandomAffine
+        For `augmentation` of an encoder.
+
+    See Also
+    --------
+    painting_augmentation : What suits pictures in colour.
 
     References
     ----------
@@ -442,6 +489,11 @@ def painting_augmentation(size: int | tuple[int, int] | None = None) -> Compose:
     augmentation : Compose
         Of `RandomResizedCrop`, `RandomFlip` and `ColorJitter`. Nothing is turned gray:
         colour is part of what makes paintings alike.
+
+    See Also
+    --------
+    digit_augmentation : What suits digits.
+    skdcec.ContrastiveEncoder : Learns to take no notice of these changes.
 
     Examples
     --------

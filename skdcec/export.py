@@ -44,6 +44,10 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> Path:
     OSError
         If the file cannot be written.
 
+    See Also
+    --------
+    skdcec.DeepConvEmbeddingClustering.save : A file that this package reads again, as a whole.
+
     Examples
     --------
     >>> from skdcec.export import to_onnx

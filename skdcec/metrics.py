@@ -34,6 +34,11 @@ def clustering_accuracy(labels_true: Any, labels_pred: Any) -> float:
     ValueError
         If the two differ in length, are not 1-D, or are empty.
 
+    See Also
+    --------
+    sklearn.metrics.normalized_mutual_info_score : Agreement without a matching.
+    skdcec.inspection.ContingencyDisplay : Which cluster holds which classes.
+
     References
     ----------
     Xie, Girshick & Farhadi, *Unsupervised Deep Embedding for Clustering Analysis*,
@@ -90,6 +95,10 @@ def neighbor_modularity(
     ValueError
         If lengths differ, there are fewer than two points, values are not finite, or
         `n_neighbors` is below 1.
+
+    See Also
+    --------
+    skdcec.model_selection.modularity_scorer : The same, for scikit-learn's searches.
 
     References
     ----------

@@ -133,6 +133,7 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
         Returns
         -------
         self : object
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -222,6 +223,7 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
         Returns
         -------
         known : ndarray of shape (n_samples,), dtype int64
+            1 for what is like something known, -1 for what is unlike all of it.
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 

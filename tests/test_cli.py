@@ -29,9 +29,11 @@ from skdcec import (
 from skdcec._cli import main
 from skdcec._cli.arguments import parse
 from skdcec._cli.choose_k import _next_command
+from skdcec._cli.corrections import pins_of, put_by_hand
+from skdcec._folders import RUN_FILES
 from skdcec._nn import checkpoints
 from skdcec._nn.nets import ClusteringNet, EmbeddingNet
-from skdcec._runs import RUN_FILES, Run, load_model, save_model
+from skdcec._runs import Run, load_model, save_model
 from skdcec.datasets import load_images
 from skdcec.report import read_table
 from skdcec.report.choice import write_choice_page
@@ -122,6 +124,14 @@ def read_csv(text_or_path):
 
 
 # Help and arguments
+
+
+def test_without_a_word_the_commands_are_listed(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    said = capsys.readouterr().err
+    assert "Group the images of a folder" in said
+    assert "skdcec cluster --help" in said
 
 
 @pytest.mark.parametrize(
@@ -606,11 +616,40 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
     result = run("report", out, "--edits", file)
     assert result.status == 1
     assert "made on the page of another run" in result.err
+    # New images are the model's to judge, but those that were moved are known again by any name.
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "renamed.png").write_bytes((folder / before["file"][first]).read_bytes())
+    (again / "moved.png").write_bytes((folder / before["file"][others[0]]).read_bytes())
+    picture("gold", 999).save(again / "new.png")
+    result = run("assign", out, again)
+    assert f"Moved by hand after the training (images: {len(moves)})" in result.err
+    assert "Known again, and where somebody put them by hand: 2 of 3 images" in result.err
+    table = read_csv(result.out)
+    cells = (dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True))
+    rows = {row["file"]: row for row in cells}
+    assert [rows[name]["cluster"] for name in ("renamed.png", "moved.png")] == ["3", "1"]
+    assert [rows[name]["by_hand"] for name in rows] == ["yes", "", "yes"]
+    # The model has no such cluster.
+    assert (rows["renamed.png"]["confidence"], rows["renamed.png"]["second_cluster"]) == ("", "0")
+    assert rows["renamed.png"]["name"] == "Alone"
+    assert float(rows["moved.png"]["margin"]) < 0
     # A new run does not take them away in silence.
     result = run("cluster", folder, "-k", 3, "--out", out, "--cache", cache / "skdcec", *FAST)
     assert result.status == 0
-    assert f"{len(moves)} images were moved by hand, will be replaced" in result.err
+    assert f"moved by hand there (images: {len(moves)}), will be replaced" in result.err
     assert read_csv(out / "clusters.csv")["cluster"] == before["cluster"]
+
+
+def test_copies_that_were_put_into_two_clusters_are_in_none(tmp_path):
+    names = [tmp_path / name for name in ("a.png", "copy.png", "b.png", "gone.png", "found.png")]
+    for path, seed in zip(names, (0, 0, 1, 2, 3), strict=True):
+        picture("gold", seed).save(path)
+    names[3].unlink()
+    files = [str(path) for path in names]
+    labels = np.array([0, 1, 1, 0, 0])
+    pins = pins_of(SimpleNamespace(by_hand=[0, 1, 2, 3], filenames=files, labels=labels))
+    assert put_by_hand(files, pins) == {2: 1}
 
 
 def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, cache):
@@ -620,6 +659,9 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     third = [file for file, cluster in before.items() if cluster == 1]
     moves = [{"file": file, "from": 2, "to": 0} for file, cluster in before.items() if cluster == 2]
     moves += [{"file": file, "from": 1, "to": 3} for file in third[: len(third) // 2]]
+    # What no model would do.
+    odd = next(file for file, cluster in before.items() if cluster == 0)
+    moves += [{"file": odd, "from": 0, "to": 3}]
     file = tmp_path / "cluster-edits.json"
     named = [{"cluster": 3, "name": "Own"}, {"cluster": 2, "name": "Gone"}]
     content = {"format": "skdcec cluster edits", "moves": moves, "clusters": named}
@@ -633,7 +675,7 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     usual = ["--cache", cache / "skdcec", *FAST]
     result = run("cluster", grown, "--edits", file, "--out", new_out, *usual)
     assert result.status == 0
-    n_moved = f"{len(moves)} images that were moved by hand stay where they are; new images: 1"
+    n_moved = f"moved by hand, and staying where they are: {len(moves)}; new images: 1"
     assert n_moved in result.err
     after = read_csv(new_out / "clusters.csv")
     clusters = dict(zip(after["file"], map(int, after["cluster"]), strict=True))
@@ -645,6 +687,21 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     assert dict(zip(names["cluster"], names["name"], strict=True)) == {"0": "", "1": "", "2": "Own"}
     run_of_it = Run.load(new_out)
     assert {run_of_it.paths[i] for i in run_of_it.by_hand} == {move["file"] for move in moves}
+    # A file that was moved is found where it was put, and is said to stand there by hand.
+    put = dict(zip(after["file"], after["by_hand"], strict=True))
+    assert {file for file, said in put.items() if said == "yes"} == {m["file"] for m in moves}
+    result = run("assign", new_out, grown)
+    assert "after the training" not in result.err
+    assigned = read_csv(result.out)
+    assert dict(zip(assigned["file"], assigned["by_hand"], strict=True)) == put
+    assert all(
+        clusters[file] == int(cluster)
+        for file, cluster in zip(assigned["file"], assigned["cluster"], strict=True)
+        if put[file]
+    )
+    margins = dict(zip(assigned["file"], map(float, assigned["margin"]), strict=True))
+    assert margins[odd] < 0
+    assert after["flag"][after["file"].index(odd)] != "borderline"
     model = load_model(new_out).model
     np.testing.assert_array_equal(model.init >= 0, [path != "new.png" for path in run_of_it.paths])
     # They stay by hand in what comes next, too.
@@ -840,7 +897,7 @@ def test_a_network_that_cannot_be_had_is_said_at_once(folder, tmp_path, run, net
     monkeypatch.setattr("skdcec._cli.images.load_bunch", None)
     cluster = ["cluster", folder, "--out", tmp_path / "out", "--quiet", "--encoder"]
     for arguments, said in (
-        (["contrastve"], "none of auto, autoencoder, contrastive, paintings, and.*no classifier"),
+        (["contrastve"], r"paintings \(is contrastive meant\?\), and.*no classifier"),
         (["small"], "no route to host.*path of a file"),
         (["small", "--weights", tmp_path / "none"], "no file with a state dict"),
         (["small", "--size", "1", *network], "size that it was trained on"),

@@ -11,7 +11,8 @@ from PIL import Image
 
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering, DenseAutoencoder, _files
 from skdcec._cli.console import describe
-from skdcec._runs import claim, default_out, load_model, staged
+from skdcec._folders import claim, staged
+from skdcec._runs import default_out, load_model
 from skdcec.datasets import load_images
 from skdcec.novelty import NoveltyDetector
 

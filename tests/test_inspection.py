@@ -224,6 +224,8 @@ def test_a_search_is_drawn_where_told(search):
 def test_a_search_that_cannot_be_drawn_says_why(search, monkeypatch):
     with pytest.raises(NotFittedError):
         NClustersSearchDisplay.from_estimator(NClustersSearch(KMeans()))
+    with pytest.raises(TypeError, match="search is a KMeans, and what is drawn is found by"):
+        NClustersSearchDisplay.from_estimator(KMeans(2).fit(np.eye(4)))
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"NClustersSearchDisplay.*pip install 'skdcec\[plot\]'"):
         NClustersSearchDisplay.from_estimator(search)

@@ -17,6 +17,8 @@ from PIL import ExifTags, Image, features
 from scipy.stats.contingency import expected_freq
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -139,6 +141,22 @@ def test_probabilities_alone_order_the_images():
     assert table["confidence"] == [0.9, 0.6]
     assert table["distance"][0] < table["distance"][1]
     assert table["margin"] == [0.8, 0.2]
+
+
+def test_what_was_put_by_hand_is_said_and_not_called_borderline():
+    probabilities = np.tile([0.9, 0.1], (8, 1))
+    probabilities[[2, 5]] = [0.2, 0.8]
+    distances = np.column_stack([np.arange(8.0), np.full(8, 9.0)])
+    given = {"paths": list("abcdefgh"), "probabilities": probabilities, "distances": distances}
+    table = image_table([0] * 8, **given)
+    assert [table["flag"][i] for i in (4, 5)] == ["borderline", "borderline"]
+    # The nearest ones are typical, whoever put them there.
+    table = image_table([0] * 8, **given, by_hand=[2, 5])
+    assert table["by_hand"] == ["", "", "yes", "", "", "yes", "", ""]
+    assert [table["flag"][i] for i in (2, 4, 5)] == ["typical", "borderline", ""]
+    assert (table["confidence"][5], table["margin"][5]) == (0.2, -0.6)
+    with pytest.raises(ValueError, match="by_hand has the row 8; those of 8 images are 0 to 7"):
+        image_table([0] * 8, **given, by_hand=[1, 8])
 
 
 def test_one_cluster_has_no_second():
@@ -772,6 +790,13 @@ def test_report_of_a_fitted_estimator(tmp_path):
     assert settings["encoder__n_components"] == "6"
     with pytest.raises(ValueError, match="X has 29 rows"):
         report_from_estimator(FakeClusterer(X), X[:-1], tmp_path / "p.html")
+    with pytest.raises(TypeError, match="path is of type ndarray; the HTML file to write comes"):
+        report_from_estimator(FakeClusterer(X), tmp_path / "p.html", X)
+    for unfitted in (KMeans(), make_pipeline(KMeans())):
+        with pytest.raises(NotFittedError):
+            report_from_estimator(unfitted, X, tmp_path / "p.html")
+    with pytest.raises(TypeError, match="PCA has no labels_, which clusterers find in fit"):
+        report_from_estimator(PCA(2).fit(np.eye(4)), np.eye(4), tmp_path / "p.html")
 
 
 def test_a_notebook_is_given_the_page_as_it_is(tmp_path):

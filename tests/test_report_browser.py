@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skdcec.report import Report, read_edits, read_names, write_report
+from skdcec.report import Report, read_edits, read_names, read_table, write_report
 from skdcec.report.choice import write_choice_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright for Python")
@@ -652,6 +652,35 @@ def test_images_are_moved_merged_and_split(open_page, tmp_path):
     page.click("#undo-all")
     assert page.evaluate(sizes) == {"0": 40, "1": 40, "2": 40}
     assert page.is_hidden("#edit-bar")
+
+
+def test_the_page_says_what_stands_where_somebody_put_it(open_page, tmp_path):
+    places = np.column_stack([np.repeat([0.0, 9.0], 6), np.arange(12.0)])
+    labels = np.repeat([0, 1], 6)
+    labels[5] = 1
+    images = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.full((1, 8, 8, 3), 20, "u1")
+    options = {"embedding": places, "map_coordinates": places}
+    write_report(tmp_path / "page.html", images, labels, by_hand=[5, 7], **options)
+    page = open_page(file=tmp_path / "page.html")
+    facts = {}
+    for i in (5, 6, 7):
+        page.evaluate(f"openImage({i})")
+        facts[i] = page.inner_text("#dialog .facts")
+        page.keyboard.press("Escape")
+    assert ["somebody put it here" in facts[i] for i in (5, 6, 7)] == [True, False, True]
+    assert ["another cluster fits better" in facts[i] for i in (5, 6, 7)] == [True, False, False]
+    assert ["Next best" in facts[i] for i in (5, 6, 7)] == [False, True, True]
+    head = page.locator("#table-body th").all_inner_texts()
+    said = page.locator(f"#table-body td:nth-child({head.index('by hand') + 1})")
+    assert said.all_inner_texts() == ["yes" if i in (5, 7) else "" for i in range(12)]
+    with page.expect_download() as download:
+        page.click("#save-all")
+    assert read_table(download.value.path())["by_hand"] == said.all_inner_texts()
+    # What is moved now stands there by hand as well.
+    page.evaluate("moveImages([6], 0)")
+    with page.expect_download() as download:
+        page.click("#save-all")
+    assert read_table(download.value.path())["by_hand"][5:8] == ["yes"] * 3
 
 
 def test_moved_images_outlast_new_names_but_not_new_clusters(open_page, tmp_path):

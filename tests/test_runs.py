@@ -15,18 +15,14 @@ import torch
 from safetensors.torch import save_file
 
 from skdcec import ConvAutoencoder
+from skdcec._folders import NAMES, OWN_FILES, OtherFiles, claim, staged
 from skdcec._runs import (
-    NAMES,
-    OWN_FILES,
-    OtherFiles,
     Run,
     cache_folder,
-    claim,
     default_out,
     load_model,
     previous_run,
     save_model,
-    staged,
     without_own_files,
 )
 from skdcec.datasets import load_images

@@ -15,7 +15,7 @@ from skdcec._cli import main
 from skdcec._runs import Run
 from skdcec.datasets import ImageLoader, budget, load_images
 from skdcec.datasets.decode import UnusableImage, read_picture
-from skdcec.datasets.within import n_pages, version_of
+from skdcec.datasets.within import content_digest, n_pages, version_of
 
 NAMES = ("monet/1.jpg", "monet/10.png", "klimt/2.tif", "klimt/é.webp")
 
@@ -225,6 +225,16 @@ def test_pages_are_images_where_they_are_asked_for(document, tmp_path):
             np.asarray(picture.image), noise(page - 1, size=(19 + page, 16))
         )
     assert every.duplicates == []
+
+
+def test_content_is_known_again_wherever_it_lies(archive, document, tmp_path):
+    name = NAMES[0]
+    digest = content_digest(str(archive / name))
+    assert digest == content_digest(str(tmp_path / "folder" / name))
+    pages = {content_digest(f"{document}{page}") for page in ("", "#2", "#3")}
+    assert len(pages | {digest, content_digest(str(archive / NAMES[1]))}) == 5
+    with pytest.raises(FileNotFoundError):
+        content_digest(str(archive / "none.png"))
 
 
 def test_a_page_has_the_metadata_of_its_file_or_its_own(document, tmp_path):

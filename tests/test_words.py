@@ -113,8 +113,8 @@ def run(capsys, *arguments):
 
 @pytest.fixture
 def cluster(folder, tmp_path, capsys):
-    def cluster(*arguments, out="out"):
-        options = ["--encoder", NETWORK, "-k", 3, "--size", 16, "--epochs", 1, "--jobs", 1]
+    def cluster(*arguments, out="out", k=("-k", 3)):
+        options = ["--encoder", NETWORK, *k, "--size", 16, "--epochs", 1, "--jobs", 1]
         found = run(capsys, "cluster", folder, "--out", tmp_path / out, *options, *arguments)
         found.out_folder = tmp_path / out
         return found
@@ -398,6 +398,34 @@ def test_what_somebody_wrote_is_kept(open_clip, cluster, folder, tmp_path, capsy
     assert "stays" in other.err
     assert (out / "names.json").read_bytes() == named
     assert any(name.startswith("draft: ") for name in names_of(out).values())
+
+
+def test_words_name_what_was_corrected_and_displace_no_name(open_clip, cluster, tmp_path):
+    file = tmp_path / "words.txt"
+    file.write_text("red\ngreen\nblue\n")
+    clusters = read_table(cluster("--words", file).out_folder / "clusters.csv")
+    found = dict(zip(clusters["file"], map(int, clusters["cluster"]), strict=True))
+    # Half of the red ones are to be a cluster of their own, and the blue ones have a name.
+    reds = [name for name in found if colour_of(name) == "red"]
+    moves = [{"file": name, "from": found[name], "to": 3} for name in reds[::2]]
+    blue = next(c for name, c in found.items() if colour_of(name) == "blue")
+    named = [{"cluster": blue, "name": "Sea", "note": ""}, {"cluster": 3, "name": "", "note": "?"}]
+    edits = tmp_path / "edits.json"
+    edits.write_text(
+        json.dumps({"format": "skdcec cluster edits", "moves": moves, "clusters": named})
+    )
+    corrected = cluster("--edits", edits, "--words", file, k=())
+    assert corrected.status == 0
+    names = read_names(tmp_path / "out" / "names.json")
+    assert names[blue]["name"] == "Sea"
+    assert names[3] == {"name": "draft: red", "note": "?"}
+    assert sorted(entry["name"] for entry in names.values()) == [
+        "Sea",
+        "draft: green",
+        "draft: red",
+        "draft: red",
+    ]
+    assert "have words as drafts of names" in corrected.err
 
 
 def test_damaged_names_are_not_written_over(open_clip, cluster, tmp_path):

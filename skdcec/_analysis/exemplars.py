@@ -125,8 +125,8 @@ def exemplars(
     distance : ndarray of shape (n_samples,)
         Of each image to the center of its cluster.
     margin : ndarray of shape (n_samples,), default=None
-        As `membership` returns it; needed for borderline images. Images whose margin is NaN, since
-        they are in no cluster, are not borderline.
+        As `membership` returns it; needed for borderline images. Images whose margin is NaN, as
+        of those in no cluster, are not borderline.
 
     Returns
     -------

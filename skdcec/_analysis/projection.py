@@ -46,6 +46,18 @@ def map_projection(
     ------
     ValueError
         If the embedding has values that are not finite, or there is not a label for each row.
+
+    See Also
+    --------
+    skdcec.inspection.EmbeddingDisplay : The picture of it.
+    sklearn.manifold.TSNE : What lays out the images.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skdcec.report import map_projection
+    >>> map_projection(load_digits().data[:50]).shape
+    (50, 2)
     """
     embedding = check_array(embedding, dtype=[np.float64, np.float32], input_name="embedding")
     embedding = within_range(embedding, np.float32).astype(np.float32, copy=False)

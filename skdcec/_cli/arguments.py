@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +40,10 @@ def parse(argv: Sequence[str] | None = None) -> tuple[str, Options]:
     Wrong arguments, ``--help`` and ``--version`` end the process.
     """
     parser = _parser()
+    if not (sys.argv[1:] if argv is None else argv):
+        # Whoever says nothing wants to know what can be said.
+        parser.print_help(sys.stderr)
+        parser.exit(2)
     values = vars(parser.parse_args(argv))
     name = values.pop("command")
     if name == "similar" and bool(values["images"]) == bool(values["text"]):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from skdcec._cli.console import note, result_file, say, write_results
+from skdcec._cli.corrections import is_trained_from, put_by_hand
 from skdcec._cli.images import load_bunch, model_inputs, reading_of, source_options, tell_skipped
 from skdcec._cli.options import AssignOptions
 from skdcec._files import Table
 from skdcec._folders import NAMES
-from skdcec._runs import SavedModel, cache_folder, load_model, load_model_and_run
+from skdcec._runs import SavedModel, cache_folder, load_model, load_model_and_run, previous_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,44 +20,83 @@ if TYPE_CHECKING:
     from skdcec._runs import Names
 
 
+class _Known(NamedTuple):
+    """A model, names of its clusters, and where somebody put files, by their content."""
+
+    saved: SavedModel
+    names: Names
+    pins: Mapping[str, int]
+
+
 def run(options: AssignOptions) -> None:
     """Run the command."""
-    from skdcec._analysis.spaces import center_distances
-    from skdcec.report import image_table
-
     target = result_file(options.out, (".csv",), force=options.force)
-    saved, names = _load(options.model)
+    saved, names, pins = _load(options.model)
     cache = cache_folder(options.cache)
     settings, backbone = reading_of(saved, options, cache)
     bunch = load_bunch(options, options.folder, settings, cache=cache, **source_options(options))
     tell_skipped(bunch.skipped, options.strict)
     inputs = model_inputs(backbone, bunch.images, quiet=options.quiet)
-    probabilities = saved.model.predict_proba(inputs)
-    table = image_table(
-        probabilities.argmax(axis=1),
-        paths=bunch.paths.tolist(),
-        probabilities=probabilities,
-        distances=center_distances(saved.model, inputs),
-    )
-    for column in ("x", "y", "flag"):
-        del table[column]
+    places = put_by_hand(bunch.filenames, pins)
+    table = _assigned(saved, inputs, bunch.paths.tolist(), places)
     table["name"] = [names.get(cluster, {}).get("name", "") for cluster in table["cluster"]]
     table |= _novelty(saved, inputs)
     write_results(table, target, as_json=options.json)
+    n = len(bunch.paths)
+    if places:
+        text = f"Known again, and where somebody put them by hand: {len(places)} of {n} images."
+        note(text, quiet=options.quiet)
     n_unlike = table["flag"].count("unlike")
     if n_unlike:
-        text = f"{n_unlike} of {len(bunch.paths)} images are unlike any cluster."
-        note(text, quiet=options.quiet)
+        note(f"{n_unlike} of {n} images are unlike any cluster.", quiet=options.quiet)
 
 
-def _load(source: str) -> tuple[SavedModel, Names]:
-    """Return the model, and the names that were given to its clusters."""
+def _assigned(
+    saved: SavedModel, inputs: np.ndarray, paths: list[str], places: Mapping[int, int]
+) -> Table:
+    """Return the cluster of each image: where somebody put it, else where the model does."""
+    from skdcec._analysis.spaces import center_distances
+    from skdcec.report import image_table
+
+    probabilities = saved.model.predict_proba(inputs)
+    labels = probabilities.argmax(axis=1)
+    # Somebody may have made clusters that the model does not have.
+    others = {i: cluster for i, cluster in places.items() if cluster >= probabilities.shape[1]}
+    for i in places.keys() - others.keys():
+        labels[i] = places[i]
+    table = image_table(
+        labels,
+        paths=paths,
+        probabilities=probabilities,
+        distances=center_distances(saved.model, inputs),
+        by_hand=[*places],
+    )
+    for i, cluster in others.items():
+        table["cluster"][i], table["second_cluster"][i] = cluster, int(labels[i])
+        for column in ("confidence", "margin", "distance"):
+            table[column][i] = None
+    for column in ("x", "y", "flag"):
+        del table[column]
+    return table
+
+
+def _load(source: str) -> _Known:
+    """Return the model, and what somebody said of its clusters."""
     out = Path(source)
-    # Most runs have no names, and those of earlier versions may lack what else is compared.
-    if not out.is_dir() or not (out / NAMES).exists():
-        return load_model(source), {}
+    earlier = previous_run(out) if out.is_dir() else None
+    # Most runs have neither, and those of earlier versions may lack what else is compared.
+    if not out.is_dir() or not ((out / NAMES).exists() or (earlier and earlier.by_hand)):
+        return _Known(load_model(source), {}, {})
     saved, result = load_model_and_run(source)
-    return saved, result.kept_names(out) if result else {}
+    if result is None:
+        return _Known(saved, {}, {})
+    if result.by_hand and not is_trained_from(result, out):
+        say(
+            f"Moved by hand after the training (images: {len(result.by_hand)}): these are found "
+            "where they were put, but the model knows nothing of that. skdcec cluster FOLDER "
+            "--edits FILE trains it on."
+        )
+    return _Known(saved, result.kept_names(out), result.pins)
 
 
 def _novelty(saved: SavedModel, inputs: np.ndarray) -> Table:

@@ -12,7 +12,7 @@ from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_a
 from skdcec._cli.options import ClusterOptions
 from skdcec._cli.progress import PAGE_STAGES, current
 from skdcec._cli.report import check_export_file, draw, export, sampled
-from skdcec._cli.words import Words, asked_terms, names_for
+from skdcec._cli.words import Words, asked_terms, drafted, names_for
 from skdcec._files import as_rows
 from skdcec._folders import DUPLICATES, MODEL, PAGE, file_digest, staged
 from skdcec._recipes import (
@@ -105,7 +105,7 @@ def _cluster(
         result.save(folder)
         drafts = words.names(result, inputs) if words else None
         if start:
-            names, new = (drafts or {}) | start.names, True
+            names, new = drafted(start.names, drafts, start.n_clusters, quiet=options.quiet), True
         else:
             names, new = names_for(result, found.out, stored, drafts, quiet=options.quiet)
         report = draw(result, folder, found.out, options, names=names, write_names=new)
@@ -148,9 +148,9 @@ def _tell_start(out: Path, previous: Run | None, start: Corrections | None, *, q
         start.tell(quiet=quiet)
     elif moved:
         say(
-            f"The clusters in {printable(str(out))}, where {printable(str(moved))} images "
-            "were moved by hand, will be replaced; another --out keeps them, and --edits FILE "
-            "trains on from them."
+            f"The clusters in {printable(str(out))}, with what was moved by hand there (images: "
+            f"{printable(str(moved))}), will be replaced; another --out keeps them, and --edits "
+            "FILE trains on from them."
         )
 
 
@@ -283,6 +283,8 @@ def _tell_result(
         sizes = f"{row['cluster']:>4}  {row['size']:>7} images {row['share']:>6.1%}  "
         loose = "loose  " if _is_loose(row["stability"]) else ""
         print(printable(f"{sizes}{loose}{name}{row['metadata']}").rstrip())
+    if any(row["metadata"] for row in rows):
+        note("lift 2.0: twice as often as among all images.", quiet=options.quiet)
     _tell_agreement(report.agreement, any(_is_loose(row["stability"]) for row in rows))
     seconds = sum(record["seconds"].values())
     page = (out / PAGE).absolute()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from skdcec._cli.console import note, printable
 from skdcec._cli.options import ClusterOptions
+from skdcec._files import read_json
+from skdcec._folders import RECORD
 from skdcec._runs import MOVED, Run, default_out, previous_run
 
 if TYPE_CHECKING:
@@ -113,8 +117,8 @@ class Corrections:
         new = f"; new images: {n_new}" if n_new else ""
         note(
             f"Training starts from the {self.n_clusters} clusters of "
-            f"{printable(self.run.title)} as they were corrected; {len(self.by_hand)} images that "
-            f"were moved by hand stay where they are{new}.",
+            f"{printable(self.run.title)} as they were corrected; moved by hand, and staying where "
+            f"they are: {len(self.by_hand)}{new}.",
             quiet=quiet,
         )
 
@@ -123,4 +127,40 @@ class Corrections:
         labels = result.labels.copy()
         labels[self.by_hand] = self.labels[self.by_hand]
         result.labels, result.by_hand = labels, self.by_hand
+        result.pins = pins_of(result)
         result.settings |= {MOVED: len(self.by_hand)}
+
+
+def pins_of(run: Run) -> dict[str, int]:
+    """Return where files that somebody moved were put, by their content."""
+    pins: dict[str, int] = {}
+    unclear = set()
+    for i in run.by_hand:
+        digest, cluster = _content(run.filenames[i]), int(run.labels[i])
+        if digest is not None and pins.setdefault(digest, cluster) != cluster:
+            unclear.add(digest)
+    return {digest: cluster for digest, cluster in pins.items() if digest not in unclear}
+
+
+def is_trained_from(run: Run, out: Path) -> bool:
+    """Whether the clusters of a run are those that its training ended with."""
+    hashes = read_json(out / RECORD).get("hashes")
+    return isinstance(hashes, dict) and hashes.get("clusters") == run.digest()
+
+
+def put_by_hand(filenames: Iterable[str], pins: Mapping[str, int]) -> dict[int, int]:
+    """Return, by its place among the files, the cluster that somebody put each known one into."""
+    if not pins:
+        return {}
+    clusters = ((i, pins.get(_content(path) or "")) for i, path in enumerate(filenames))
+    return {i: cluster for i, cluster in clusters if cluster is not None}
+
+
+def _content(path: str) -> str | None:
+    """Return what tells a file from others, if it can be read."""
+    from skdcec.datasets.decode import UnusableImage
+    from skdcec.datasets.within import content_digest
+
+    with contextlib.suppress(OSError, UnusableImage):
+        return content_digest(path)
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -283,9 +284,11 @@ def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
             memory=kept(cache, "features"),
         )
     except (ImportError, ValueError) as error:
+        meant = difflib.get_close_matches(name, ENCODERS, n=1, cutoff=0.75)
         raise ValueError(
-            f"--encoder {name} is none of auto, {', '.join(ENCODERS)}, and cannot be had from "
-            f"{library_of(name)}: {error}"
+            f"--encoder {name} is none of auto, {', '.join(ENCODERS)}"
+            + (f" (is {meant[0]} meant?)" if meant else "")
+            + f", and cannot be had from {library_of(name)}: {error}"
         ) from error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdcec._cli.console import note, open_page, print_json, printable, result_file, say
-from skdcec._cli.corrections import edited_run
+from skdcec._cli.corrections import edited_run, pins_of
 from skdcec._cli.options import ClusterOptions, ReportOptions
 from skdcec._cli.progress import current
 from skdcec._files import as_rows, as_table, write_table
@@ -53,6 +53,8 @@ def _draw_again(options: ReportOptions, out: Path) -> Report:
     if options.images:
         moved = os.path.abspath(options.images)
         result.filenames = [os.path.join(moved, path) for path in result.paths]
+    if options.images or options.edits:
+        result.pins = pins_of(result)
     if options.names:
         names |= read_names(options.names)
     renamed = bool(options.names or options.edits)

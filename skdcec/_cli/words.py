@@ -73,6 +73,26 @@ class Words(NamedTuple):
         return names_of_words(words, str(self.backbone.known["network"]))
 
 
+def drafted(kept: Names, drafts: Names | None, n_clusters: int, *, quiet: bool) -> Names:
+    """Return names that somebody gave, and of what is proposed that which does not displace any."""
+    from skdcec.report.words import is_draft
+
+    if not drafts:
+        if drafts is not None:
+            say("None of the words stands out in any cluster.")
+        return kept
+    note(
+        f"{len(drafts)} of {n_clusters} clusters have words as drafts of names, which nobody has "
+        "looked at: correct them on the page.",
+        quiet=quiet,
+    )
+    names = dict(drafts)
+    for cluster, entry in kept.items():
+        if not is_draft(entry):
+            names[cluster] = {**entry, "name": entry["name"] or drafts.get(cluster, entry)["name"]}
+    return names
+
+
 def names_for(
     result: Run, out: Path, stored: StoredNames | None, drafts: Names | None, *, quiet: bool
 ) -> tuple[Names, bool]:
@@ -96,19 +116,9 @@ def names_for(
         kept = {}
     else:
         kept = result.kept_names(out) if stored is not None else {}
+    names = drafted(kept, drafts, result.probabilities.shape[1], quiet=quiet)
     if not drafts:
-        if drafts is not None:
-            say("None of the words stands out in any cluster.")
-        return kept, False
-    note(
-        f"{len(drafts)} of {result.probabilities.shape[1]} clusters have words as drafts of names, "
-        "which nobody has looked at: correct them on the page.",
-        quiet=quiet,
-    )
-    names = dict(drafts)
-    for cluster, entry in kept.items():
-        if not is_draft(entry):
-            names[cluster] = {**entry, "name": entry["name"] or drafts.get(cluster, entry)["name"]}
+        return names, False
     is_free = only_drafts or bool(kept) or not os.path.lexists(out / NAMES)
     if not is_free:
         say(

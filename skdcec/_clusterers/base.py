@@ -192,6 +192,7 @@ class BaseEmbeddingClustering(
         Returns
         -------
         self : object
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -263,6 +264,7 @@ class BaseEmbeddingClustering(
         Returns
         -------
         labels : ndarray of shape (n_samples,), dtype int64
+            Cluster of each sample, the `labels_`.
         """
         return self.fit(X).labels_
 
@@ -279,6 +281,7 @@ class BaseEmbeddingClustering(
         Returns
         -------
         labels : ndarray of shape (n_samples,), dtype int64
+            Cluster of each sample.
         """
         return self.predict_proba(X).argmax(axis=1)
 
@@ -288,9 +291,7 @@ class BaseEmbeddingClustering(
         Parameters
         ----------
         X : array-like, or pictures
-            Images or vectors of the shape seen in `fit`. Of images also what stands for them:
-            paths, contents of files, open files or PIL images, one or a sequence, which are read
-            as :func:`skdcec.datasets.load_images` reads them by default.
+            Images or vectors, or what stands for images, as of :meth:`predict`.
 
         Returns
         -------
@@ -308,13 +309,12 @@ class BaseEmbeddingClustering(
         Parameters
         ----------
         X : array-like, or pictures
-            Images or vectors of the shape seen in `fit`. Of images also what stands for them:
-            paths, contents of files, open files or PIL images, one or a sequence, which are read
-            as :func:`skdcec.datasets.load_images` reads them by default.
+            Images or vectors, or what stands for images, as of :meth:`predict`.
 
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_components), dtype float32
+            Where each sample lies, in the space of `cluster_centers_`.
         """
         return self._by_chunks(lambda some: self._embed(self._checked(some)), X)
 

@@ -62,6 +62,7 @@ class PretrainedByEncoder(BaseEstimator):
         Returns
         -------
         self : object
+            The estimator itself.
 
         Raises
         ------

@@ -102,6 +102,7 @@ class BaseEncoder(
         Returns
         -------
         self : object
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -176,6 +177,7 @@ class BaseEncoder(
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_components), dtype float32
+            What the encoder makes of each sample; rows of unit length where `metric_` is "cosine".
         """
         check_is_fitted(self)
 

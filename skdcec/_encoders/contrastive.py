@@ -210,6 +210,7 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
         Returns
         -------
         tensor of shape ()
+            The loss, through which gradients flow.
         """
         return view_loss(module, batch, self.augmentation_, self.temperature, generator)
 

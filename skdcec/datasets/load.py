@@ -181,6 +181,11 @@ def load_images(
     OSError
         If the cache cannot be written and the images do not fit into memory.
 
+    See Also
+    --------
+    ImageLoader : The same as a transformer, of paths, uploads and PIL images.
+    skdcec.DeepConvEmbeddingClustering : Clusters such images.
+
     Notes
     -----
     Reads JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, JPEG 2000 and AVIF, as far as the installed
@@ -361,6 +366,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         Returns
         -------
         self : ImageLoader
+            The loader itself.
         """
         self._validate_params()
         _check_size(self.size)
@@ -378,6 +384,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         Returns
         -------
         images : ndarray of shape (n_samples, height, width, 3), dtype uint8
+            One picture for each file, in the order of `X`.
 
         Raises
         ------

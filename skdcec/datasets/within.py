@@ -4,6 +4,7 @@ A picture within a file has a path as well: ``scans.zip/monet/1.jpg`` and ``scan
 page. Nothing is unpacked onto the disk.
 """
 
+import hashlib
 import io
 import os
 import re
@@ -19,6 +20,7 @@ from skdcec.datasets.budget import HEADER_BYTES, UnusableImage
 
 __all__ = [
     "Place",
+    "content_digest",
     "inflated",
     "is_archive",
     "is_there",
@@ -106,6 +108,25 @@ def version_of(path: str | bytes | os.PathLike[str]) -> tuple[int, int]:
         return status.st_size, status.st_mtime_ns
     member = _member_of(place)
     return member.n_bytes, member.crc
+
+
+def content_digest(path: str) -> str:
+    """Return what tells the content of a picture's file from others, whatever it is called.
+
+    Raises
+    ------
+    UnusableImage
+        If an archive does not hold what it says.
+    OSError
+        If the file cannot be read.
+    """
+    place = place_of(path)
+    if place.member is None:
+        with open(place.file, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    else:
+        digest = hashlib.sha256(inflated(place, stored_in(place))).hexdigest()
+    return digest if place.page == 1 else f"{digest}#{place.page}"
 
 
 # Archives

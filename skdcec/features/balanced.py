@@ -53,6 +53,10 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of `X`, where it had any.
 
+    See Also
+    --------
+    SideBySide : Makes the blocks itself, of images.
+
     Examples
     --------
     >>> import numpy as np
@@ -115,6 +119,7 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Returns
         -------
         self : object
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -155,6 +160,7 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_components), dtype float32
+            Principal components of the balanced blocks.
         """
         check_is_fitted(self)
         rows = _moderate(validate_rows(self, X, reset=False))

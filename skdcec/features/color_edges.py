@@ -139,6 +139,7 @@ class ColorEdgeFeatures(
         Returns
         -------
         self : object
+            The estimator itself, fitted.
         """
         with unchanged_on_failure(self):
             images = self._validate(X, reset=True)

@@ -219,6 +219,7 @@ class PretrainedFeatures(
         Returns
         -------
         self : object
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -272,6 +273,7 @@ class PretrainedFeatures(
         Returns
         -------
         features : ndarray of shape (n_samples, n_features), dtype float32
+            What the network makes of each image.
 
         Raises
         ------
@@ -309,6 +311,7 @@ class PretrainedFeatures(
         Returns
         -------
         features : ndarray of shape (n_texts, n_features), dtype float32
+            What the network makes of each text, to be compared with images by the cosine.
 
         Raises
         ------

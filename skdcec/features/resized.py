@@ -52,6 +52,11 @@ class Resized(ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of `X`, where it had any.
 
+    See Also
+    --------
+    SideBySide : Several descriptions of images together.
+    skdcec.ContrastiveEncoder : A transformer that is made for 64 pixels.
+
     Examples
     --------
     >>> import numpy as np
@@ -114,6 +119,7 @@ class Resized(ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         Returns
         -------
         self : object
+            The estimator itself, fitted.
         """
         with unchanged_on_failure(self):
             images = self._validate(X, reset=True)
@@ -137,6 +143,7 @@ class Resized(ImageInput, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         Returns
         -------
         features : ndarray of shape (n_samples, n_features)
+            What the transformer makes of each resized image.
         """
         return self._by_chunks(self._describe, X)
 

@@ -173,6 +173,7 @@ class SideBySide(
         Returns
         -------
         self : object
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -198,6 +199,7 @@ class SideBySide(
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_components), dtype float32
+            The descriptions together, balanced.
         """
         images, values = self._fit(X)
         if len(values) < len(images):
@@ -216,6 +218,7 @@ class SideBySide(
         Returns
         -------
         embedding : ndarray of shape (n_samples, n_components), dtype float32
+            The descriptions together, balanced.
         """
         return self._by_chunks(lambda some: self._embed(self._validate(some, reset=False)), X)
 

@@ -115,6 +115,7 @@ class ContingencyDisplay:
         Returns
         -------
         self : ContingencyDisplay
+            The display itself, with what was drawn in its attributes.
 
         Raises
         ------

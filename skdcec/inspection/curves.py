@@ -73,6 +73,7 @@ class LossCurveDisplay:
         Returns
         -------
         self : LossCurveDisplay
+            The display itself, with what was drawn in its attributes.
 
         Raises
         ------

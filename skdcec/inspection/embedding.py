@@ -112,6 +112,7 @@ class EmbeddingDisplay:
         Returns
         -------
         self : EmbeddingDisplay
+            The display itself, with what was drawn in its attributes.
 
         Raises
         ------

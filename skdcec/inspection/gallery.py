@@ -123,6 +123,7 @@ class ClusterGalleryDisplay:
         Returns
         -------
         self : ClusterGalleryDisplay
+            The display itself, with what was drawn in its attributes.
 
         Raises
         ------

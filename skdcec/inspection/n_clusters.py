@@ -79,6 +79,7 @@ class NClustersSearchDisplay:
         Returns
         -------
         self : NClustersSearchDisplay
+            The display itself, with what was drawn in its attributes.
 
         Raises
         ------
@@ -153,9 +154,16 @@ class NClustersSearchDisplay:
             If matplotlib is not installed.
         NotFittedError
             If the search is not fitted.
+        TypeError
+            If it is another search.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
         check_is_fitted(search)
+        if not hasattr(search, "results_"):
+            raise TypeError(
+                f"search is a {type(search).__name__}, and what is drawn is found by an "
+                "NClustersSearch only."
+            )
         display = cls(
             search.results_, best_n_clusters=search.best_n_clusters_, verdict=search.verdict_
         )

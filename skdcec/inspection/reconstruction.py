@@ -75,6 +75,7 @@ class ReconstructionDisplay:
         Returns
         -------
         self : ReconstructionDisplay
+            The display itself, with what was drawn in its attributes.
 
         Raises
         ------

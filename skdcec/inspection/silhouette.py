@@ -84,6 +84,7 @@ class SilhouetteDisplay:
         Returns
         -------
         self : SilhouetteDisplay
+            The display itself, with what was drawn in its attributes.
 
         Raises
         ------

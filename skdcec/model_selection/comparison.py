@@ -46,6 +46,20 @@ class ModelComparison:
         Mean weighted by `weights`.
     weights : ndarray of shape (n_models,)
         Weight of each embedding by adaptive clustering evaluation (ACE).
+
+    See Also
+    --------
+    compare_models : Makes it.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import make_blobs
+    >>> from skdcec.model_selection import compare_models
+    >>> X, _ = make_blobs(200, centers=3, cluster_std=0.05, random_state=0)
+    >>> comparison = compare_models([KMeans(k, random_state=0).fit(X) for k in (2, 3)], X)
+    >>> int(comparison.pooled.argmax())
+    1
     """
 
     scores: np.ndarray
@@ -81,6 +95,7 @@ def compare_models(
     Returns
     -------
     comparison : ModelComparison
+        The scores of each model in each embedding, and what they say together.
 
     Raises
     ------
@@ -93,6 +108,11 @@ def compare_models(
     -----
     UndefinedMetricWarning
         If a model put all rows into one cluster, so that it has no score.
+
+    See Also
+    --------
+    NClustersSearch : A search over models that share their pretraining.
+    make_silhouette_scorer : Scores models in one embedding, the `reference`.
 
     Notes
     -----

@@ -97,6 +97,12 @@ def make_silhouette_scorer(
     ValueError
         If `space` or `sample_size` is not one of the above.
 
+    See Also
+    --------
+    silhouette_scorer : The same with the defaults.
+    make_modularity_scorer : Compares encoders rather than numbers of clusters.
+    sklearn.metrics.silhouette_score : The index.
+
     Examples
     --------
     >>> from sklearn.cluster import KMeans
@@ -142,6 +148,22 @@ def make_calinski_harabasz_scorer(
     -------
     scorer : callable
         ``scorer(estimator, X, y=None)``; greater is better.
+
+    See Also
+    --------
+    calinski_harabasz_scorer : The same with the defaults.
+    sklearn.metrics.calinski_harabasz_score : The index.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import make_blobs
+    >>> from skdcec.model_selection import make_calinski_harabasz_scorer
+    >>> X, _ = make_blobs(centers=3, random_state=0, cluster_std=0.05)
+    >>> scorer = make_calinski_harabasz_scorer(space="input")
+    >>> scores = {k: scorer(KMeans(k, random_state=0).fit(X), X) for k in (2, 3)}
+    >>> max(scores, key=scores.get)
+    3
     """
     return _ClusteringScorer(
         calinski_harabasz_score,
@@ -178,6 +200,22 @@ def make_davies_bouldin_scorer(
     -------
     scorer : callable
         ``scorer(estimator, X, y=None)``; greater is better.
+
+    See Also
+    --------
+    davies_bouldin_scorer : The same with the defaults.
+    sklearn.metrics.davies_bouldin_score : The index, of which less is better.
+
+    Examples
+    --------
+    >>> from sklearn.cluster import KMeans
+    >>> from sklearn.datasets import make_blobs
+    >>> from skdcec.model_selection import make_davies_bouldin_scorer
+    >>> X, _ = make_blobs(centers=3, random_state=0, cluster_std=0.05)
+    >>> scorer = make_davies_bouldin_scorer(space="input")
+    >>> scores = {k: scorer(KMeans(k, random_state=0).fit(X), X) for k in (2, 3)}
+    >>> max(scores, key=scores.get)
+    3
     """
     return _ClusteringScorer(
         davies_bouldin_score,
@@ -222,6 +260,11 @@ def make_modularity_scorer(
     ------
     ValueError
         If `space` or `sample_size` is not one of the above.
+
+    See Also
+    --------
+    modularity_scorer : The same with the defaults.
+    skdcec.metrics.neighbor_modularity : The index.
 
     Examples
     --------

@@ -209,6 +209,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         Returns
         -------
         self : object
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -355,6 +356,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         Returns
         -------
         labels : ndarray of shape (n_samples,)
+            Cluster of each sample.
         """
         check_is_fitted(self)
         return self.best_estimator_.predict(X)
@@ -371,6 +373,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         Returns
         -------
         assignment : ndarray of shape (n_samples, n_clusters)
+            How strongly each sample belongs to each cluster; rows sum to 1.
         """
         check_is_fitted(self)
         return self.best_estimator_.predict_proba(X)
@@ -387,6 +390,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         Returns
         -------
         X_new : ndarray
+            What the best estimator makes of `X`.
         """
         check_is_fitted(self)
         return self.best_estimator_.transform(X)
@@ -405,6 +409,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         Returns
         -------
         X_new : ndarray
+            What the best estimator makes of `X`.
         """
         return self.fit(X).transform(X)
 

@@ -14,6 +14,11 @@ class TransductiveSplit:
     Clustering describes the data at hand, so a search over `n_clusters` usually has
     nothing to hold out.
 
+    See Also
+    --------
+    silhouette_scorer : A score that needs no held-out data.
+    sklearn.model_selection.GridSearchCV : Takes the split as `cv`.
+
     Examples
     --------
     >>> import numpy as np

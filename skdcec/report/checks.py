@@ -60,6 +60,15 @@ def check_matrix(name: str, values: Any, labels: np.ndarray) -> np.ndarray | Non
     return array
 
 
+def check_rows(name: str, rows: Any, n: int) -> set[int]:
+    """Return which rows are meant, each of which there has to be."""
+    found = {*map(int, rows)}
+    odd = [i for i in found if not 0 <= i < n]
+    if odd:
+        raise ValueError(f"{name} has the row {min(odd)}; those of {n} images are 0 to {n - 1}.")
+    return found
+
+
 def image_names(paths: Sequence[str | os.PathLike] | None, images: Any, n: int) -> list[str]:
     """Return how images are called: by their paths, or by their number."""
     if paths is None:

@@ -54,6 +54,11 @@ def draft_names(
         As :func:`read_names` returns them, for `cluster_names` of :func:`write_report`. Those that
         clusters have already are kept. Each draft begins with "draft: ", and has a note.
 
+    See Also
+    --------
+    cluster_summary : What the names are made from.
+    read_names : Reads names that people gave.
+
     Examples
     --------
     >>> from skdcec.report import draft_names

@@ -41,6 +41,10 @@ def read_edits(path: str | os.PathLike) -> Edits:
     ValueError
         If the file is none that the page saved, or has other values than the page writes.
 
+    See Also
+    --------
+    read_names : Names alone.
+
     Examples
     --------
     >>> import pathlib, tempfile

@@ -55,6 +55,11 @@ def export_table(
     OSError
         If the file cannot be written.
 
+    See Also
+    --------
+    image_table : The table.
+    write_table : The same as CSV for spreadsheets.
+
     Examples
     --------
     >>> import tempfile

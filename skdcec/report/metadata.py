@@ -45,6 +45,10 @@ def metadata_agreement(labels: Any, values: Sequence[Any], *, random_state: Any 
         lists of shape (levels, clusters), `counts`, the counts `expected` under independence
         and the adjusted `residuals`. Beyond 40 levels the rarest are one row.
 
+    See Also
+    --------
+    skdcec.inspection.ContingencyDisplay : The same as a picture.
+
     Examples
     --------
     >>> from skdcec.report import metadata_agreement

@@ -33,6 +33,11 @@ def read_names(path: str | os.PathLike) -> dict[int, dict[str, str]]:
         If the file is neither of the two, names a cluster twice, or has a value that is not
         text or too long.
 
+    See Also
+    --------
+    draft_names : Proposes names.
+    read_edits : Names together with images that were moved.
+
     Examples
     --------
     >>> import pathlib, tempfile

@@ -168,6 +168,7 @@ def payload_of(
         "confidence": packed(table["confidence"], "f4"),
         "margin": packed(table["margin"], "f4"),
         "distance": packed(table["distance"], "f4"),
+        "by_hand": [i for i, said in enumerate(table["by_hand"]) if said],
         "positions": packed((coordinates.clip(0, 1) * 65535).round(), "u2"),
         "columns": [_packed_column(column) for column in shown.columns],
         "clusters": _cards(shown.examples, summary, standing_out),

@@ -10,7 +10,7 @@ import numpy as np
 from skdcec._analysis.exemplars import Membership, exemplars, membership
 from skdcec._analysis.projection import unit_square
 from skdcec._files import Table
-from skdcec.report.checks import check_labels, check_matrix, image_names
+from skdcec.report.checks import check_labels, check_matrix, check_rows, image_names
 from skdcec.report.colours import colours
 from skdcec.report.metadata import Column, Standout, metadata_columns, read_column, standouts
 from skdcec.report.names import check_names
@@ -24,6 +24,7 @@ TABLE_COLUMNS = (
     "distance",
     "x",
     "y",
+    "by_hand",
     "flag",
 )
 FLAGS = {"typical": 12, "borderline": 6, "odd": 6}
@@ -37,6 +38,7 @@ def image_table(
     distances: Any = None,
     map_coordinates: Any = None,
     metadata: Any = None,
+    by_hand: Sequence[int] = (),
 ) -> Table:
     """Return one row per image, the content of ``clusters.csv``.
 
@@ -55,6 +57,8 @@ def image_table(
         Positions on the map.
     metadata : DataFrame or mapping of str to sequence, default=None
         Columns of n values.
+    by_hand : sequence of int, default=()
+        Rows of images that somebody put into their cluster, whatever the model finds.
 
     Returns
     -------
@@ -67,9 +71,18 @@ def image_table(
         - `margin`, the difference between the two probabilities;
         - `distance` to the image's own centroid;
         - `x` and `y` on the map, within [0, 1];
+        - `by_hand`: "yes" for images that somebody put into their cluster, else "". Their
+          confidence, margin and distance are the model's all the same: a negative margin says
+          that it would have chosen `second_cluster`;
         - `flag`: in each cluster "typical" for the 12 nearest the centroid, "odd" for the 6
           farthest from it, "borderline" for the 6 with the smallest margin, else "". In
-          small clusters at most a half is typical, and a half of what remains is odd.
+          small clusters at most a half is typical, and a half of what remains is odd. What
+          was put by hand where its margin is negative is not borderline.
+
+    See Also
+    --------
+    cluster_summary : One row per cluster.
+    write_table : Writes it as a file.
 
     Examples
     --------
@@ -86,7 +99,7 @@ def image_table(
         probabilities=check_matrix("probabilities", probabilities, labels),
         distances=check_matrix("distances", distances, labels),
     )
-    return rows_of_images(labels, names, belonging, map_coordinates, columns)
+    return rows_of_images(labels, names, belonging, map_coordinates, columns, by_hand)
 
 
 def rows_of_images(
@@ -95,9 +108,11 @@ def rows_of_images(
     belonging: Membership,
     map_coordinates: Any,
     columns: list[Column],
+    by_hand: Sequence[int],
 ) -> Table:
     """Return what :func:`image_table` does, from arguments that have been checked."""
     n = len(labels)
+    put_there = check_rows("by_hand", by_hand, n)
     coordinates = np.zeros((n, 2)) if map_coordinates is None else unit_square(map_coordinates, n)
     table = {
         "file": names,
@@ -108,6 +123,7 @@ def rows_of_images(
         "distance": _rounded(belonging.distance),
         "x": _rounded(coordinates[:, 0]),
         "y": _rounded(coordinates[:, 1]),
+        "by_hand": ["yes" if i in put_there else "" for i in range(n)],
     }
     flags = [""] * n
     for examples in examples_of(table).values():
@@ -125,6 +141,7 @@ def examples_of(table: Table) -> dict[int, dict[str, list[int]]]:
     """Return the rows of each cluster's typical, borderline and odd images, the best first."""
     # By the rounded numbers, so that whoever reads the table finds the rule to hold.
     distance, margin = np.array(table["distance"]), np.array(table["margin"])
+    margin[(np.array(table["by_hand"]) == "yes") & (margin < 0)] = np.nan
     chosen = exemplars(np.array(table["cluster"]), FLAGS, distance=distance, margin=margin)
     return {
         cluster: {flag: rows.tolist() if cluster >= 0 else [] for flag, rows in examples.items()}
@@ -162,6 +179,10 @@ def cluster_summary(
         mean L* of CIELAB, and `contrast`, the mean of its standard deviation within an image
         (both 0 to 100); `palette`, six colours by k-means in CIELAB as "#rrggbb 31%", from dark
         to light; `metadata`, the values that stand out most, as "column=value 41/120 lift 3.2".
+
+    See Also
+    --------
+    image_table : One row per image.
 
     Examples
     --------

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from skdcec._analysis.exemplars import membership
 from skdcec._analysis.images import images_of
@@ -75,6 +76,24 @@ class Report:
         mean adjusted Rand index; NaN where there are too few images or clusters.
     n_images : int
         Images on the page; the tables have a row for each image or cluster there is.
+
+    See Also
+    --------
+    write_report : Makes it from plain arrays.
+    report_from_estimator : Makes it from a fitted model.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from skdcec.report import write_report
+    >>> images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     report = write_report(f"{folder}/page.html", images, np.arange(12) % 2)
+    >>> report.path.name, report.n_images
+    ('page.html', 12)
+    >>> report.summary["size"]
+    [6, 6]
     """
 
     path: Path
@@ -139,13 +158,17 @@ def report_from_estimator(
     Returns
     -------
     report : Report
+        Where the page is, and the tables behind it.
 
     Raises
     ------
     ValueError
         If `X` does not have one row per label, or cannot be shown as images.
     TypeError
-        If the estimator does not say where the centers of its clusters are.
+        If the estimator has no ``labels_``, or does not say where the centers of its clusters are,
+        or `path` is no path.
+    NotFittedError
+        If the estimator is not fitted.
 
     Warns
     -----
@@ -177,8 +200,16 @@ def report_from_estimator(
             stacklevel=2,
         )
         estimator, X, path = X, path, estimator
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"path is of type {type(path).__name__}; the HTML file to write comes last, as in "
+            "report_from_estimator(estimator, X, path)."
+        )
     estimator = best_of(estimator)
     model, reached = last_step(estimator, X)
+    if not hasattr(model, "labels_"):
+        check_is_fitted(model)
+        raise TypeError(f"{type(model).__name__} has no labels_, which clusterers find in fit.")
     check_length("X", X, len(model.labels_))
     if images is None:
         images = X if are_paths(X) else images_of(estimator, X)
@@ -220,6 +251,7 @@ def write_report(
     distances: Any = None,
     metadata: Any = None,
     cluster_names: Mapping[int, Any] | None = None,
+    by_hand: Sequence[int] = (),
     map_coordinates: Any = None,
     history: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -262,6 +294,8 @@ def write_report(
         Columns of n values; None, NaN and "" are missing.
     cluster_names : mapping of int to str or to {"name": str, "note": str}, default=None
         What :func:`read_names` returns, or plain names.
+    by_hand : sequence of int, default=()
+        Rows of images that somebody put into their cluster, which the page says of each.
     map_coordinates : array-like of shape (n, 2), default=None
         Positions on the map. None: :func:`map_projection` of `embedding`.
     history : mapping, default=None
@@ -309,6 +343,11 @@ def write_report(
     OSError
         If the file cannot be written: a directory of that name, no permission, a full disk.
 
+    See Also
+    --------
+    report_from_estimator : The same from a fitted model.
+    skdcec.inspection.ClusterGalleryDisplay : Pictures of clusters by matplotlib.
+
     Examples
     --------
     >>> import tempfile
@@ -346,7 +385,7 @@ def write_report(
         distances = distances_to_means(embedding, labels)
 
     belonging = membership(labels, probabilities=probabilities, distances=distances)
-    table = rows_of_images(labels, names, belonging, map_coordinates, columns)
+    table = rows_of_images(labels, names, belonging, map_coordinates, columns, by_hand)
     standing_out = standouts(labels, columns)
     firm = cluster_stability(embedding, labels)
     shown = shown_of(table, columns, max_images, seed)

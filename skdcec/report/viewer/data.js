@@ -37,6 +37,8 @@ const second = unpack(data.second, Int16Array);
 const confidence = unpack(data.confidence, Float32Array);
 const margin = unpack(data.margin, Float32Array);
 const distance = unpack(data.distance, Float32Array);
+// Images that somebody put into their cluster, whatever the model finds.
+const byHand = new Set(data.by_hand);
 // Of each cluster, how many images are not on the page.
 const notShown = new Map(data.clusters.map(({ cluster, size }) => [cluster, size]));
 for (const label of labels) notShown.set(label, notShown.get(label) - 1);

@@ -39,13 +39,14 @@ function csvField(value) {
 }
 
 function saveCsv(name, indices) {
-  const taken = ["file", "cluster", "cluster_name", "confidence", "second_cluster", "margin", "distance", "x", "y", "flag"];
+  const taken = ["file", "cluster", "cluster_name", "confidence", "second_cluster", "margin", "distance", "x", "y", "by_hand", "flag"];
   const head = [...taken, ...data.columns.map(({ name: column }) => (taken.includes(column) ? `metadata_${column}` : column))];
   const number = (value) => (Number.isFinite(value) ? Number(value.toPrecision(6)) : "");
   const known = (i, values) => (movedTo.has(i) ? "" : number(values[i]));
   const rows = indices.map((i) => [
     data.files[i], labels[i], clusterName(labels[i]), known(i, confidence), second[i] === NONE || movedTo.has(i) ? "" : second[i],
-    known(i, margin), known(i, distance), number(positions[2 * i + Number(turned)]), number(positions[2 * i + Number(!turned)]), flags[i],
+    known(i, margin), known(i, distance), number(positions[2 * i + Number(turned)]), number(positions[2 * i + Number(!turned)]),
+    movedTo.has(i) || byHand.has(i) ? "yes" : "", flags[i],
     ...data.columns.map((column) => textOf(column, i)),
   ]);
   save(name, "text/csv", `\ufeff${[head, ...rows].map((row) => row.map(csvField).join(",")).join("\r\n")}\r\n`);

@@ -15,11 +15,12 @@ function original(i) {
 function imageView(i, onchoose) {
   const rows = [["Cluster", element("span", {}, swatch(clusterColour(labels[i])), " ", element("span", { "data-name-of": labels[i] }, clusterName(labels[i])))]];
   if (movedTo.has(i)) rows.push(["Found in", clusterName(firstLabels[i])]);
-  else if (Number.isFinite(confidence[i])) rows.push(["Confidence", `${decimal(confidence[i])}, ${fitInWords(i)}`]);
-  if (second[i] !== NONE && !movedTo.has(i)) rows.push(["Next best", `${clusterName(second[i])}, margin ${decimal(margin[i])}`]);
+  else if (byHand.has(i)) rows.push(["By hand", "somebody put it here"]);
+  if (Number.isFinite(confidence[i]) && !movedTo.has(i)) rows.push(["Confidence", `${decimal(confidence[i])}, ${fitInWords(i)}`]);
+  if (second[i] !== NONE && !movedTo.has(i)) rows.push([margin[i] < 0 ? "Fits better" : "Next best", `${clusterName(second[i])}, margin ${decimal(margin[i])}`]);
   if (Number.isFinite(distance[i]) && !movedTo.has(i)) rows.push(["Distance", `${Number(distance[i].toPrecision(3))} from the centre${flags[i] ? `, ${flags[i]}` : ""}`]);
   for (const column of data.columns) if (textOf(column, i)) rows.push([column.name, textOf(column, i), true]);
-  if (folder(i)) rows.push(["Folder", folder(i), true]);
+  if (folder(i) && !data.columns.some((column) => textOf(column, i) === folder(i))) rows.push(["Folder", folder(i), true]);
   const list = element("ul", { class: "tiles" },
     ...nearest(i, 18).map((other) => tile(other, clusterCaption(labels[other]), onchoose)));
   return element("div", { class: "image-view", "data-image": i },
@@ -28,6 +29,7 @@ function imageView(i, onchoose) {
 }
 
 function fitInWords(i) {
+  if (margin[i] < 0) return "another cluster fits better";
   if (confidence[i] >= 0.9) return "no other cluster comes near";
   return margin[i] < 0.1 ? "the next best fits almost as well" : "fits better than the others";
 }

@@ -8,6 +8,7 @@ const MEANINGS = {
   contrast: "How far light and dark lie apart within an image, on the scale of lightness, as the mean over the cluster.",
   confidence: "From 0 to 1: how clearly an image fits its own cluster better than all others. Near 1 no other comes close. It does not say that the cluster means something.",
   "next best": "The cluster that fits second best. The margin is by how much the image's own cluster fits better: near 0, both fit alike; near 1, only its own does.",
+  "fits better": "The cluster that the model would have chosen. The margin is how much less the image's own cluster fits.",
   margin: "By how much the image's own cluster fits better than the next best: near 0, both fit alike; near 1, only its own does.",
   distance: "How far the image lies from the centre of its cluster. It has no unit: use it to compare images of the same cluster only.",
   "comes back": "The clusters were sought again in random parts of the collection. This much of the cluster was found again as one, on average. Below one half it is called loose.",
@@ -20,6 +21,7 @@ const MEANINGS = {
   homogeneity: "1 where every cluster holds only one value of the metadata.",
   completeness: "1 where all images with the same value lie in one cluster.",
   residual: "How far a count is from what chance would give, in standard errors: beyond 3 or below −3 it is hardly chance (adjusted residual).",
+  "by hand": "Somebody put the image into this cluster. Confidence and margin say what the model thinks of that: where the margin is below 0, it would have chosen another.",
   flag: "Typical, borderline or odd, where an image is shown as such among the clusters.",
   "second cluster": "The cluster that fits second best.",
 };

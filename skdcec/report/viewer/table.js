@@ -6,6 +6,7 @@ function startTable() {
   const columns = [
     ["file", (i) => data.files[i]], ["cluster", (i) => labels[i]], ["confidence", (i) => confidence[i]],
     ["second cluster", (i) => second[i]], ["margin", (i) => margin[i]], ["distance", (i) => distance[i]], ["flag", (i) => flags[i]],
+    ...(byHand.size ? [["by hand", (i) => (byHand.has(i) ? "yes" : "")]] : []),
     ...data.columns.map((column) => [column.name, column.kind === "number"
       ? (i) => (textOf(column, i) === "" ? NaN : Number(textOf(column, i))) : (i) => textOf(column, i)]),
   ];
@@ -34,7 +35,7 @@ function startTable() {
 function showTablePage(columns, rows, view, sortBy) {
   const head = element("tr", {}, ...columns.map(([name], k) => element("th", {
     scope: "col", "aria-sort": view.sorted === k ? (view.down ? "descending" : "ascending") : "none",
-  }, button(`${name}${view.sorted === k ? (view.down ? " ↓" : " ↑") : ""}`, () => sortBy(k), { title: k < 7 ? meaningOf(name) : null }))));
+  }, button(`${name}${view.sorted === k ? (view.down ? " ↓" : " ↑") : ""}`, () => sortBy(k), { title: k < columns.length - data.columns.length ? meaningOf(name) : null }))));
   const body = [...rows.slice(view.start, view.start + PAGE)].map((i) => element("tr", {},
     element("td", {}, button(data.files[i], () => openImage(i, [...rows]))),
     ...columns.slice(1).map(([name, value]) => tableCell(name, value(i)))));
