@@ -1,5 +1,7 @@
 """What does the graph of nearest neighbours say of clusters?"""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
@@ -93,8 +95,17 @@ def rearranged(
     n_clusters = labels.max() + 1
     judges = neighbors[:, :N_JUDGES]
     reached = modularity(labels, judges)
+    # Of each cluster by its rows: a move changes three of them.
+    halves: dict[bytes, np.ndarray] = {}
+
+    def halve(rows: np.ndarray) -> np.ndarray:
+        key = rows.tobytes()
+        if key not in halves:
+            halves[key] = rows[_halves(points[rows], seed)]
+        return halves[key]
+
     for _ in range(_MAX_MOVES if n_clusters > 2 else 0):
-        moves = _moves(points, labels, n_clusters, judges, seed)
+        moves = _moves(labels, n_clusters, judges, halve)
         if not moves:
             break
         moved = max(moves, key=lambda labels: modularity(labels, judges))
@@ -105,7 +116,10 @@ def rearranged(
 
 
 def _moves(
-    points: np.ndarray, labels: np.ndarray, n_clusters: int, neighbors: np.ndarray, seed: int
+    labels: np.ndarray,
+    n_clusters: int,
+    neighbors: np.ndarray,
+    halve: Callable[[np.ndarray], np.ndarray],
 ) -> list[np.ndarray]:
     """Return the labels after the most promising ways to merge two clusters and split a third.
 
@@ -125,7 +139,7 @@ def _moves(
         if len(rows) < _MIN_SPLIT:
             continue
         split = labels.copy()
-        split[rows[_halves(points[rows], seed)]] = n_clusters
+        split[halve(rows)] = n_clusters
         flow, parts = _flows(split, neighbors, n_clusters + 1)
         cut = flow[cluster, n_clusters] + flow[n_clusters, cluster]
         hold = cut / (parts[cluster] * parts[n_clusters])
