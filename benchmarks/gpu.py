@@ -17,6 +17,7 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 from _common import HERE, Stopwatch, print_table, provenance, write_results
+from sklearn.frozen import FrozenEstimator
 from torch.nn.functional import mse_loss
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -175,7 +176,7 @@ def training(shape, images, batch_size, device, args):
         watch = Stopwatch()
         DeepConvEmbeddingClustering(
             10,
-            encoder=encoder,
+            encoder=FrozenEstimator(encoder),
             init="k-means",
             n_init=1,
             max_epochs=args.epochs,
@@ -188,12 +189,7 @@ def training(shape, images, batch_size, device, args):
 
     phases = {"joint training, ours": []}
     contenders = {"bare": bare, "ours": ours}
-    speeds = {"pretraining, bare": [], "pretraining, ours": []}
-    for round_ in range(-1, args.rounds):  # one to warm up
-        for name in ("bare", "ours") if round_ % 2 else ("ours", "bare"):
-            seconds = contenders[name]()
-            if round_ >= 0:
-                speeds[f"pretraining, {name}"].append(len(images) * args.epochs / seconds)
+    speeds = by_turns("pretraining", contenders, len(images) * args.epochs, args.rounds)
     # Beside the bare pretraining: it also has the centers, the targets and their refreshes.
     speeds["joint training, ours"] = phases["joint training, ours"][1:]
     speeds["joint training, bare"] = speeds["pretraining, bare"]
@@ -212,14 +208,11 @@ def inference(images, batch_size, device, args):
             batches = (x.to(device).permute(0, 3, 1, 2).float().div_(255) for x in parts)
             torch.cat([model.module_.encode(x) for x in batches]).cpu()
 
-    contenders = {"bare": bare, "ours": lambda: model.predict(images)}
-    speeds = {f"prediction, {name}": [] for name in contenders}
-    for round_ in range(-1, args.rounds):
-        for name in sorted(contenders, reverse=bool(round_ % 2)):
-            seconds = timed(contenders[name], device)
-            if round_ >= 0:
-                speeds[f"prediction, {name}"].append(len(images) / seconds)
-    return speeds
+    def ours():
+        return timed(lambda: model.predict(images), device)
+
+    contenders = {"bare": lambda: timed(bare, device), "ours": ours}
+    return by_turns("prediction", contenders, len(images), args.rounds)
 
 
 def contrast(images, batch_size, device, args):
@@ -259,12 +252,17 @@ def contrast(images, batch_size, device, args):
         return watch.seconds_
 
     contenders = {"bare": bare, "ours": ours}
-    speeds = {f"contrastive training, {name}": [] for name in contenders}
-    for round_ in range(-1, args.rounds):
+    return by_turns("contrastive training", contenders, len(images) * args.epochs, args.rounds)
+
+
+def by_turns(phase, contenders, n_images, rounds):
+    """Return the images per second of each contender, which returns its seconds."""
+    speeds = {f"{phase}, {name}": [] for name in contenders}
+    for round_ in range(-1, rounds):  # one to warm up
         for name in sorted(contenders, reverse=bool(round_ % 2)):
             seconds = contenders[name]()
             if round_ >= 0:
-                speeds[f"contrastive training, {name}"].append(len(images) * args.epochs / seconds)
+                speeds[f"{phase}, {name}"].append(n_images / seconds)
     return speeds
 
 
