@@ -896,7 +896,7 @@ def test_augmentation_of_the_encoder_is_used_in_both_phases(images):
 
     encoder = small_conv(augmentation=augmentation, max_epochs=1, batch_size=30)
     # From k-means, whose groups are never the first targets, nothing else differs.
-    model = dcec(encoder=encoder, max_epochs=1, init="k-means").fit(images)
+    model = dcec(encoder=encoder, max_epochs=1, gamma=0.1, init="k-means").fit(images)
     assert calls == [30] * 4
     plain = clone(model).set_params(encoder__augmentation=None).fit(images)
     np.testing.assert_array_equal(model.labels_, plain.labels_)
