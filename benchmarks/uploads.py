@@ -39,7 +39,6 @@ def uploads(folder, quick):
     """Return the milliseconds of one upload at a time, by model."""
     paths = sorted(folder.rglob("*.jpg"))
     some = paths[:: max(1, len(paths) // (40 if quick else 400))]
-    images = load_images([str(path) for path in some], size=64).images
     encoders = {
         "paintings": "paintings",
         "contrastive, of those weights": ContrastiveEncoder(weights="paintings", max_epochs=0),
@@ -53,7 +52,9 @@ def uploads(folder, quick):
             from skdcec import ConvAutoencoder
 
             model.set_params(encoder=ConvAutoencoder(32, max_epochs=1))
-        model.fit(images)
+        # In the size that the command gives to each.
+        size = 64 if name == "autoencoder" else 128
+        model.fit(load_images([str(path) for path in some], size=size).images)
         model.predict(contents[0])
         times = []
         for content in contents:

@@ -514,9 +514,8 @@ def _resample(batch: Tensor, theta: Tensor, size: tuple[int, int], padding: str)
 def _background(batch: Tensor) -> Tensor:
     """Return the median of the outermost pixels, for each image and channel."""
     edges = (batch[:, :, :1], batch[:, :, -1:], batch[..., :1], batch[..., -1:])
-    return (
-        torch.cat([edge.flatten(2) for edge in edges], dim=2).median(dim=2).values[:, :, None, None]
-    )
+    pixels = torch.cat([edge.flatten(2) for edge in edges], dim=2)
+    return pixels.median(dim=2).values[:, :, None, None]
 
 
 def _colour_matrix(saturation: Tensor, turn: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -30,6 +31,7 @@ from skdcec._cli import main
 from skdcec._cli.arguments import parse
 from skdcec._cli.choose_k import _next_command
 from skdcec._cli.corrections import pins_of, put_by_hand
+from skdcec._cli.images import _likely_size
 from skdcec._folders import RUN_FILES
 from skdcec._nn import checkpoints
 from skdcec._nn.nets import ClusteringNet, EmbeddingNet
@@ -375,6 +377,40 @@ def test_unusable_files_are_listed(tmp_path, run):
     skipped = read_csv(tmp_path / "out" / "skipped.csv")
     assert sorted(skipped["file"]) == ["cut.png", "empty.jpg", "notes.txt"]
     assert all(skipped["reason"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "more", "encoder", "size"),
+    [
+        ("RGB", [], "paintings", 128),
+        ("RGB", ["--size", "32"], "paintings", 32),
+        # Known to be gray only when they have been read.
+        ("L", [], "autoencoder", 64),
+    ],
+)
+def test_images_are_looked_at_in_the_size_of_the_encoder(mode, more, encoder, size, tmp_path, run):
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    for i in range(24):
+        kind = ("gold", "night", "green")[i % 3]
+        picture(kind, i).convert(mode).save(folder / f"{i}.png")
+    (folder / "empty.jpg").touch()
+    result = run("cluster", folder, "-k", 2, "--out", out, "--epochs", 1, "--jobs", 1, *more)
+    assert result.status == 0, result.err
+    assert result.err.count("cannot be used") == 1
+    assert f"24 images at {size} x {size} pixels" in result.err
+    recorded = json.loads((out / "run.json").read_text())["arguments"]
+    assert (recorded["encoder"], recorded["size"]) == (encoder, size)
+    assert run("assign", out, folder).out.count(".png") == 24
+
+
+@pytest.mark.parametrize(("n_files", "size"), [(9_999, 128), (10_000, 64)])
+def test_of_very_many_images_small_ones_are_read_at_once(n_files, size, tmp_path, monkeypatch):
+    listing = SimpleNamespace(files=range(n_files))
+    monkeypatch.setattr("skdcec.datasets.files.list_files", lambda *args, **kwargs: listing)
+    _, options = parse(["cluster", str(tmp_path)])
+    assert _likely_size(options, None) == size
+    assert _likely_size(replace(options, sample=500), None) == 128
 
 
 def test_copies_are_reported(tmp_path, run):
