@@ -71,6 +71,7 @@ PERIODS = {
     "Expressionism": "Post-Impressionism and early modern",
 }
 N_COMPONENTS = 32  # of the autoencoders, as published for paintings
+JOINT_EPOCHS = 20  # by default, behind an autoencoder without an augmentation
 N_NEIGHBORS = 10
 MAX_CLUSTERS = 10
 TIMED = (500, 1000, 2000, 4000, 6108)
@@ -137,7 +138,7 @@ def default_model(args, k, seed):
     )
     if args.epochs:
         default = ConvAutoencoder().max_epochs
-        model.set_params(max_epochs=max(1, round(args.epochs * model.max_epochs / default)))
+        model.set_params(max_epochs=max(1, round(args.epochs * JOINT_EPOCHS / default)))
     return model
 
 
