@@ -615,6 +615,16 @@ def test_that_all_runs_failed_is_an_error(blobs):
     assert not hasattr(search, "best_estimator_")
 
 
+def test_of_many_failures_the_first_are_named(blobs):
+    search = NClustersSearch(Failing(fails=range(3, 40)), range(2, 40), screen=None)
+    with pytest.warns(
+        FitFailedWarning, match="37 of 38 numbers.*And 34 more, in results_"
+    ) as record:
+        search.fit(blobs)
+    assert len(str(record[0].message)) < 300
+    assert search.results_["error"][-1] == "RuntimeError: 39 is too much"
+
+
 def test_a_model_that_collapsed_is_reported_and_never_best(blobs):
     search = NClustersSearch(Collapsed(), [3, 4], screen=None).fit(blobs)
     assert (search.results_["n_found"] == 1).all()

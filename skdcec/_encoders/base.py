@@ -33,6 +33,7 @@ from skdcec._persistence import SavedEstimator, declared
 from skdcec._persistence.declared import MAX_CODE, Kind
 from skdcec._sklearn_callbacks import CallbackSupportMixin, epoch_tasks, telling
 from skdcec._sklearn_compat import Interval, StrOptions, check_array, fit_context
+from skdcec.augmentation import check_called
 
 # So many made-up images show whether a network returns numbers; of large ones, fewer.
 _N_TRIED = 8
@@ -116,6 +117,7 @@ class BaseEncoder(
         return self
 
     def _fit(self, array: np.ndarray) -> None:
+        check_called(self.augmentation)
         device = resolve_device(self.device)
         distributed.check_data(array, content_digest)
         seed = distributed.shared(check_random_state(self.random_state).randint(2**31 - 1))
