@@ -81,7 +81,7 @@ def check_target(path: str | os.PathLike[str]) -> Path:
         If it is no path.
     """
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path={path!r} is no path: give that of the file to write.")
+        raise TypeError(f"path is a {type(path).__name__}: give the path of the file to write.")
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory; path must name a file.")

@@ -128,7 +128,7 @@ def test_a_folder_or_nothing_is_no_model(tmp_path, cls):
 
 def test_a_model_is_not_saved_where_no_file_can_be(tmp_path):
     model = ConvAutoencoder(2, filters=(2,), max_epochs=1).fit(np.zeros((3, 4, 4)))
-    with pytest.raises(TypeError, match="path=None is no path"):
+    with pytest.raises(TypeError, match="path is a NoneType: give the path of the file to write"):
         model.save(None)
     with pytest.raises(IsADirectoryError, match="is a directory; path must name a file"):
         model.save(tmp_path)

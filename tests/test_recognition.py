@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import Bunch
+from skorch.callbacks import Checkpoint, EarlyStopping
 from torch.utils.data import DataLoader, TensorDataset
 
 import skdcec
@@ -492,6 +493,23 @@ def test_a_class_in_the_place_of_an_encoder_is_told(images):
 def test_what_makes_an_augmentation_is_not_one(given, images):
     text = message_of(ConvAutoencoder(augmentation=given, max_epochs=1).fit, images)
     assert f"augmentation={given.__name__}()" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (EarlyStopping(), "monitor='train_loss'"),
+        (("best", Checkpoint()), "monitor='train_loss_best'"),
+    ]
+    + [(print, "skorch.callbacks.Callback"), (("progress", print), "skorch.callbacks.Callback")],
+)
+@pytest.mark.parametrize("estimator", [conv, OF_IMAGES[3], OF_ROWS[1]], ids=named)
+def test_what_a_training_could_not_call_is_told_before_it(estimator, given, told, images):
+    model = clone(estimator).set_params(callbacks=[given])
+    X = images.reshape(len(images), -1) if estimator is OF_ROWS[1] else images
+    text = message_of(model.fit, X)
+    check_sentence(text.replace("<built-in function print>", ""))
+    assert told in text
 
 
 @pytest.mark.parametrize("encoder", [SideBySide(), ContrastiveEncoder()], ids=named)

@@ -29,7 +29,7 @@ from skdcec._clusterers.pretraining import PretrainedByEncoder
 from skdcec._clusterers.starts import Start, clarity, find_labels, find_start
 from skdcec._clusterers.unfinished import joint_checkpoint
 from skdcec._encoders.autoencoder import precision_of
-from skdcec._encoders.base import check_network, unchanged_on_failure
+from skdcec._encoders.base import check_callbacks, check_network, unchanged_on_failure
 from skdcec._encoders.cache import content_digest
 from skdcec._encoders.images import check_units, units_compared
 from skdcec._encoders.recognition import recognized
@@ -191,6 +191,7 @@ class BaseEmbeddingClustering(
         KeyboardInterrupt
             On Ctrl-C; the estimator is then as it was before.
         """
+        check_callbacks(self.callbacks)
         with telling(self, X, 1 if self.max_epochs == 0 else 2), unchanged_on_failure(self):
             array = self._validate(X, reset=True)
             distributed.check_data(array, content_digest)

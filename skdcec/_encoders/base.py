@@ -40,6 +40,31 @@ _N_TRIED = 8
 _VALUES_TRIED = 2**20
 
 
+def check_callbacks(callbacks: Any) -> None:
+    """Raise for what a training could not call, before it begins.
+
+    Raises
+    ------
+    TypeError
+        If one is no callback of skorch.
+    ValueError
+        If one looks at a loss of held out samples.
+    """
+    for given in callbacks or ():
+        named = isinstance(given, tuple) and len(given) == 2
+        callback = given[1] if named else given
+        if not hasattr(callback, "on_train_begin"):
+            raise TypeError(
+                f"callbacks holds {callback!r}, which is none of skorch: derive it from "
+                "skorch.callbacks.Callback."
+            )
+        if getattr(callback, "monitor", None) in ("valid_loss", "valid_loss_best"):
+            raise ValueError(
+                f"{type(callback).__name__} of callbacks has monitor={callback.monitor!r}, but "
+                f"nothing is held out: set monitor={callback.monitor.replace('valid', 'train')!r}."
+            )
+
+
 class BaseEncoder(
     CallbackSupportMixin,
     SavedEstimator,
@@ -112,6 +137,7 @@ class BaseEncoder(
         KeyboardInterrupt
             On Ctrl-C; the estimator is then as it was before.
         """
+        check_callbacks(self.callbacks)
         with telling(self, X, self.max_epochs), unchanged_on_failure(self):
             self._fit(self._validate(X, reset=True))
         return self

@@ -211,8 +211,8 @@ def validate_images(
     if reset:
         if wanted is not None and wanted != shape:
             raise ValueError(
-                f"image_shape={image_shape!r} does not fit X of shape {X.shape}, "
-                f"whose images are {shape} (height, width, channels)."
+                f"image_shape={image_shape!r}, given or of the fitted encoder, does not fit X of "
+                f"shape {X.shape}, whose images are {shape} (height, width, channels)."
             )
         estimator.n_features_in_ = math.prod(shape)
         check_feature_names(estimator, X, reset=True)

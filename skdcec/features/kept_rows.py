@@ -76,7 +76,8 @@ class KeptRows:
 
     def _warn(self, error: OSError) -> None:
         warnings.warn(
-            f"The cache memory={str(self.folder)!r} cannot be used ({error}).",
+            f"The cache memory={str(self.folder)!r} cannot be used ({error}); nothing is kept "
+            "there.",
             UserWarning,
             stacklevel=caller_level(),
         )
