@@ -182,7 +182,7 @@ SLIPS = {
     "complex numbers": (lambda images, files: images + 1j, "np.abs(X)"),
     "missing values": (
         lambda images, files: pd.DataFrame({"a": [1.0, 2.0], "b": [1, pd.NA]}, dtype=object),
-        "",
+        "X.fillna(0)",
     ),
     "dates": (lambda images, files: np.zeros((9, 4), "datetime64[s]"), ""),
 }
