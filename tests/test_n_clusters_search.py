@@ -616,13 +616,10 @@ def test_that_all_runs_failed_is_an_error(blobs):
 
 
 def test_of_many_failures_the_first_are_named(blobs):
-    search = NClustersSearch(Failing(fails=range(3, 40)), range(2, 40), screen=None)
-    with pytest.warns(
-        FitFailedWarning, match="37 of 38 numbers.*And 34 more, in results_"
-    ) as record:
+    search = NClustersSearch(Failing(fails=range(3, 8)), range(2, 8), screen=None)
+    with pytest.warns(FitFailedWarning, match="5 of 6 .*5 is too much. And 2 more, in results_"):
         search.fit(blobs)
-    assert len(str(record[0].message)) < 300
-    assert search.results_["error"][-1] == "RuntimeError: 39 is too much"
+    assert search.results_["error"][-1] == "RuntimeError: 7 is too much"
 
 
 def test_a_model_that_collapsed_is_reported_and_never_best(blobs):
