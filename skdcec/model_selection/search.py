@@ -466,8 +466,8 @@ def _check_candidates(n_clusters: Any) -> list[int]:
 
 
 def _few(failures: list[str]) -> str:
-    more = f" And {len(failures) - 3} more, in results_['error']." * (len(failures) > 3)
-    return " ".join(failures[:3]) + more
+    more = f"; and {len(failures) - 3} more, in results_['error']" * (len(failures) > 3)
+    return "; ".join(failure.rstrip(".") for failure in failures[:3]) + more + "."
 
 
 def _return_as() -> str:
