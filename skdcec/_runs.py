@@ -206,7 +206,7 @@ class Run:
         """Read what :meth:`save` wrote, with what else is of the same run."""
         out = files.out
         if not (out / TEXTS).exists() or not (out / ARRAYS).exists():
-            raise ValueError(f"{out} holds no finished result of skdcec cluster.")
+            raise ValueError(_no_run(out))
         if (out / MODEL).exists():
             # Not read here, but other commands would show what is here as its.
             files.check(MODEL)
@@ -216,7 +216,7 @@ class Run:
             arrays = parse_arrays(files.read(ARRAYS), out / ARRAYS)
             values = {"by_hand": [], "pins": {}, **texts, **arrays}
             check_values(values)
-            return cls(**values)
+            run = cls(**values)
         except Mixed:
             raise
         except ValueError as error:
@@ -224,6 +224,7 @@ class Run:
                 f"{out} is damaged, or from another version of skdcec ({error}): run skdcec "
                 "cluster again."
             ) from error
+        return replace(run, filenames=_beside(out, run) or run.filenames)
 
     def save(self, folder: Path) -> None:
         """Write arrays and texts into a folder."""
@@ -363,6 +364,34 @@ class Run:
         return report
 
 
+def _no_run(out: Path, what: str = "finished result") -> str:
+    """Say that a folder holds no run, and what to do about it."""
+    text = f"{out} holds no {what}"
+    with contextlib.suppress(ValueError, OSError):
+        if (out / RECORD).exists() and read_json(out / RECORD).get("state") == "unfinished":
+            return f"{text}: its run was stopped, and the same skdcec cluster command goes on."
+        # Whoever names the images may mean what was found in them.
+        meant = out.with_name(default_out(str(out)).name)
+        if out.is_dir() and (meant / TEXTS).exists():
+            return f"{text}; is {meant} meant?"
+    return f"{text}; skdcec cluster writes one."
+
+
+def _beside(out: Path, run: Run) -> list[str] | None:
+    """Return where the files are if they are gone, and their folder was moved together with OUT."""
+    from skdcec.datasets.within import is_there
+
+    if not run.paths or is_there(run.filenames[0]):
+        return None
+    first = Path(run.filenames[0]).parents
+    depth = len(Path(run.paths[0]).parts) - 1
+    if depth >= len(first):
+        return None
+    root = out.absolute().parent / first[depth].name
+    files = [os.path.join(root, path) for path in run.paths]
+    return files if all(map(is_there, files)) else None
+
+
 def previous_run(out: Path) -> Run | None:
     """Return the finished run in a folder, if there is one."""
     with contextlib.suppress(ValueError, OSError):
@@ -487,7 +516,7 @@ def load_model_and_run(source: str | os.PathLike) -> tuple[SavedModel, Run | Non
 
 def _model_of(files: Snapshot) -> SavedModel:
     if not (files.out / MODEL).exists():
-        raise ValueError(f"{files.out} holds no {MODEL}; skdcec cluster writes one.")
+        raise ValueError(_no_run(files.out, MODEL))
     return _read_model(files.check(MODEL), files.out)
 
 

@@ -478,7 +478,11 @@ def test_metadata_from_a_table(tmp_path, folder, run):
         (["cluster", "images", "--out", "file/out"], "Not a directory"),
         (["cluster", "images", "--metadata", "no.csv"], "no.csv"),
         (["assign", "model", "images", "--weights", "file"], "not behind a network"),
+        (["cluster", "image"], "is 'images' meant?"),
         (["report", "empty"], "no finished result"),
+        (["report", "images"], "is images-clusters meant?"),
+        (["report", "stopped"], "the same skdcec cluster command goes on"),
+        (["similar", "images-clusters", "images"], "'images' (is a folder)"),
         (["assign", "empty", "images"], "model.safetensors"),
         (["assign", "missing", "images"], "missing"),
         (["assign", "file", "images"], "not a model"),
@@ -490,7 +494,10 @@ def test_errors_are_one_line_and_status_1(
 ):
     monkeypatch.chdir(tmp_path)
     os.symlink(folder, "images")
+    os.symlink(clustered, "images-clusters")
     os.mkdir("empty")
+    os.mkdir("stopped")
+    Path("stopped/run.json").write_text('{"program": "skdcec", "state": "unfinished"}')
     Path("file").write_text("text")
     os.symlink(clustered / "model.safetensors", "model")
     if "images" in arguments and "--out" not in arguments and arguments[0] == "cluster":
@@ -772,13 +779,31 @@ def test_images_that_moved_are_found_again(tmp_path, run):
     page = (tmp_path / "out" / "report.html").read_bytes()
     folder.rename(tmp_path / "moved")
     result = run("report", tmp_path / "out")
-    assert result.status == 0
-    assert "--images" in result.err
+    # A page of gray tiles would be worse than the one that is there.
+    assert result.status == 1
+    assert f"skdcec report {tmp_path / 'out'} --images" in result.err
+    assert (tmp_path / "out" / "report.html").read_bytes() == page
     assert run("report", tmp_path / "out", "--images", tmp_path / "moved").status == 0
     # Nothing is different but where the originals are.
     drawn = (tmp_path / "out" / "report.html").read_bytes()
     assert drawn.replace(b'"prefix":"../moved/"', b'"prefix":"../images/"') == page
     assert "no longer" not in run("report", tmp_path / "out").err
+
+
+def test_images_that_moved_together_with_their_run_are_found(tmp_path, folder, clustered, run):
+    shutil.copytree(clustered, tmp_path / "here" / "run")
+    there = tmp_path / "there"
+    shutil.copytree(folder, tmp_path / "gone" / "images")
+    here = tmp_path / "here" / "run"
+    assert run("report", here, "--images", tmp_path / "gone" / "images", "--quiet").status == 0
+    (tmp_path / "here").rename(there)
+    (tmp_path / "gone" / "images").rename(there / "images")
+    result = run("report", there / "run", "--quiet")
+    assert (result.status, result.err) == (0, "")
+    assert b'"prefix":"../images/"' in (there / "run" / "report.html").read_bytes()
+    # Not from a folder that lacks some of them.
+    (there / "images" / "gold" / "0.png").unlink()
+    assert run("report", there / "run", "--quiet").status == 1
 
 
 # assign

@@ -98,6 +98,7 @@ _IN_PYTHON = (
     (re.compile(r"(?<!['\"/\\])\bmodel="), "--encoder "),
     (re.compile(r"\bn_clusters="), "k="),
     (re.compile(r"\bfile_column="), "--file-column "),
+    (re.compile(r"\bby file_column\b"), "by --file-column"),
     (re.compile(r"\bmax_pixels="), "--max-pixels "),
     (re.compile(r"(?<!['\"/\\])\b(device|metadata|sample|size|weights)="), r"--\1 "),
     (
@@ -110,6 +111,14 @@ _IN_PYTHON = (
     ),
     (re.compile(r" ?`skipped` lists them\."), ""),
     (re.compile(r"^texts holds"), "--text holds"),
+    (
+        re.compile(r" is neither a folder, nor a file, nor .*\]; looked in ('.*')\.$"),
+        r" is not in \1. A folder that is dragged into the terminal types its whole path.",
+    ),
+    (
+        re.compile(r" is neither a folder, nor a file, nor .*\](; is .* meant\?)$"),
+        r" is not there\1",
+    ),
 )
 
 

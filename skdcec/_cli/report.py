@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def run(options: ReportOptions) -> None:
     """Run the command."""
     out = Path(options.out)
     if not out.is_dir():
-        raise ValueError(f"{out} holds no finished result of skdcec cluster.")
+        raise ValueError(f"There is no folder {printable(str(out))}; skdcec cluster writes one.")
     check_export_file(options)
     result_file(options.draft_names, (".csv",), force=options.force)
     with holding(out):
@@ -132,10 +133,15 @@ def draw(
     """Write page, tables and new names into a folder, for `out`, and say which images are gone."""
     missing = result.missing
     if missing:
-        say(
-            f"{len(missing)} of {len(result.filenames)} images are no longer where they were, such "
-            f"as {printable(missing[0])}: skdcec report OUT --images FOLDER says where they are."
+        n, here = len(result.filenames), printable(shlex.quote(str(out)))
+        text = (
+            f"{len(missing)} of {n} images are no longer where they were, such as "
+            f"{printable(missing[0])}: skdcec report {here} --images FOLDER says where they are"
         )
+        if len(missing) == n:
+            # A page of nothing but gray tiles would replace one that shows them.
+            raise ValueError(f"{text}. The page stays as it is.")
+        say(f"{text}.")
     return result.draw(
         folder,
         names,
