@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -652,6 +653,50 @@ def test_images_are_moved_merged_and_split(open_page, tmp_path):
     page.click("#undo-all")
     assert page.evaluate(sizes) == {"0": 40, "1": 40, "2": 40}
     assert page.is_hidden("#edit-bar")
+
+
+def test_what_to_type_is_said_when_a_file_was_saved(open_page, tmp_path):
+    scans, folder = tmp_path / "scans", tmp_path / "Anna's clusters"
+    for one in (scans, folder):
+        one.mkdir()
+    files = [scans / f"{i}.png" for i in range(4)]
+    for i, file in enumerate(files):
+        Image.new("RGB", (8, 8), (60 * i, 0, 0)).save(file)
+    options = {"paths": [file.name for file in files], "embedding": np.eye(4)}
+    write_report(folder / "report.html", files, [0, 0, 1, 1], **options)
+    page = open_page(file=folder / "report.html")
+    assert page.is_hidden("#saved")
+    with page.expect_download():
+        page.click("#save-names")
+    typed = page.locator("#saved code").all_inner_texts()
+    assert [shlex.split(line) for line in typed] == [
+        ["skdcec", "report", str(folder), "--names", "~/Downloads/cluster-names.json"]
+    ]
+    page.evaluate("moveImages([0], 1)")
+    with page.expect_download():
+        page.click("#save-edits")
+    edits = ["--edits", "~/Downloads/cluster-edits.json"]
+    assert [shlex.split(line) for line in page.locator("#saved code").all_inner_texts()] == [
+        ["skdcec", "report", str(folder), *edits],
+        ["skdcec", "cluster", str(scans), "--out", str(folder), *edits],
+    ]
+    page.click("#saved button")
+    assert page.is_hidden("#saved")
+
+
+def test_a_list_loses_what_was_moved_out_of_its_cluster_and_says_so(open_page):
+    page = open_page()
+    page.locator('[data-cluster="0"] button', has_text="See all").click()
+    choices = page.locator("#gallery .mover option").all_inner_texts()
+    # Not where they are already.
+    assert choices == ["Cluster 1", "Cluster 2", "a new cluster"]
+    page.click("#gallery >> text=Choose images")
+    page.locator("#gallery .tile").first.click()
+    page.locator("#gallery .mover select").select_option(label="Cluster 1")
+    page.click("#gallery .mover button")
+    assert page.locator("#gallery .tile").count() == 39
+    assert "1 image moved to Cluster 1." in page.inner_text("#gallery")
+    assert page.locator('[data-cluster="0"] h4').all_inner_texts() == ["Typical", "Odd"]
 
 
 def test_the_page_says_what_stands_where_somebody_put_it(open_page, tmp_path):
