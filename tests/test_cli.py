@@ -159,6 +159,38 @@ def test_wrong_arguments_are_refused(arguments, capsys):
     assert "usage: skdcec" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ("cluster x --ecoder paintings", "no option --ecoder (is --encoder meant?)"),
+        ("cluster x --zzz=1", "no option --zzz; skdcec cluster --help lists all."),
+        ("clusters x", "no command clusters (is cluster meant?); skdcec --help"),
+        ("cluster my paintings --open", "'paintings' is a word too many; a name with spaces"),
+        ("cluster x -k many", "'many' is not a whole number"),
+        ("cluster x --minutes soon", "soon is not a positive number"),
+    ],
+)
+def test_words_that_mean_nothing_are_asked_about(words, answer, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(words.split())
+    usage, said = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: skdcec")
+    assert answer in said
+
+
+@pytest.mark.parametrize("command", ["cluster", "report", "choose-k", "assign", "similar", "fetch"])
+def test_help_fits_the_terminal(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    text = capsys.readouterr().out.split("examples:")[0]
+    assert max(map(len, text.splitlines())) <= 60
+
+
+def test_choose_k_takes_the_letter_that_cluster_takes():
+    assert parse(["choose-k", "x", "-k", "4,7"]) == parse(["choose-k", "x", "--k", "4,7"])
+
+
 def test_help_does_not_wait_for_libraries():
     code = "import sys; from skdcec._cli.arguments import parse; print(*sys.modules)"
     found = process("-c", code).stdout.split()
@@ -340,7 +372,7 @@ def test_a_stop_while_drawing_leaves_the_last_result(clustered, out, folder, run
 
 def test_progress_and_plan_go_to_stderr(out, folder, tmp_path, run):
     result = run("cluster", folder, "-k", 3, "--out", out, "--cache", tmp_path / "new", *FAST)
-    assert "62 images at 16 x 16 pixels into 3 clusters: 4 epochs" in result.err
+    assert "62 images at 16 x 16 pixels into 3 clusters: 4 passes to learn" in result.err
     told = ["Reading images", "Learning to compare images, pass 4 of 4", "Forming clusters, pass"]
     told += ["Laying out the map", "Making small pictures", "Making thumbnails, 62 of 62"]
     places = [result.err.index(text) for text in told]
@@ -348,7 +380,9 @@ def test_progress_and_plan_go_to_stderr(out, folder, tmp_path, run):
     first, *clusters, agreement, last = result.out.splitlines()
     assert first == "62 images in 3 clusters"
     assert len(clusters) == 3
-    assert "agree by" in agreement
+    assert re.fullmatch(
+        r"Two runs on halves .* agree by \d\.\d\d \(1 is alike, 0 is chance\)\..*", agreement
+    )
     assert last.endswith(str(out / "report.html"))
 
 
@@ -557,7 +591,8 @@ def test_joint_epochs_are_as_the_help_says(run, folder, tmp_path):
     result = run("cluster", folder, "--out", tmp_path / "out", *FAST, "--epochs", "5", "--json")
     assert result.status == 0
     assert json.loads((tmp_path / "out" / "run.json").read_text())["epochs"]["pretraining"] == 5
-    assert "5 epochs of pretraining (autoencoder) and 2 of clustering" in result.err
+    told = "5 passes to learn to compare them (--encoder autoencoder) and 2 to form clusters"
+    assert told in result.err
 
 
 def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path, folder, run):
@@ -641,6 +676,8 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
     file.write_text(json.dumps(edits))
     result = run("report", out, "--edits", file, "--json")
     assert result.status == 0
+    # As it is typed.
+    assert f"skdcec cluster {folder} --out {out} --edits {file}" in result.err
     rows = {row["cluster"]: row for row in json.loads(result.out)["clusters"]}
     assert rows.keys() == {0, 1, 3}
     assert (rows[3]["name"], rows[3]["size"]) == ("Alone", 1)
@@ -836,7 +873,7 @@ def test_assign_flags_what_is_unlike_any_cluster(clustered, tmp_path, run):
         "usual.png": "",
     }
     assert rows["noise.png"]["unlikeness"] > 1 > rows["usual.png"]["unlikeness"]
-    assert "2 of 3 images are unlike any cluster" in result.err
+    assert "2 of 3 images are unlike any cluster: noise.png, stripes.png." in result.err
 
 
 def test_all_commands_work_with_a_contrastive_encoder(folder, tmp_path, run):

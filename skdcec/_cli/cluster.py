@@ -6,7 +6,17 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdcec._cli.console import Clock, duration, note, open_page, print_json, printable, say, until
+from skdcec._cli.console import (
+    Clock,
+    counted,
+    duration,
+    note,
+    open_page,
+    print_json,
+    printable,
+    say,
+    until,
+)
 from skdcec._cli.corrections import Corrections, corrected_run
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._cli.options import ClusterOptions
@@ -240,14 +250,14 @@ def _tell_plan(
     n, side = len(found.bunch.images), found.bunch.images.shape[1]
     expected = plan.training_seconds + drawing
     known = "; less if what an earlier run pretrained is still there" if plan.is_reused else ""
-    training = f"nothing to train ({plan.encoder})"
+    training = f"nothing to train (--encoder {plan.encoder})"
     if plan.pretraining:
         training = (
-            f"{plan.pretraining} epochs of pretraining ({plan.encoder}) and {plan.joint} of "
-            "clustering"
+            f"{plan.pretraining} passes to learn to compare them (--encoder {plan.encoder}) and "
+            f"{plan.joint} to form clusters"
         )
     note(
-        f"{n} images at {side} x {side} pixels into {n_clusters} clusters: {training}, then map "
+        f"{n} images at {side} x {side} pixels into {counted(n_clusters)}: {training}, then map "
         f"and page, {until(expected)}{known}.",
         quiet=options.quiet,
     )
@@ -277,7 +287,7 @@ def _tell_result(
             }
         )
         return
-    print(f"{len(result.paths)} images in {len(rows)} clusters")
+    print(f"{len(result.paths)} images in {counted(len(rows))}")
     for row in rows:
         name = f"{row['name']}  " if row["name"] else ""
         sizes = f"{row['cluster']:>4}  {row['size']:>7} images {row['share']:>6.1%}  "
@@ -308,6 +318,6 @@ def _tell_agreement(agreement: float, any_loose: bool) -> None:
         return
     loose = " Those called loose would not come back." if any_loose else ""
     print(
-        "Two runs on halves of these images, in the same pretrained embedding, agree by "
-        f"{agreement:.2f} (adjusted Rand index: 1 is alike, 0 is chance).{loose}"
+        f"Two runs on halves of these images agree by {agreement:.2f} (1 is alike, 0 is "
+        f"chance).{loose}"
     )

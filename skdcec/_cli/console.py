@@ -152,8 +152,15 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def counted(n_clusters: int) -> str:
+    """Return a number of clusters in words."""
+    return "1 cluster" if n_clusters == 1 else f"{n_clusters} clusters"
+
+
 def until(seconds: float) -> str:
-    """Return how long something will take, and when it will be over, in words."""
+    """Return how long something will take and, if one may leave, when it will be over."""
+    if seconds < 60:
+        return f"about {duration(seconds)}"
     end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
     return f"about {duration(seconds)} (until {end:%H:%M})"
 

@@ -6,14 +6,14 @@ import contextlib
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skdcec._cli.console import note, open_page, print_json, printable, result_file, say
 from skdcec._cli.corrections import edited_run, pins_of
 from skdcec._cli.options import ClusterOptions, ReportOptions
 from skdcec._cli.progress import current
-from skdcec._files import as_rows, as_table, write_table
-from skdcec._folders import PAGE, holding, staged
+from skdcec._files import as_rows, as_table, read_json, write_table
+from skdcec._folders import PAGE, RECORD, holding, staged
 from skdcec._runs import Run
 
 if TYPE_CHECKING:
@@ -39,10 +39,21 @@ def run(options: ReportOptions) -> None:
         page = printable(str((out / PAGE).absolute()))
         print(f"Page ({report.n_bytes / 1e6:.1f} MB{sampled(report)}): {page}")
     if options.edits:
-        here = f"--out {printable(options.out)} --edits {printable(options.edits)}"
-        note(f"To train on from them: skdcec cluster FOLDER {here}", quiet=options.quiet)
+        words = ["--out", options.out, "--edits", options.edits]
+        again = f"skdcec cluster {_source(out)} {printable(shlex.join(words))}"
+        note(f"To let the clusters learn from them: {again}", quiet=options.quiet)
     if options.open:
         open_page(out / PAGE)
+
+
+def _source(out: Path) -> str:
+    """Return what was clustered, as it is typed."""
+    arguments: Any = None
+    with contextlib.suppress(OSError, ValueError):
+        arguments = read_json(out / RECORD).get("arguments")
+    folder = arguments.get("folder") if isinstance(arguments, dict) else None
+    known = isinstance(folder, str) and os.path.exists(folder)
+    return printable(shlex.quote(folder)) if known else "FOLDER"
 
 
 def _draw_again(options: ReportOptions, out: Path) -> Report:

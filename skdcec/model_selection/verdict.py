@@ -61,9 +61,10 @@ def judge(
     else:
         evidence = "structure"
         text = (
-            f"Structure, but no gap shown: the silhouette is up to {excess:.2f} above that of "
-            f"points without clusters, and groups pass into each other (p = {gap_p_value:.2g}). "
-            f"k is a choice of resolution; k = {best} fits best{good}."
+            "Structure, but no gap shown: there is more to see than in points without clusters "
+            f"(their silhouette is up to {excess:.2f} less), but groups pass into each other "
+            f"(p = {gap_p_value:.2g}). k is a choice of resolution, of how finely to look; k = "
+            f"{best} fits best{good}."
         )
     return evidence, text + _edge(numbers, best, n_found)
 

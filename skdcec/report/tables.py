@@ -78,8 +78,8 @@ def image_table(
           that it would have chosen `second_cluster`;
         - `flag`: in each cluster "typical" for the 12 nearest the centroid, "odd" for the 6
           farthest from it, "borderline" for the 6 with the smallest margin, of those where it is
-          at most 0.9, else "". In small clusters at most a half is typical, and a half of what remains is odd. What
-          was put by hand where its margin is negative is not borderline.
+          at most 0.9, else "". In small clusters at most a half is typical, and a half of what
+          remains is odd. What was put by hand where its margin is negative is not borderline.
 
     See Also
     --------
