@@ -34,6 +34,7 @@ from skdcec._folders import (
     TEXTS,
     Mixed,
     Snapshot,
+    no_run,
     read_together,
 )
 from skdcec._run_contents import check_values, parse_arrays
@@ -206,7 +207,7 @@ class Run:
         """Read what :meth:`save` wrote, with what else is of the same run."""
         out = files.out
         if not (out / TEXTS).exists() or not (out / ARRAYS).exists():
-            raise ValueError(_no_run(out))
+            raise ValueError(no_run(out))
         if (out / MODEL).exists():
             # Not read here, but other commands would show what is here as its.
             files.check(MODEL)
@@ -224,7 +225,9 @@ class Run:
                 f"{out} is damaged, or from another version of skdcec ({error}): run skdcec "
                 "cluster again."
             ) from error
-        return replace(run, filenames=_beside(out, run) or run.filenames)
+        from skdcec.datasets.within import found_beside
+
+        return replace(run, filenames=found_beside(out, run.filenames, run.paths))
 
     def save(self, folder: Path) -> None:
         """Write arrays and texts into a folder."""
@@ -286,7 +289,7 @@ class Run:
             return stored.names
         path = out / NAMES
         warnings.warn(
-            f"The names in {path} belong to other clusters and are not used; skdcec report OUT "
+            f"The names in {path} belong to other clusters and are not used; skdcec report {out} "
             f"--names {path} uses them all the same.",
             UserWarning,
             stacklevel=2,
@@ -362,34 +365,6 @@ class Run:
                 {"format": "skdcec cluster names", "clustering": self.digest(), "clusters": rows},
             )
         return report
-
-
-def _no_run(out: Path, what: str = "finished result") -> str:
-    """Say that a folder holds no run, and what to do about it."""
-    text = f"{out} holds no {what}"
-    with contextlib.suppress(ValueError, OSError):
-        if (out / RECORD).exists() and read_json(out / RECORD).get("state") == "unfinished":
-            return f"{text}: its run was stopped, and the same skdcec cluster command goes on."
-        # Whoever names the images may mean what was found in them.
-        meant = out.with_name(default_out(str(out)).name)
-        if out.is_dir() and (meant / TEXTS).exists():
-            return f"{text}; is {meant} meant?"
-    return f"{text}; skdcec cluster writes one."
-
-
-def _beside(out: Path, run: Run) -> list[str] | None:
-    """Return where the files are if they are gone, and their folder was moved together with OUT."""
-    from skdcec.datasets.within import is_there
-
-    if not run.paths or is_there(run.filenames[0]):
-        return None
-    first = Path(run.filenames[0]).parents
-    depth = len(Path(run.paths[0]).parts) - 1
-    if depth >= len(first):
-        return None
-    root = out.absolute().parent / first[depth].name
-    files = [os.path.join(root, path) for path in run.paths]
-    return files if all(map(is_there, files)) else None
 
 
 def previous_run(out: Path) -> Run | None:
@@ -516,7 +491,7 @@ def load_model_and_run(source: str | os.PathLike) -> tuple[SavedModel, Run | Non
 
 def _model_of(files: Snapshot) -> SavedModel:
     if not (files.out / MODEL).exists():
-        raise ValueError(_no_run(files.out, MODEL))
+        raise ValueError(no_run(files.out, MODEL))
     return _read_model(files.check(MODEL), files.out)
 
 

@@ -404,7 +404,8 @@ def test_table_sorts_and_saves(open_page, tmp_path):
     page.get_by_role("button", name="year").click()
     assert page.text_content("#table-body tbody tr td") == "room 3/Müller 119.png"
     page.get_by_role("button", name="Next", exact=True).click()
-    assert page.locator("#table-body tbody tr").count() == 20
+    assert page.locator("#table-body tbody tr").count() == 25
+    assert "26 to 50 of 120" in page.inner_text("#table-body")
     with page.expect_download() as download:
         page.click("#save-all")
     download.value.save_as(tmp_path / "clusters.csv")
@@ -444,7 +445,7 @@ def test_without_canvas_a_message_and_the_table_remain(open_page):
     assert "cannot draw the map" in page.text_content("#problem")
     assert page.is_hidden("#map")
     assert page.locator("article.cluster img").count() > 0
-    assert page.locator("#table-body tbody tr").count() == 100
+    assert page.locator("#table-body tbody tr").count() == 25
     page.locator("article.cluster .tile").first.click()
     assert page.locator("#dialog .tile").count() == 18
     page.keyboard.press("Escape")
@@ -585,6 +586,13 @@ def test_pictures_on_the_map_do_not_overlap(open_page):
     page = open_page()
     cells = page.evaluate("layoutThumbnails().map((i) => [layout.column[i], layout.row[i]])")
     assert len({tuple(cell) for cell in cells}) == len(cells) > N / 2
+
+
+def test_few_pictures_are_large_on_the_map(open_page, file_page):
+    few = open_page(file=file_page)
+    assert few.evaluate("[N, layoutThumbnails().length]") == [12, 12]
+    assert few.evaluate("thumbnailSide()") > 70
+    assert open_page().evaluate("thumbnailSide()") <= 56
 
 
 @pytest.mark.parametrize("word", ["Lightness", "Confidence", "Typical"])

@@ -186,13 +186,13 @@ def _page_settings(
 ) -> dict[str, Any]:
     """Return what the page says of how its clusters came about."""
     size, resize = found.settings["size"], found.settings["resize"]
+    trained = {"pretraining epochs": plan.pretraining, "joint epochs": result.n_joint_epochs}
     return {
         "images": len(result.paths),
         "clusters": n_clusters,
         "encoder": plan.encoder + (f" ({options.features})" if options.features else ""),
         "size": f"{size} x {size} pixels ({resize})",
-        "pretraining epochs": plan.pretraining,
-        "joint epochs": result.n_joint_epochs,
+        **{name: epochs for name, epochs in trained.items() if epochs},
         "embedding": f"{result.embedding.shape[1]} numbers per image",
         "seed": options.seed,
         "sample": options.sample or "all images",
