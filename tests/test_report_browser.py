@@ -644,6 +644,8 @@ def test_images_are_moved_merged_and_split(open_page, tmp_path):
     page.locator('[data-cluster="1"] .mover select').select_option(label="Cluster 2")
     page.locator('[data-cluster="1"] .mover button').click()
     assert page.evaluate(sizes) == {"0": 37, "2": 80, "3": 3}
+    # Where the images went, and not where the page happens to be without their card.
+    assert page.evaluate("document.activeElement.dataset.cluster") == "2"
     page.click("#undo")
     assert page.evaluate(sizes) == {"0": 37, "1": 40, "2": 40, "3": 3}
     page.evaluate("moveImages(indicesOf((i) => labels[i] === 1), 2); splitCluster(2)")

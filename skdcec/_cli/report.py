@@ -52,8 +52,9 @@ def _source(out: Path) -> str:
     with contextlib.suppress(OSError, ValueError):
         arguments = read_json(out / RECORD).get("arguments")
     folder = arguments.get("folder") if isinstance(arguments, dict) else None
-    known = isinstance(folder, str) and os.path.exists(folder)
-    return printable(shlex.quote(folder)) if known else "FOLDER"
+    if isinstance(folder, str) and os.path.exists(folder):
+        return printable(shlex.quote(folder))
+    return "FOLDER"
 
 
 def _draw_again(options: ReportOptions, out: Path) -> Report:

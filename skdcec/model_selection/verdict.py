@@ -48,8 +48,9 @@ def judge(
         evidence = "none"
         text = (
             "No evidence of clusters: points without any, of the same spread, are grouped about as "
-            f"well as these (silhouette at most {excess:.3f} more). k = {best} is the best of "
-            "those tried, and means little."
+            f"well as these (silhouette at best {abs(excess):.3f} "
+            f"{'less' if excess < 0 else 'more'}). k = {best} is the best of those tried, and "
+            "means little."
         )
     elif gap_p_value < _GAP_LEVEL:
         evidence = "separated groups"

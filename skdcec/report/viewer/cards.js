@@ -20,7 +20,7 @@ const OVERVIEW = 24;
 function showOverview() {
   const shown = data.clusters.slice(0, OVERVIEW);
   $("overview").replaceChildren(...shown.map(({ cluster, typical, size }) => element("li", {},
-    element("button", { type: "button", onclick: () => goTo(document.querySelector(`article[data-cluster="${cluster}"]`)) },
+    element("button", { type: "button", onclick: () => goToCluster(cluster) },
       element("span", { class: "mosaic" }, ...typical.slice(0, 4).map((i) => Object.assign(picture(i), { alt: "" }))),
       element("span", { class: "mosaic-name" }, swatch(clusterColour(cluster)),
         element("span", { "data-name-of": cluster }, clusterName(cluster)), element("span", { class: "number" }, count(size)))))));
@@ -69,6 +69,8 @@ function clusterCard(cluster) {
   return element("article", { class: "cluster", "data-cluster": number, "aria-label": clusterName(number), tabindex: -1 }, head, examples, about);
 }
 
+function goToCluster(cluster) { goTo(document.querySelector(`article[data-cluster="${cluster}"]`)); }
+
 function showCluster(cluster) {
   setColour("cluster");
   state.only = new Set([rankOfCluster.get(cluster.cluster)]);
@@ -84,7 +86,7 @@ function changedNote() {
 function changeControls(cluster) {
   if (cluster === NONE) return null;
   return element("details", { class: "change" }, element("summary", {}, "Change"), element("div", {},
-    mover(() => indicesOf((i) => labels[i] === cluster), "Merge into", { own: () => cluster }),
+    mover(() => indicesOf((i) => labels[i] === cluster), "Merge into", { own: () => cluster, done: (_, to) => goToCluster(to) }),
     button("Split in two", () => splitCluster(cluster)),
     element("p", { class: "small" }, "To move some images only, see all of them and choose.")));
 }

@@ -132,7 +132,7 @@ function mover(indicesOfMoved, text, { own = () => null, done = () => {} } = {})
     const indices = indicesOfMoved().filter((i) => labels[i] !== to);
     if (indices.length) moveImages(indices, to);
     if ($("dialog").open) showImage(viewing.image);
-    if (indices.length) done(`${images(indices.length)} moved to ${clusterName(to)}.`);
+    if (indices.length) done(`${images(indices.length)} moved to ${clusterName(to)}.`, to);
   });
   return element("div", { class: "mover" }, move, select);
 }
@@ -152,4 +152,5 @@ function splitCluster(cluster) {
     centres = halves.map(meanOf);
   }
   moveImages(halves.sort((a, b) => a.length - b.length)[0], nextCluster());
+  goToCluster(cluster);
 }
