@@ -38,6 +38,7 @@ from sklearn.metrics import (
     normalized_mutual_info_score,
 )
 from sklearn.model_selection import GridSearchCV
+from zoo import read
 
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
 from skdcec._analysis.samples import sample_rows
@@ -66,7 +67,6 @@ REAL = {
     "fashion": 10,
 }
 EVIDENCE = (*REAL, *(f"glyphs {k}" for k in (3, 4, 7, 12)))
-MAX_IMAGES = 3000
 OWN = ("digits", "usps", "glyphs 5", "glyphs 12")
 NULLS = ("noise", "smooth fields", "one texture", "one glyph")
 TRUE = {**REAL, "blobs 7": 7, **GLYPHS}
@@ -115,13 +115,8 @@ def labelled_set(name, seed, folder, n):
 
 
 def whole_set(name, seed, folder, n):
-    """Return at most n images of their own size, and their labels."""
-    if name not in REAL or name == "digits":
-        return labelled_set(name, seed, folder, n)
-    with np.load(folder / f"{name}.npz") as data:
-        images, target = data["x"], data["y"]
-    chosen = np.random.default_rng(0).permutation(len(images))[:n]
-    return images[chosen], target[chosen]
+    """Return images of their own size, as the zoo reads them, and their labels."""
+    return read(name, folder) if name in REAL else labelled_set(name, seed, folder, n)
 
 
 def null_set(name, seed, n):
@@ -182,11 +177,14 @@ def run_labelled(name, seed, args):
 
 def run_evidence(name, seed, args):
     """Choose k in the pretrained embedding, and ask each index alone."""
-    n = 200 if args.quick else MAX_IMAGES if name in REAL else N_IMAGES
-    images, target = whole_set(name, seed, args.data, n)
+    images, target = whole_set(name, seed, args.data, N_IMAGES)
+    if args.quick:
+        images, target = images[:200], target[:200]
     true = TRUE[name]
     numbers = [*range(2, 21), *range(22, 2 * true + 1, 2)]
     model = new_model(seed, args.quick)
+    if not args.quick:
+        model.set_params(encoder="auto", memory=str(HERE / "scratch" / "zoo"))
     start = time.perf_counter()
     encoder = model.fit_encoder(images)
     pretraining = time.perf_counter() - start
@@ -204,7 +202,7 @@ def run_evidence(name, seed, args):
         "resampled": results["resampled"],
         "silhouette": results["screened_silhouette"],
         "excess_silhouette": results["excess_silhouette"],
-        "excess_consensus": results["excess_consensus"],
+        "excess_found_silhouette": results["excess_found_silhouette"],
         "excess_modularity": results["excess_modularity"],
     }
     return {

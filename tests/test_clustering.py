@@ -477,7 +477,7 @@ def test_the_starting_clusters_are_the_first_targets(images, metric):
     class FirstTargets(Callback):
         def on_train_begin(self, net, **kwargs):
             refresh = dict(net.callbacks_)["target_refresh"]
-            expected = target_distribution(refresh.assign(net.module_))
+            expected = target_distribution(refresh.assign(net))
             self.were_led_ = not torch.equal(refresh.target, expected)
 
     callback = FirstTargets()

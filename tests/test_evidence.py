@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
+from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
 
 from skdcec._analysis.mixtures import COVARIANCES, best_mixture, fit_mixture, information_criterion
@@ -49,9 +50,9 @@ def test_the_covariance_is_that_of_the_points():
 def test_all_views_see_separated_groups(blobs):
     columns = collect(blobs[0], NUMBERS, seed=0)
     assert {len(column) for column in columns.values()} == {len(NUMBERS)}
-    for name in ("consensus", "excess_consensus", "eigengap"):
+    for name in ("excess_modularity", "found_silhouette", "excess_found_silhouette", "eigengap"):
         assert NUMBERS[np.argmax(columns[name])] == 5
-    assert columns["consensus"][3] == pytest.approx(1)
+    assert columns["found_silhouette"][3] == pytest.approx(silhouette_score(*blobs))
     assert columns["resampled"][3] == pytest.approx(1)
     assert set(columns["covariance"]) <= set(COVARIANCES)
     again = collect(blobs[0], NUMBERS, seed=0)
@@ -59,18 +60,31 @@ def test_all_views_see_separated_groups(blobs):
         np.testing.assert_array_equal(column, again[name])
 
 
+def test_what_is_seen_is_of_the_clusters_that_hold_together():
+    """Two rings, one in the other: k-means cuts both, the graph of neighbours tells them apart."""
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, 400)
+    radius = np.repeat([1.0, 4.0], 200)
+    rings = radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    rings += rng.normal(scale=0.05, size=rings.shape)
+    columns = collect(rings, [2, 3], seed=0)
+    assert columns["modularity"][0] == pytest.approx(0.5)
+    of_rings = silhouette_score(rings, radius)
+    assert columns["found_silhouette"][0] == pytest.approx(of_rings)
+
+
 def test_numbers_without_a_meaning_are_not_known():
     points = np.random.default_rng(0).normal(size=(12, 2))
     columns = collect(points, [1, 2, 40], seed=0)
-    np.testing.assert_array_equal(np.isnan(columns["consensus"]), [True, False, True])
+    np.testing.assert_array_equal(np.isnan(columns["modularity"]), [True, False, True])
     assert columns["covariance"][0] == ""
     for same in (np.ones((12, 2)), np.zeros((12, 2))):
-        assert np.isnan(collect(same, [2, 3], seed=0)["consensus"]).all()
+        assert np.isnan(collect(same, [2, 3], seed=0)["modularity"]).all()
 
 
 def test_copies_and_extreme_values_are_no_obstacle():
     copies = np.repeat(np.random.default_rng(0).normal(size=(4, 2)), 10, axis=0)
-    assert np.isfinite(collect(copies, [2, 6], seed=0)["consensus"]).all()
+    assert np.isfinite(collect(copies, [2, 6], seed=0)["modularity"]).all()
     points = make_blobs(60, centers=3, cluster_std=0.3, random_state=0)[0]
     large = collect(points * 2.0**400, [2, 3, 4], seed=0)
     np.testing.assert_allclose(

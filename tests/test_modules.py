@@ -239,7 +239,7 @@ def test_a_clustering_module_embeds_and_assigns_by_its_parts(metric):
     centers = torch.rand(2, 3, generator=generator())
     module = ClusteringModule(encoder, centers.clone(), 2.0, metric)
     batch = torch.rand(5, 1, 8, 8, generator=generator())
-    embedding = module.embed(batch)
+    embedding = module.normalize(module.encoder.encode(batch))
     assert torch.equal(embedding, normalize_embedding(encoder.encode(batch), metric))
     expected = {
         "euclidean": student_t_assignment(embedding, centers, 2.0),

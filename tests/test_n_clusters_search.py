@@ -172,7 +172,7 @@ def test_all_kinds_of_evidence_are_columns():
     X, _ = make_blobs(200, centers=[[0, 0], [6, 0], [0, 6], [6, 6], [3, 3]], random_state=3)
     search = NClustersSearch(k_means(), range(2, 12)).fit(X)
     results = search.results_
-    for name in ("bic", "modularity", "eigengap", "consensus", "resampled", "support"):
+    for name in ("bic", "modularity", "eigengap", "found_silhouette", "resampled", "support"):
         assert np.isfinite(results[name]).all()
     assert set(results["covariance"]) <= {"full", "tied", "diagonal", "spherical"}
     assert np.nanmax(results["support"]) == 1

@@ -123,7 +123,7 @@ def test_the_loss_is_the_weighted_sum_of_both_terms():
     losses = net.losses((x, p))
     module = net.module_
     rec = reconstruction_loss(module.encoder.decode(module.encoder.encode(x)), x)
-    clu = clustering_loss(module.assign(module.embed(x)), p)
+    clu = clustering_loss(module.assign(module.encoder.encode(x)), p)
     assert losses["reconstruction_loss"].item() == pytest.approx(rec.item())
     assert losses["clustering_loss"].item() == pytest.approx(clu.item())
     assert losses["loss"].item() == pytest.approx(2.0 * rec.item() + 0.5 * clu.item())
@@ -255,8 +255,8 @@ def run(
     script = itertools.chain(labels, itertools.repeat(labels[-1]))
     n_refreshes, seen, targets = [], [], []
 
-    def assign(module):
-        n_refreshes.append(module.training)
+    def assign(net):
+        n_refreshes.append(net.module_.training)
         return one_hot(np.broadcast_to(next(script), N).copy())
 
     def target():

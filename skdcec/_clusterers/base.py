@@ -375,7 +375,7 @@ class BaseEmbeddingClustering(
         generator = make_generator(seed)
         clustering = self._clustering_module(self.module_, start.centers)
         refresh = TargetRefresh(
-            lambda trained: map_together(lambda x: trained.assign(trained.embed(x)), batches),
+            lambda net: map_together(net.assign, batches),
             interval=self.update_interval,
             tol=self.tol,
             min_steps=_MIN_STEPS,

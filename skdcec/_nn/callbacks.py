@@ -10,7 +10,6 @@ from torch import Tensor
 
 from skdcec._nn.batches import ShuffledLoader
 from skdcec._nn.functional import target_distribution, warm_up_targets
-from skdcec._nn.modules import ClusteringModule
 
 if TYPE_CHECKING:
     from skdcec._nn.nets import ClusteringNet, EmbeddingNet
@@ -38,7 +37,7 @@ class TargetRefresh(Callback):
     Parameters
     ----------
     assign : callable
-        Returns the soft assignment of all samples, on the CPU, for the module given.
+        Returns the soft assignment of all samples, on the CPU, by the net given.
     interval : "epoch" or int
         Batches between two refreshes.
     tol : float
@@ -62,7 +61,7 @@ class TargetRefresh(Callback):
 
     def __init__(
         self,
-        assign: Callable[[ClusteringModule], Tensor],
+        assign: Callable[["ClusteringNet"], Tensor],
         *,
         interval: str | int,
         tol: float,
@@ -125,7 +124,8 @@ class TargetRefresh(Callback):
 
     def _refresh(self, net: "ClusteringNet") -> None:
         self.target = torch.empty(0, device="cpu")  # which makes room for the next
-        assignment = self.assign(net.module_.eval())
+        net.module_.eval()
+        assignment = self.assign(net)
         labels = assignment.argmax(dim=1)
         if self._labels is not None:
             self.changes.append((labels != self._labels).sum().item() / len(labels))

@@ -276,10 +276,6 @@ class ClusteringModule(nn.Module):
         """Return the encoder's output as the embedding that distances are taken in."""
         return normalize_embedding(code, self.metric)
 
-    def embed(self, x: Tensor) -> Tensor:
-        """Return the embedding of a batch."""
-        return self.normalize(self.encoder.encode(x))
-
     def assign(self, embedding: Tensor) -> Tensor:
         """Return the soft assignment of embedded points."""
         if self.metric == "cosine":

@@ -267,7 +267,7 @@ class ClusteringNet(EmbeddingNet):
         # Only what is to be reconstructed has to keep its size.
         x = self.augment(clean, any_size=self.joint_loss is not None)
         code = self.compute(self.module_.encoder.encode, x)
-        assignment = self.module_.assign(self.module_.normalize(code))
+        assignment = self._assigned(code)
         clustering = clustering_loss(assignment, distributed.local(target))
         loss = self.gamma * clustering
         losses = {"clustering_loss": clustering}
@@ -279,6 +279,14 @@ class ClusteringNet(EmbeddingNet):
             losses["reconstruction_loss"] = term
             loss = loss + self.reconstruction_weight * term
         return {"loss": loss, **losses}
+
+    def assign(self, x: Tensor) -> Tensor:
+        """Return the soft assignment of a batch, in the precision of the steps."""
+        return self._assigned(self.compute(self.module_.encoder.encode, x))
+
+    def _assigned(self, code: Tensor) -> Tensor:
+        assignment: Tensor = self.module_.assign(self.module_.normalize(code))
+        return assignment
 
 
 def train(

@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.linalg import eigh
-from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
 from skdcec._analysis.mixtures import best_mixture, fit_mixture
+from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.stability import principal, resampled_labels
 from skdcec._clusterers.graph import neighbors_of
+from skdcec._clusterers.starts import find_labels
 from skdcec.metrics import modularity
 from skdcec.model_selection.null import cluster_by_k_means, normal_draws
 
@@ -24,30 +26,25 @@ _MAX_COMPONENTS = 64
 _MAX_COVARIANCE_COMPONENTS = 16
 _N_INIT = 3
 N_CLOUDS = 3
-# The views of neighbouring k differ by noise; this is a tenth of the logarithm of k.
-_BANDWIDTH = 0.1
+# The views of neighbouring k differ by noise; this is in the logarithm of k.
+_BANDWIDTH = 0.15
 # Less than the noise that is left. Of numbers that are as good as the best, the smallest is taken.
 _AS_BEST = 0.02
 _AS_GOOD = 0.07
 
 
 class Views(NamedTuple):
-    """What is seen of each number of clusters in one cloud of points.
+    """How well the clusters that were found hold together, for each number of them.
 
     Attributes
     ----------
-    consensus : ndarray of shape (n_numbers,)
-        Mean adjusted mutual information between clusterings by k-means, by Ward's linkage, by
-        the graph of neighbours and by a mixture of one covariance.
     modularity : ndarray of shape (n_numbers,)
-        Mean modularity of the four in the graph of nearest neighbours.
-    eigenvalues : ndarray of shape (n_points,)
-        Of that graph, normalised, from the largest; padded with NaN.
+        In the graph of nearest neighbours.
+    silhouette : ndarray of shape (n_numbers,)
     """
 
-    consensus: np.ndarray
     modularity: np.ndarray
-    eigenvalues: np.ndarray
+    silhouette: np.ndarray
 
 
 def collect(
@@ -72,10 +69,10 @@ def collect(
     Returns
     -------
     columns : dict of ndarray of shape (n_numbers,)
-        "bic" (for each point, the least over covariances) and its "covariance"; "consensus",
-        "modularity" and "eigengap" of the points; "excess_consensus" and "excess_modularity" over
-        clouds of the same spread without clusters; "resampled": adjusted Rand index of k-means
-        on two halves.
+        "bic" (for each point, the least over covariances) and its "covariance"; "modularity" and
+        "found_silhouette", each the mean over clusters found as a training's start is and by
+        `quick_labels`, and the excess of both over clouds of the same spread without clusters;
+        "eigengap"; "resampled": adjusted Rand index of k-means on two halves.
     """
     points = principal(points, _MAX_COMPONENTS)
     tried = [int(k) for k in numbers if 1 < k < len(points) - 1] if points.shape[1] else []
@@ -83,10 +80,10 @@ def collect(
         name: np.full(len(numbers), np.nan)
         for name in (
             "bic",
-            "consensus",
-            "excess_consensus",
             "modularity",
             "excess_modularity",
+            "found_silhouette",
+            "excess_found_silhouette",
             "eigengap",
             "resampled",
         )
@@ -95,39 +92,64 @@ def collect(
     if not tried:
         return columns
     at = np.isin(numbers, tried)
-    seen = look(points, tried, seed)
+    neighbors = neighbors_of(points)
+    # Two ways of finding clusters, as each misses some.
+    found = [find_labels(points, k, init="auto", n_init=_N_INIT, seed=seed) for k in tried]
+    ways = found, quick_labels(points, neighbors, tried, seed)
+    seen = Views(*np.mean([look(points, neighbors, labels) for labels in ways], axis=0))
     on_cloud()
     clouds = []
     for drawn in normal_draws(points, n_draws=N_CLOUDS, seed=seed):
-        clouds.append(look(drawn, tried, seed))
+        near = neighbors_of(drawn)
+        clouds.append(look(drawn, near, quick_labels(drawn, near, tried, seed)))
         on_cloud()
-    values = seen.eigenvalues
+    values, _ = _spectrum(neighbors, max(tried) + 1)
     criteria = [_criterion(points, k, seed) for k in tried]
     columns["bic"][at] = [bic for bic, _ in criteria]
     columns["covariance"][at] = [covariance for _, covariance in criteria]
-    columns["consensus"][at] = seen.consensus
-    columns["excess_consensus"][at] = seen.consensus - np.mean([c.consensus for c in clouds], 0)
     columns["modularity"][at] = seen.modularity
     columns["excess_modularity"][at] = seen.modularity - np.mean([c.modularity for c in clouds], 0)
+    columns["found_silhouette"][at] = seen.silhouette
+    columns["excess_found_silhouette"][at] = seen.silhouette - np.mean(
+        [c.silhouette for c in clouds], 0
+    )
     columns["eigengap"][at] = [values[k - 1] - values[k] for k in tried]
     columns["resampled"][at] = [_resampled(points, k, seed) for k in tried]
     return columns
 
 
-@np.errstate(under="ignore")
-def look(points: np.ndarray, numbers: Sequence[int], seed: int) -> Views:
-    """Cluster points in four ways, and compare the ways.
+def look(points: np.ndarray, neighbors: np.ndarray, labellings: Sequence[np.ndarray]) -> Views:
+    """Return modularity and silhouette of several labellings of points.
 
     Parameters
     ----------
     points : ndarray of shape (n_samples, n_components)
+    neighbors : ndarray of shape (n_samples, n_neighbors)
+        Row numbers of the nearest neighbours of each point.
+    labellings : sequence of ndarray of shape (n_samples,)
+    """
+    apart = silhouettes(distance_matrix(points, "euclidean"), labellings).mean(axis=1)
+    return Views(np.array([modularity(labels, neighbors) for labels in labellings]), apart)
+
+
+@np.errstate(under="ignore")
+def quick_labels(
+    points: np.ndarray, neighbors: np.ndarray, numbers: Sequence[int], seed: int
+) -> list[np.ndarray]:
+    """Return labels for each number of clusters: of four clusterings, the most modular one.
+
+    Points without clusters do not reward the effort that `find_labels` makes.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n_samples, n_components)
+    neighbors : ndarray of shape (n_samples, n_neighbors)
     numbers : sequence of int
     seed : int
     """
-    neighbors = neighbors_of(points)
-    values, vectors = _spectrum(neighbors, max(numbers) + 1)
+    _, vectors = _spectrum(neighbors, max(numbers))
     tree = linkage(points, "ward")
-    pairwise, modularities = [], []
+    found = []
     for k in numbers:
         compact = cluster_by_k_means(points, k, _N_INIT, seed)
         labellings = [
@@ -136,14 +158,9 @@ def look(points: np.ndarray, numbers: Sequence[int], seed: int) -> Views:
             fcluster(tree, k, "maxclust") - 1,
             fit_mixture(points, compact, k, "tied").predict(points),
         ]
-        pairs = [
-            adjusted_mutual_info_score(one, other)
-            for i, one in enumerate(labellings)
-            for other in labellings[:i]
-        ]
-        pairwise.append(np.mean(pairs))
-        modularities.append(np.mean([modularity(labels, neighbors) for labels in labellings]))
-    return Views(np.array(pairwise), np.array(modularities), values)
+        full = [labels for labels in labellings if len(np.unique(labels)) == k] or [compact]
+        found.append(max(full, key=lambda labels: modularity(labels, neighbors)))
+    return found
 
 
 def _spectrum(neighbors: np.ndarray, n_values: int) -> tuple[np.ndarray, np.ndarray]:

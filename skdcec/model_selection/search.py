@@ -90,15 +90,16 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
           "screened_standard_error": to the best k, paired point by point;
         - "null_silhouette": mean over samples without clusters; "excess_silhouette": how much
           higher the screened one is;
-        - "consensus": mean adjusted mutual information between four clusterings: by k-means, by
-          Ward's linkage, by the graph of nearest neighbours, and by a mixture;
-          "excess_consensus": how much higher than for points without clusters;
-        - "modularity": their mean in that graph; "excess_modularity", likewise;
+        - "modularity": in the graph of nearest neighbours, of clusters found in two ways, as
+          those that a training starts from, and by the best of k-means, Ward's linkage, a
+          mixture and that graph; "excess_modularity": how much higher than for points without
+          clusters;
+        - "found_silhouette": of the same; "excess_found_silhouette", likewise;
+        - "support": of these two excesses together, the best with 1;
         - "bic": Bayesian information criterion of a Gaussian mixture, for each point, less is
           better, and its "covariance": "full", "tied", "diagonal" or "spherical";
         - "eigengap": of that graph; "resampled": adjusted Rand index of k-means on two halves;
           like "bic", to be looked at, but without a say in what is chosen;
-        - "support": of the three excesses together, the best with 1;
         - "plausible": whether k may be the best;
         - "trained": whether the rest of the row is of trained labels, or of k-means;
         - "silhouette", "difference", "standard_error": of these, in the shared space;

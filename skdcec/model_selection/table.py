@@ -96,9 +96,8 @@ class Table:
 
     @property
     def support(self) -> np.ndarray:
-        """How much all kinds of evidence together support each k, the best with 1."""
-        excess = self.screened_scores - self.null_scores.mean(axis=0)
-        views = self.views["excess_consensus"], self.views["excess_modularity"], excess
+        """How much both kinds of evidence together support each k, the best with 1."""
+        views = self.views["excess_modularity"], self.views["excess_found_silhouette"]
         return weigh(np.array(self.candidates), views)
 
     @property
@@ -114,7 +113,7 @@ class Table:
 
     @property
     def plausible(self) -> np.ndarray:
-        """Whether each k may be the best: all kinds of evidence support it about as well."""
+        """Whether each k may be the best: both kinds of evidence support it about as well."""
         chosen, as_good = supported(self.support)
         if chosen is not None:
             return as_good
