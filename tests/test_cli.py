@@ -747,7 +747,7 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     content = {"format": "skdcec cluster edits", "moves": moves, "clusters": named}
     file.write_text(json.dumps(content))
     hint = run("report", out, "--edits", file).err
-    assert "skdcec cluster FOLDER" in hint
+    assert f"skdcec cluster {folder} --out {out} --edits {file}" in hint
     grown = Path(shutil.copytree(folder, tmp_path / "grown"))
     picture("gold", 999).save(grown / "new.png")
     new_out = tmp_path / "corrected"
