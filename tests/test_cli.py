@@ -1172,7 +1172,7 @@ def test_choose_k_prints_the_table_and_goes_on_from_its_cache(
     done = run(*arguments, "--out", tmp_path / "again")
     assert done.status == 0
     assert not fits
-    first, command, _, _, *lines = done.out.splitlines()
+    first, command, _, _, _, *lines = done.out.splitlines()
     best = json.loads((compared / "run.json").read_text())["best_n_clusters"]
     assert str(best) in first
     assert command.startswith(f"Next: skdcec cluster {folder} -k {best}")
