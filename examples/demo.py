@@ -308,4 +308,7 @@ def draw_photographs(path, photos, labels):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo_output"))
+    try:
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo_output"))
+    except KeyboardInterrupt:
+        sys.exit("\nStopped.")

@@ -16,7 +16,7 @@ __all__ = [
     "DeepEmbeddingClustering",
     "DenseAutoencoder",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOME = {
     "ContrastiveEncoder": "_encoders.contrastive",

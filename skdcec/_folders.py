@@ -461,6 +461,19 @@ def read_together(out: Path, read: Callable[[Snapshot], T]) -> T:
     return read(Snapshot(out))
 
 
+def no_run(out: Path, what: str = "finished result") -> str:
+    """Say that a folder holds no run, and what to do about it."""
+    text = f"{out} holds no {what}"
+    with contextlib.suppress(ValueError, OSError):
+        if (out / RECORD).exists() and read_json(out / RECORD).get("state") == "unfinished":
+            return f"{text}: its run was stopped, and the same skdcec cluster command goes on."
+        # Whoever names the images may mean what was found in them.
+        meant = out.with_name(f"{out.name}-clusters")
+        if out.is_dir() and (meant / TEXTS).exists():
+            return f"{text}; is {meant} meant?"
+    return f"{text}; skdcec cluster writes one."
+
+
 def digests_of(folder: Path) -> dict[str, str | None]:
     """Return the digests of files that the record in a folder has, as far as it has any."""
     with contextlib.suppress(OSError, ValueError):

@@ -34,6 +34,7 @@ from skdcec._folders import (
     TEXTS,
     Mixed,
     Snapshot,
+    no_run,
     read_together,
 )
 from skdcec._run_contents import check_values, parse_arrays
@@ -206,7 +207,7 @@ class Run:
         """Read what :meth:`save` wrote, with what else is of the same run."""
         out = files.out
         if not (out / TEXTS).exists() or not (out / ARRAYS).exists():
-            raise ValueError(f"{out} holds no finished result of skdcec cluster.")
+            raise ValueError(no_run(out))
         if (out / MODEL).exists():
             # Not read here, but other commands would show what is here as its.
             files.check(MODEL)
@@ -216,7 +217,7 @@ class Run:
             arrays = parse_arrays(files.read(ARRAYS), out / ARRAYS)
             values = {"by_hand": [], "pins": {}, **texts, **arrays}
             check_values(values)
-            return cls(**values)
+            run = cls(**values)
         except Mixed:
             raise
         except ValueError as error:
@@ -224,6 +225,9 @@ class Run:
                 f"{out} is damaged, or from another version of skdcec ({error}): run skdcec "
                 "cluster again."
             ) from error
+        from skdcec.datasets.within import found_beside
+
+        return replace(run, filenames=found_beside(out, run.filenames, run.paths))
 
     def save(self, folder: Path) -> None:
         """Write arrays and texts into a folder."""
@@ -285,7 +289,7 @@ class Run:
             return stored.names
         path = out / NAMES
         warnings.warn(
-            f"The names in {path} belong to other clusters and are not used; skdcec report OUT "
+            f"The names in {path} belong to other clusters and are not used; skdcec report {out} "
             f"--names {path} uses them all the same.",
             UserWarning,
             stacklevel=2,
@@ -487,7 +491,7 @@ def load_model_and_run(source: str | os.PathLike) -> tuple[SavedModel, Run | Non
 
 def _model_of(files: Snapshot) -> SavedModel:
     if not (files.out / MODEL).exists():
-        raise ValueError(f"{files.out} holds no {MODEL}; skdcec cluster writes one.")
+        raise ValueError(no_run(files.out, MODEL))
     return _read_model(files.check(MODEL), files.out)
 
 

@@ -161,8 +161,8 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
         self._usual = _fit_usual(numbers, embedding, labels)
         if len(labels) < _MIN_IMAGES:
             warnings.warn(
-                f"{len(labels)} images are too few to tell what is unlike them, so none will be "
-                f"flagged: at least {_MIN_IMAGES} are needed.",
+                f"{len(labels)} images are too few to tell which new ones are unlike them, so none "
+                f"will be flagged as such: at least {_MIN_IMAGES} are needed.",
                 UserWarning,
                 stacklevel=3,
             )

@@ -159,6 +159,38 @@ def test_wrong_arguments_are_refused(arguments, capsys):
     assert "usage: skdcec" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ("cluster x --ecoder paintings", "no option --ecoder (is --encoder meant?)"),
+        ("cluster x --zzz=1", "no option --zzz; skdcec cluster --help lists all."),
+        ("clusters x", "no command clusters (is cluster meant?); skdcec --help"),
+        ("cluster my paintings --open", "'paintings' is a word too many; a name with spaces"),
+        ("cluster x -k many", "'many' is not a whole number"),
+        ("cluster x --minutes soon", "soon is not a positive number"),
+    ],
+)
+def test_words_that_mean_nothing_are_asked_about(words, answer, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(words.split())
+    usage, said = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: skdcec")
+    assert answer in said
+
+
+@pytest.mark.parametrize("command", ["cluster", "report", "choose-k", "assign", "similar", "fetch"])
+def test_help_fits_the_terminal(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    text = capsys.readouterr().out.split("examples:")[0]
+    assert max(map(len, text.splitlines())) <= 60
+
+
+def test_choose_k_takes_the_letter_that_cluster_takes():
+    assert parse(["choose-k", "x", "-k", "4,7"]) == parse(["choose-k", "x", "--k", "4,7"])
+
+
 def test_help_does_not_wait_for_libraries():
     code = "import sys; from skdcec._cli.arguments import parse; print(*sys.modules)"
     found = process("-c", code).stdout.split()
@@ -353,7 +385,7 @@ def test_a_stop_while_drawing_leaves_the_last_result(clustered, out, folder, run
 
 def test_progress_and_plan_go_to_stderr(out, folder, tmp_path, run):
     result = run("cluster", folder, "-k", 3, "--out", out, "--cache", tmp_path / "new", *FAST)
-    assert "62 images at 16 x 16 pixels into 3 clusters: 4 epochs" in result.err
+    assert "62 images at 16 x 16 pixels into 3 clusters: 4 passes to learn" in result.err
     told = ["Reading images", "Learning to compare images, pass 4 of 4", "Forming clusters, pass"]
     told += ["Laying out the map", "Making small pictures", "Making thumbnails, 62 of 62"]
     places = [result.err.index(text) for text in told]
@@ -361,7 +393,9 @@ def test_progress_and_plan_go_to_stderr(out, folder, tmp_path, run):
     first, *clusters, agreement, last = result.out.splitlines()
     assert first == "62 images in 3 clusters"
     assert len(clusters) == 3
-    assert "agree by" in agreement
+    assert re.fullmatch(
+        r"Two runs on halves .* agree by \d\.\d\d \(1 is alike, 0 is chance\)\..*", agreement
+    )
     assert last.endswith(str(out / "report.html"))
 
 
@@ -408,9 +442,24 @@ def test_images_are_looked_at_in_the_size_of_the_encoder(mode, more, encoder, si
         kind = ("gold", "night", "green")[i % 3]
         picture(kind, i).convert(mode).save(folder / f"{i}.png")
     (folder / "empty.jpg").touch()
-    result = run("cluster", folder, "-k", 2, "--out", out, "--epochs", 1, "--jobs", 1, *more)
+    result = run(
+        "cluster",
+        folder,
+        "-k",
+        2,
+        "--out",
+        out,
+        "--epochs",
+        1,
+        "--jobs",
+        1,
+        "--progress=json",
+        *more,
+    )
     assert result.status == 0, result.err
     assert result.err.count("cannot be used") == 1
+    # What takes its time without a training is told as well.
+    assert ("Comparing images and finding clusters" in result.err) == (encoder == "paintings")
     assert f"24 images at {size} x {size} pixels" in result.err
     recorded = json.loads((out / "run.json").read_text())["arguments"]
     assert (recorded["encoder"], recorded["size"]) == (encoder, size)
@@ -491,7 +540,11 @@ def test_metadata_from_a_table(tmp_path, folder, run):
         (["cluster", "images", "--out", "file/out"], "Not a directory"),
         (["cluster", "images", "--metadata", "no.csv"], "no.csv"),
         (["assign", "model", "images", "--weights", "file"], "not behind a network"),
+        (["cluster", "image"], "is 'images' meant?"),
         (["report", "empty"], "no finished result"),
+        (["report", "images"], "is images-clusters meant?"),
+        (["report", "stopped"], "the same skdcec cluster command goes on"),
+        (["similar", "images-clusters", "images"], "'images' (is a folder)"),
         (["assign", "empty", "images"], "model.safetensors"),
         (["assign", "missing", "images"], "missing"),
         (["assign", "file", "images"], "not a model"),
@@ -503,7 +556,10 @@ def test_errors_are_one_line_and_status_1(
 ):
     monkeypatch.chdir(tmp_path)
     os.symlink(folder, "images")
+    os.symlink(clustered, "images-clusters")
     os.mkdir("empty")
+    os.mkdir("stopped")
+    Path("stopped/run.json").write_text('{"program": "skdcec", "state": "unfinished"}')
     Path("file").write_text("text")
     os.symlink(clustered / "model.safetensors", "model")
     if "images" in arguments and "--out" not in arguments and arguments[0] == "cluster":
@@ -563,7 +619,8 @@ def test_joint_epochs_are_as_the_help_says(run, folder, tmp_path):
     result = run("cluster", folder, "--out", tmp_path / "out", *FAST, "--epochs", "5", "--json")
     assert result.status == 0
     assert json.loads((tmp_path / "out" / "run.json").read_text())["epochs"]["pretraining"] == 5
-    assert "5 epochs of pretraining (autoencoder) and 2 of clustering" in result.err
+    told = "5 passes to learn to compare them (--encoder autoencoder) and 2 to form clusters"
+    assert told in result.err
 
 
 def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path, folder, run):
@@ -647,6 +704,8 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
     file.write_text(json.dumps(edits))
     result = run("report", out, "--edits", file, "--json")
     assert result.status == 0
+    # As it is typed.
+    assert f"skdcec cluster {folder} --out {out} --edits {file}" in result.err
     rows = {row["cluster"]: row for row in json.loads(result.out)["clusters"]}
     assert rows.keys() == {0, 1, 3}
     assert (rows[3]["name"], rows[3]["size"]) == ("Alone", 1)
@@ -716,7 +775,7 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     content = {"format": "skdcec cluster edits", "moves": moves, "clusters": named}
     file.write_text(json.dumps(content))
     hint = run("report", out, "--edits", file).err
-    assert "skdcec cluster FOLDER" in hint
+    assert f"skdcec cluster {folder} --out {out} --edits {file}" in hint
     grown = Path(shutil.copytree(folder, tmp_path / "grown"))
     picture("gold", 999).save(grown / "new.png")
     new_out = tmp_path / "corrected"
@@ -785,13 +844,31 @@ def test_images_that_moved_are_found_again(tmp_path, run):
     page = (tmp_path / "out" / "report.html").read_bytes()
     folder.rename(tmp_path / "moved")
     result = run("report", tmp_path / "out")
-    assert result.status == 0
-    assert "--images" in result.err
+    # A page of gray tiles would be worse than the one that is there.
+    assert result.status == 1
+    assert f"skdcec report {tmp_path / 'out'} --images" in result.err
+    assert (tmp_path / "out" / "report.html").read_bytes() == page
     assert run("report", tmp_path / "out", "--images", tmp_path / "moved").status == 0
     # Nothing is different but where the originals are.
     drawn = (tmp_path / "out" / "report.html").read_bytes()
     assert drawn.replace(b'"prefix":"../moved/"', b'"prefix":"../images/"') == page
     assert "no longer" not in run("report", tmp_path / "out").err
+
+
+def test_images_that_moved_together_with_their_run_are_found(tmp_path, folder, clustered, run):
+    shutil.copytree(clustered, tmp_path / "here" / "run")
+    there = tmp_path / "there"
+    shutil.copytree(folder, tmp_path / "gone" / "images")
+    here = tmp_path / "here" / "run"
+    assert run("report", here, "--images", tmp_path / "gone" / "images", "--quiet").status == 0
+    (tmp_path / "here").rename(there)
+    (tmp_path / "gone" / "images").rename(there / "images")
+    result = run("report", there / "run", "--quiet")
+    assert (result.status, result.err) == (0, "")
+    assert b'"prefix":"../images/"' in (there / "run" / "report.html").read_bytes()
+    # Not from a folder that lacks some of them.
+    (there / "images" / "gold" / "0.png").unlink()
+    assert run("report", there / "run", "--quiet").status == 1
 
 
 # assign
@@ -824,7 +901,7 @@ def test_assign_flags_what_is_unlike_any_cluster(clustered, tmp_path, run):
         "usual.png": "",
     }
     assert rows["noise.png"]["unlikeness"] > 1 > rows["usual.png"]["unlikeness"]
-    assert "2 of 3 images are unlike any cluster" in result.err
+    assert "2 of 3 images are unlike any cluster: noise.png, stripes.png." in result.err
 
 
 def test_all_commands_work_with_a_contrastive_encoder(folder, tmp_path, run):
@@ -1123,7 +1200,7 @@ def test_choose_k_prints_the_table_and_goes_on_from_its_cache(
     done = run(*arguments, "--out", tmp_path / "again")
     assert done.status == 0
     assert not fits
-    first, command, _, _, *lines = done.out.splitlines()
+    first, command, _, _, _, *lines = done.out.splitlines()
     best = json.loads((compared / "run.json").read_text())["best_n_clusters"]
     assert str(best) in first
     assert command.startswith(f"Next: skdcec cluster {folder} -k {best}")

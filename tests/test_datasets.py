@@ -250,8 +250,11 @@ def test_nothing_to_load(tmp_path):
         load_images(tmp_path)
     with pytest.raises(ValueError, match="looked for JPEG"):
         load_images([])
-    with pytest.raises(FileNotFoundError, match="neither a folder"):
+    with pytest.raises(FileNotFoundError, match=rf"neither a folder.*looked in '{tmp_path}'"):
         load_images(tmp_path / "missing")
+    (tmp_path / "paintings").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"; is 'paintings' meant\?$"):
+        load_images(tmp_path / "painting")
 
 
 # Hostile files

@@ -143,6 +143,15 @@ def test_probabilities_alone_order_the_images():
     assert table["margin"] == [0.8, 0.2]
 
 
+def test_images_that_no_other_cluster_comes_near_are_not_borderline():
+    sure = np.tile([0.999, 0.001], (30, 1))
+    options = {"paths": [str(i) for i in range(30)], "distances": np.arange(60.0).reshape(30, 2)}
+    assert "borderline" not in image_table([0] * 30, probabilities=sure, **options)["flag"]
+    sure[14] = [0.6, 0.4]
+    flags = image_table([0] * 30, probabilities=sure, **options)["flag"]
+    assert [i for i, flag in enumerate(flags) if flag == "borderline"] == [14]
+
+
 def test_what_was_put_by_hand_is_said_and_not_called_borderline():
     probabilities = np.tile([0.9, 0.1], (8, 1))
     probabilities[[2, 5]] = [0.2, 0.8]

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -403,7 +404,8 @@ def test_table_sorts_and_saves(open_page, tmp_path):
     page.get_by_role("button", name="year").click()
     assert page.text_content("#table-body tbody tr td") == "room 3/Müller 119.png"
     page.get_by_role("button", name="Next", exact=True).click()
-    assert page.locator("#table-body tbody tr").count() == 20
+    assert page.locator("#table-body tbody tr").count() == 25
+    assert "26 to 50 of 120" in page.inner_text("#table-body")
     with page.expect_download() as download:
         page.click("#save-all")
     download.value.save_as(tmp_path / "clusters.csv")
@@ -443,7 +445,7 @@ def test_without_canvas_a_message_and_the_table_remain(open_page):
     assert "cannot draw the map" in page.text_content("#problem")
     assert page.is_hidden("#map")
     assert page.locator("article.cluster img").count() > 0
-    assert page.locator("#table-body tbody tr").count() == 100
+    assert page.locator("#table-body tbody tr").count() == 25
     page.locator("article.cluster .tile").first.click()
     assert page.locator("#dialog .tile").count() == 18
     page.keyboard.press("Escape")
@@ -586,6 +588,13 @@ def test_pictures_on_the_map_do_not_overlap(open_page):
     assert len({tuple(cell) for cell in cells}) == len(cells) > N / 2
 
 
+def test_few_pictures_are_large_on_the_map(open_page, file_page):
+    few = open_page(file=file_page)
+    assert few.evaluate("[N, layoutThumbnails().length]") == [12, 12]
+    assert few.evaluate("thumbnailSide()") > 70
+    assert open_page().evaluate("thumbnailSide()") <= 56
+
+
 @pytest.mark.parametrize("word", ["Lightness", "Confidence", "Typical"])
 def test_words_say_what_they_mean(open_page, word):
     page = open_page()
@@ -635,6 +644,8 @@ def test_images_are_moved_merged_and_split(open_page, tmp_path):
     page.locator('[data-cluster="1"] .mover select').select_option(label="Cluster 2")
     page.locator('[data-cluster="1"] .mover button').click()
     assert page.evaluate(sizes) == {"0": 37, "2": 80, "3": 3}
+    # Where the images went, and not where the page happens to be without their card.
+    assert page.evaluate("document.activeElement.dataset.cluster") == "2"
     page.click("#undo")
     assert page.evaluate(sizes) == {"0": 37, "1": 40, "2": 40, "3": 3}
     page.evaluate("moveImages(indicesOf((i) => labels[i] === 1), 2); splitCluster(2)")
@@ -652,6 +663,50 @@ def test_images_are_moved_merged_and_split(open_page, tmp_path):
     page.click("#undo-all")
     assert page.evaluate(sizes) == {"0": 40, "1": 40, "2": 40}
     assert page.is_hidden("#edit-bar")
+
+
+def test_what_to_type_is_said_when_a_file_was_saved(open_page, tmp_path):
+    scans, folder = tmp_path / "scans", tmp_path / "Anna's clusters"
+    for one in (scans, folder):
+        one.mkdir()
+    files = [scans / f"{i}.png" for i in range(4)]
+    for i, file in enumerate(files):
+        Image.new("RGB", (8, 8), (60 * i, 0, 0)).save(file)
+    options = {"paths": [file.name for file in files], "embedding": np.eye(4)}
+    write_report(folder / "report.html", files, [0, 0, 1, 1], **options)
+    page = open_page(file=folder / "report.html")
+    assert page.is_hidden("#saved")
+    with page.expect_download():
+        page.click("#save-names")
+    typed = page.locator("#saved code").all_inner_texts()
+    assert [shlex.split(line) for line in typed] == [
+        ["skdcec", "report", str(folder), "--names", "~/Downloads/cluster-names.json"]
+    ]
+    page.evaluate("moveImages([0], 1)")
+    with page.expect_download():
+        page.click("#save-edits")
+    edits = ["--edits", "~/Downloads/cluster-edits.json"]
+    assert [shlex.split(line) for line in page.locator("#saved code").all_inner_texts()] == [
+        ["skdcec", "report", str(folder), *edits],
+        ["skdcec", "cluster", str(scans), "--out", str(folder), *edits],
+    ]
+    page.click("#saved button")
+    assert page.is_hidden("#saved")
+
+
+def test_a_list_loses_what_was_moved_out_of_its_cluster_and_says_so(open_page):
+    page = open_page()
+    page.locator('[data-cluster="0"] button', has_text="See all").click()
+    choices = page.locator("#gallery .mover option").all_inner_texts()
+    # Not where they are already.
+    assert choices == ["Cluster 1", "Cluster 2", "a new cluster"]
+    page.click("#gallery >> text=Choose images")
+    page.locator("#gallery .tile").first.click()
+    page.locator("#gallery .mover select").select_option(label="Cluster 1")
+    page.click("#gallery .mover button")
+    assert page.locator("#gallery .tile").count() == 39
+    assert "1 image moved to Cluster 1." in page.inner_text("#gallery")
+    assert page.locator('[data-cluster="0"] h4').all_inner_texts() == ["Typical", "Odd"]
 
 
 def test_the_page_says_what_stands_where_somebody_put_it(open_page, tmp_path):

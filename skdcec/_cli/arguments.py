@@ -18,6 +18,7 @@ from skdcec._cli.options import (
     ReportOptions,
     SimilarOptions,
 )
+from skdcec._cli.parser import Parser, filled
 from skdcec._cli.values import Version, numbers, positive_float, positive_int, seed, several
 from skdcec._folders import MODEL
 from skdcec._named import CONTRASTIVE_MIN_IMAGES, PAINTING_SIZE
@@ -39,23 +40,26 @@ def parse(argv: Sequence[str] | None = None) -> tuple[str, Options]:
 
     Wrong arguments, ``--help`` and ``--version`` end the process.
     """
-    parser = _parser()
+    parser, commands = _parser()
     if not (sys.argv[1:] if argv is None else argv):
         # Whoever says nothing wants to know what can be said.
         parser.print_help(sys.stderr)
         parser.exit(2)
-    values = vars(parser.parse_args(argv))
+    known, unknown = parser.parse_known_args(argv)
+    values = vars(known)
     name = values.pop("command")
+    if unknown:
+        commands[name].refuse(unknown)
     if name == "similar" and bool(values["images"]) == bool(values["text"]):
-        parser.error("similar takes either one IMAGE or more, or --text.")
+        commands[name].error("similar takes either one IMAGE or more, or --text.")
     return name, _OPTIONS[name](**values)
 
 
 # The parser
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> tuple[Parser, dict[str, Parser]]:
+    parser = Parser(
         prog="skdcec",
         description="Group images by what they look like, without labels.",
         epilog="Each command explains itself: skdcec cluster --help",
@@ -69,22 +73,21 @@ def _parser() -> argparse.ArgumentParser:
     _add_similar(commands)
     _add_pretrain(commands)
     _add_fetch(commands)
-    return parser
+    return parser, commands.choices
 
 
 def _add_cluster(commands: Any) -> None:
     parser = _add_command(
         commands,
-        "cluster",
+        "cluster FOLDER",
         "Group the images of a folder, and write tables and a page to look at.",
         """
         FOLDER is searched with its sub-folders. It may also be a pattern such as
         'scans/*.tif' in quotes, a CSV table with a column of file names, or a ZIP archive.
 
-        The number of training epochs is planned from the number of images and the measured
-        speed of this computer, up to the number that is enough for most collections. Decoded
-        images, the plan and the pretrained network are kept in the cache, so the second run
-        over a folder, one that was interrupted, and one with another -k start much faster.
+        Where something has to be trained, for how long is planned from the number of images and
+        the measured speed of this computer. What was read and trained is kept in the cache, so the
+        second run over a folder, one that was interrupted, and one with another -k are much faster.
         """,
         """
         skdcec cluster paintings
@@ -127,7 +130,7 @@ def _add_cluster(commands: Any) -> None:
 def _add_report(commands: Any) -> None:
     parser = _add_command(
         commands,
-        "report",
+        "report OUT",
         "Draw the page and the tables again, without training.",
         """
         Names and notes that were given to clusters on the page are saved there as a file, and
@@ -146,7 +149,7 @@ def _add_report(commands: Any) -> None:
     parser.add_argument(
         "--names",
         metavar="FILE",
-        help="names of clusters: exported from the page, or a CSV with cluster, name and note",
+        help="names of clusters: saved by the page, or a CSV with cluster, name and note",
     )
     parser.add_argument(
         "--edits",
@@ -167,7 +170,7 @@ def _add_report(commands: Any) -> None:
 def _add_choose_k(commands: Any) -> None:
     parser = _add_command(
         commands,
-        "choose-k",
+        "choose-k FOLDER",
         "Compare numbers of clusters, and say whether there are clusters at all.",
         """
         All numbers are compared in one embedding that is trained once; the plausible ones are
@@ -183,6 +186,7 @@ def _add_choose_k(commands: Any) -> None:
     )
     parser.add_argument("folder", metavar="FOLDER", help="the images")
     parser.add_argument(
+        "-k",
         "--k",
         type=numbers,
         default=list(range(2, 13)),
@@ -201,14 +205,14 @@ def _add_choose_k(commands: Any) -> None:
 def _add_assign(commands: Any) -> None:
     parser = _add_command(
         commands,
-        "assign",
+        "assign MODEL FOLDER",
         "Say which of the clusters new images belong to.",
         """
         Writes a table with a row per image. Every image gets its nearest cluster; those with an
-        unlikeness above 1 are flagged "unlike": by what can be counted in them (light, colours,
-        edges, detail), by how well an autoencoder reproduces them, and by their distance to the
-        clusters, they are farther from what is usual than all but one in 200 of the images that
-        the model was trained on. A flag is a reason to look, and its absence is no proof.
+        unlikeness above 1 are flagged "unlike": in light, colours, edges and detail, in how well
+        they can be redrawn, and in their distance to the clusters, they are farther from what is
+        usual than all but one in 200 of the images that the clusters were found in. A flag is a
+        reason to look, and its absence is no proof.
         """,
         """
         skdcec assign paintings-clusters new-scans
@@ -231,14 +235,14 @@ def _add_assign(commands: Any) -> None:
 def _add_similar(commands: Any) -> None:
     parser = _add_command(
         commands,
-        "similar",
+        "similar MODEL IMAGE [IMAGE ...]",
         "Find the images that are most like given ones, or like a description.",
         """
-        Distances are those of the pretrained space, before it is refined together with the
-        clusters. An image itself is left out of its list; copies of it in other files are not.
+        The smaller the distance, the more alike; it has no unit. An image itself is left out of its
+        list; copies of it in other files are not.
 
         Where the clusters were found by a network of open_clip, which knows words, --text finds the
-        images that are most like a description, with the cosine as their similarity.
+        images that are most like a description; the larger their similarity, the more.
         """,
         """
         skdcec similar paintings-clusters paintings/monet_7.jpg
@@ -282,7 +286,7 @@ def _add_similar(commands: Any) -> None:
 def _add_pretrain(commands: Any) -> None:
     parser = _add_command(
         commands,
-        "pretrain",
+        "pretrain FOLDER --out FILE.safetensors",
         "Train an encoder on many images, to describe other collections by.",
         """
         What comes with skdcec was trained in this way on paintings. In Python,
@@ -311,15 +315,15 @@ def _add_pretrain(commands: Any) -> None:
         metavar="N",
         help="size of the embedding, of which fewer may be taken later (default: 128)",
     )
-    _add_source(parser)
-    parser.add_argument(
+    images = _add_source(parser)
+    images.add_argument(
         "--size",
         type=positive_int,
         default=DEFAULT_SIZE,
         metavar="PIXELS",
         help=f"train on squares of this side (default: {DEFAULT_SIZE})",
     )
-    _add_how(parser)
+    _add_how(images, parser)
     parser.add_argument("--force", action="store_true", help="replace FILE.safetensors")
     _add_common(parser)
 
@@ -327,7 +331,7 @@ def _add_pretrain(commands: Any) -> None:
 def _add_fetch(commands: Any) -> None:
     parser = _add_command(
         commands,
-        "fetch",
+        "fetch MANIFEST --out FOLDER",
         "Fetch the images that a IIIF manifest names, once, into a folder.",
         """
         Only what is not there yet is fetched, so the same command goes on where one was stopped.
@@ -369,15 +373,18 @@ _STRICT = "fail when a file cannot be used, instead of skipping it"
 
 def _add_command(
     commands: Any,
-    name: str,
+    words: str,
     summary: str,
     details: str,
     examples: str,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
+) -> Parser:
+    """Add a command by its name and what has to follow it."""
+    name, needed = words.split(" ", 1)
+    parser: Parser = commands.add_parser(
         name,
         help=summary,
-        description=f"{summary}\n\n{textwrap.dedent(details).strip()}",
+        usage=f"skdcec {name} {needed} [options]",
+        description=filled(f"{summary}\n\n{textwrap.dedent(details)}"),
         epilog=f"examples:\n{textwrap.indent(textwrap.dedent(examples).strip(), '  ')}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -395,13 +402,18 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     parser.add_argument(
+        "--force", action="store_true", help="write into a folder that holds other files, too"
+    )
+    images = _add_source(parser)
+    compared = parser.add_argument_group("what images are compared by, and for how long")
+    compared.add_argument(
         "--features",
         metavar="FILE",
         help="compare images by vectors that exist already: a .npy file, with a row for each file "
         "of FOLDER in its order, or of FILE.txt beside it; or a Parquet file with a column of "
         "files. They are taken as they are, or learned from by --encoder autoencoder",
     )
-    parser.add_argument(
+    compared.add_argument(
         "--encoder",
         metavar="NAME",
         default="auto",
@@ -414,49 +426,45 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         "paintings+densenet121, stand side by side. auto, the default, is autoencoder for gray "
         f"images, else paintings, or contrastive for {CONTRASTIVE_MIN_IMAGES} images or more",
     )
-    _add_weights(parser)
-    parser.add_argument(
+    _add_weights(compared)
+    compared.add_argument(
         "--minutes",
         type=positive_float,
         default=minutes,
         metavar="M",
         help=f"time to plan for, from the first file to the page (default: {minutes:g})",
     )
-    parser.add_argument(
+    compared.add_argument(
         "--epochs",
         type=positive_int,
         metavar="E",
         help="epochs of pretraining, in place of a plan; two fifths as many of clustering follow "
         "(a tenth with --encoder contrastive)",
     )
-    _add_source(parser)
-    parser.add_argument(
+    images.add_argument(
         "--size",
         type=positive_int,
         metavar="PIXELS",
         help=f"look at squares of this side (default: {DEFAULT_SIZE}, {PAINTING_SIZE} with the "
         f"painting encoder, {NETWORK_SIZE} with a network); the page shows the files",
     )
-    _add_how(parser)
-    parser.add_argument(
-        "--force", action="store_true", help="write into a folder that holds other files, too"
-    )
+    _add_how(images, compared)
 
 
-def _add_how(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_how(images: Any, compared: Any) -> None:
+    images.add_argument(
         "--resize",
         choices=("pad", "crop", "stretch"),
         default="pad",
         help="how other proportions become square (default: pad, the whole picture with bars)",
     )
-    parser.add_argument(
+    compared.add_argument(
         "--seed", type=seed, default=0, metavar="N", help="of all that is random (default: 0)"
     )
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: the fastest)")
+    compared.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: the fastest)")
 
 
-def _add_weights(parser: argparse.ArgumentParser) -> None:
+def _add_weights(parser: Any) -> None:
     parser.add_argument(
         "--weights",
         metavar="FILE",
@@ -464,24 +472,28 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_source(parser: argparse.ArgumentParser) -> Any:
+    group = parser.add_argument_group("which images, and what is known of them")
+    group.add_argument(
         "--metadata",
         metavar="FILE.csv",
         help="table with a row per file (default: the names of the sub-folders)",
     )
-    parser.add_argument("--file-column", metavar="NAME", help="its column of file names")
-    parser.add_argument(
+    group.add_argument("--file-column", metavar="NAME", help="its column of file names")
+    group.add_argument(
         "--sample", type=positive_int, metavar="N", help="take only N files, evenly spaced"
     )
-    parser.add_argument(
+    group.add_argument(
         "--pages", choices=("first", "all"), default="first", help="of TIFF files (default: first)"
     )
-    parser.add_argument("--strict", action="store_true", help=_STRICT)
+    group.add_argument("--strict", action="store_true", help=_STRICT)
+    return group
 
 
 def _add_page(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
+    group = parser.add_argument_group("the page")
+    group.add_argument(
         "--page-images",
         type=positive_int,
         default=20_000,
@@ -489,25 +501,25 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
         help="how many images the page shows; of more, a sample with some of each cluster "
         "(default: 20000)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--max-mb",
         type=positive_float,
         default=25.0,
         metavar="MB",
         help="size of the page, which decides that of its thumbnails (default: 25)",
     )
-    parser.add_argument("--open", action="store_true", help="show the page in the browser")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    group = parser.add_argument_group("how the command runs, and what it prints")
+    group.add_argument(
         "--cache", metavar="FOLDER", help="what is kept for the next run (default: ~/.cache/skdcec)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--jobs", type=int, default=-1, metavar="N", help="threads that read files (default: all)"
     )
-    parser.add_argument("--json", action="store_true", help="print results as JSON")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
-    parser.add_argument(
-        "--progress", choices=("bar", "json", "none"), default="bar", help="on stderr, in this form"
+    group.add_argument("--json", action="store_true", help="print results as JSON")
+    group.add_argument("--quiet", action="store_true", help="show no progress")
+    group.add_argument(
+        "--progress", choices=("bar", "json", "none"), default="bar", help="how progress is shown"
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from skdcec._cli.console import note, result_file, say, write_results
+from skdcec._cli.console import note, printable, result_file, say, write_results
 from skdcec._cli.corrections import is_trained_from, put_by_hand
 from skdcec._cli.images import load_bunch, model_inputs, reading_of, source_options, tell_skipped
 from skdcec._cli.options import AssignOptions
@@ -46,9 +46,15 @@ def run(options: AssignOptions) -> None:
     if places:
         text = f"Known again, and where somebody put them by hand: {len(places)} of {n} images."
         note(text, quiet=options.quiet)
-    n_unlike = table["flag"].count("unlike")
-    if n_unlike:
-        note(f"{n_unlike} of {n} images are unlike any cluster.", quiet=options.quiet)
+    unlike = [
+        printable(path)
+        for path, flag in zip(bunch.paths.tolist(), table["flag"], strict=True)
+        if flag == "unlike"
+    ]
+    if unlike:
+        named = ", ".join(unlike[:3]) + (" and others" if len(unlike) > 3 else "")
+        text = f"{len(unlike)} of {n} images are unlike any cluster: {named}."
+        note(text, quiet=options.quiet)
 
 
 def _assigned(

@@ -140,11 +140,11 @@ def _tell_plan(
     seconds = search + drawing
     current().plan({"search": search, "pictures": drawing})
     steps = [
-        f"{plan.pretraining} epochs of pretraining ({plan.encoder})"
+        f"{plan.pretraining} passes to learn to compare them (--encoder {plan.encoder})"
         if plan.pretraining
-        else f"nothing to pretrain ({plan.encoder})",
-        "k-means for each",
-        f"up to {n_trained} of them trained {plan.joint} epochs more" if plan.joint else "",
+        else f"nothing to train (--encoder {plan.encoder})",
+        "clusters for each",
+        f"up to {n_trained} of them trained by {plan.joint} passes more" if plan.joint else "",
         "the page",
     ]
     note(
@@ -229,6 +229,7 @@ def _tell_result(options: ChooseKOptions, out: Path, search: NClustersSearch) ->
         return
     print(_answer(search))
     print(f"Next: {printable(_next_command(options, search.best_n_clusters_))}\n")
+    print("How far the clusters lie apart, from -1 to 1 (the silhouette):")
     print(f"{'k':>4}  k-means    model  above chance  plausible")
     for row in rows:
         mark = "*" if row["n_clusters"] == search.best_n_clusters_ else " "

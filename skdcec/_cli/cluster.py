@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdcec._cli.console import Clock, duration, note, open_page, print_json, printable, say, until
+from skdcec._cli.console import (
+    Clock,
+    counted,
+    duration,
+    note,
+    open_page,
+    print_json,
+    printable,
+    say,
+    until,
+)
 from skdcec._cli.corrections import Corrections, corrected_run
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._cli.options import ClusterOptions
@@ -81,7 +92,10 @@ def _cluster(
     inputs, plan, drawing = prepare(options, found, clock, minutes=options.minutes)
     _tell_plan(options, found, n_clusters, plan, clock.elapsed, drawing)
     current().plan(plan.seconds_of_phases | dict.fromkeys(("map", *PAGE_STAGES), drawing / 3))
-    model = _train(options, found, inputs, n_clusters, plan, start)
+    # Where nothing is trained, nothing else tells what takes so long.
+    silent = not (plan.pretraining or plan.joint)
+    with current().make(1, "clusters") if silent else contextlib.nullcontext():
+        model = _train(options, found, inputs, n_clusters, plan, start)
     clock.lap("training")
     mapping = current().make(1, "map")
     title = title_of(options.folder)
@@ -176,13 +190,13 @@ def _page_settings(
 ) -> dict[str, Any]:
     """Return what the page says of how its clusters came about."""
     size, resize = found.settings["size"], found.settings["resize"]
+    trained = {"pretraining epochs": plan.pretraining, "joint epochs": result.n_joint_epochs}
     return {
         "images": len(result.paths),
         "clusters": n_clusters,
         "encoder": plan.encoder + (f" ({options.features})" if options.features else ""),
         "size": f"{size} x {size} pixels ({resize})",
-        "pretraining epochs": plan.pretraining,
-        "joint epochs": result.n_joint_epochs,
+        **{name: epochs for name, epochs in trained.items() if epochs},
         "embedding": f"{result.embedding.shape[1]} numbers per image",
         "seed": options.seed,
         "sample": options.sample or "all images",
@@ -240,14 +254,14 @@ def _tell_plan(
     n, side = len(found.bunch.images), found.bunch.images.shape[1]
     expected = plan.training_seconds + drawing
     known = "; less if what an earlier run pretrained is still there" if plan.is_reused else ""
-    training = f"nothing to train ({plan.encoder})"
+    training = f"nothing to train (--encoder {plan.encoder})"
     if plan.pretraining:
         training = (
-            f"{plan.pretraining} epochs of pretraining ({plan.encoder}) and {plan.joint} of "
-            "clustering"
+            f"{plan.pretraining} passes to learn to compare them (--encoder {plan.encoder}) and "
+            f"{plan.joint} to form clusters"
         )
     note(
-        f"{n} images at {side} x {side} pixels into {n_clusters} clusters: {training}, then map "
+        f"{n} images at {side} x {side} pixels into {counted(n_clusters)}: {training}, then map "
         f"and page, {until(expected)}{known}.",
         quiet=options.quiet,
     )
@@ -277,7 +291,7 @@ def _tell_result(
             }
         )
         return
-    print(f"{len(result.paths)} images in {len(rows)} clusters")
+    print(f"{len(result.paths)} images in {counted(len(rows))}")
     for row in rows:
         name = f"{row['name']}  " if row["name"] else ""
         sizes = f"{row['cluster']:>4}  {row['size']:>7} images {row['share']:>6.1%}  "
@@ -308,6 +322,6 @@ def _tell_agreement(agreement: float, any_loose: bool) -> None:
         return
     loose = " Those called loose would not come back." if any_loose else ""
     print(
-        "Two runs on halves of these images, in the same pretrained embedding, agree by "
-        f"{agreement:.2f} (adjusted Rand index: 1 is alike, 0 is chance).{loose}"
+        f"Two runs on halves of these images agree by {agreement:.2f} (1 is alike, 0 is "
+        f"chance).{loose}"
     )

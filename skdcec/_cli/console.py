@@ -98,6 +98,7 @@ _IN_PYTHON = (
     (re.compile(r"(?<!['\"/\\])\bmodel="), "--encoder "),
     (re.compile(r"\bn_clusters="), "k="),
     (re.compile(r"\bfile_column="), "--file-column "),
+    (re.compile(r"\bby file_column\b"), "by --file-column"),
     (re.compile(r"\bmax_pixels="), "--max-pixels "),
     (re.compile(r"(?<!['\"/\\])\b(device|metadata|sample|size|weights)="), r"--\1 "),
     (
@@ -110,6 +111,14 @@ _IN_PYTHON = (
     ),
     (re.compile(r" ?`skipped` lists them\."), ""),
     (re.compile(r"^texts holds"), "--text holds"),
+    (
+        re.compile(r" is neither a folder, nor a file, nor .*\]; looked in ('.*')\.$"),
+        r" is not in \1. A folder that is dragged into the terminal types its whole path.",
+    ),
+    (
+        re.compile(r" is neither a folder, nor a file, nor .*\](; is .* meant\?)$"),
+        r" is not there\1",
+    ),
 )
 
 
@@ -143,8 +152,15 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def counted(n_clusters: int) -> str:
+    """Return a number of clusters in words."""
+    return "1 cluster" if n_clusters == 1 else f"{n_clusters} clusters"
+
+
 def until(seconds: float) -> str:
-    """Return how long something will take, and when it will be over, in words."""
+    """Return how long something will take and, if one may leave, when it will be over."""
+    if seconds < 60:
+        return f"about {duration(seconds)}"
     end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
     return f"about {duration(seconds)} (until {end:%H:%M})"
 

@@ -18,6 +18,7 @@ _WORDS = {
     "Loading": ("loading", "Reading images"),
     "Features": ("features", "Looking at images with the network"),
     "words": ("words", "Reading words with the network"),
+    "clusters": ("clusters", "Comparing images and finding clusters"),
     "NClustersSearch": ("search", "Comparing numbers of clusters"),
     "fetching": ("fetching", "Fetching images"),
     "reading": ("pictures", "Making small pictures"),

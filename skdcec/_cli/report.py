@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skdcec._cli.console import note, open_page, print_json, printable, result_file, say
 from skdcec._cli.corrections import edited_run, pins_of
 from skdcec._cli.options import ClusterOptions, ReportOptions
 from skdcec._cli.progress import current
-from skdcec._files import as_rows, as_table, write_table
-from skdcec._folders import PAGE, holding, staged
+from skdcec._files import as_rows, as_table, read_json, write_table
+from skdcec._folders import PAGE, RECORD, holding, staged
 from skdcec._runs import Run
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def run(options: ReportOptions) -> None:
     """Run the command."""
     out = Path(options.out)
     if not out.is_dir():
-        raise ValueError(f"{out} holds no finished result of skdcec cluster.")
+        raise ValueError(f"There is no folder {printable(str(out))}; skdcec cluster writes one.")
     check_export_file(options)
     result_file(options.draft_names, (".csv",), force=options.force)
     with holding(out):
@@ -38,10 +39,22 @@ def run(options: ReportOptions) -> None:
         page = printable(str((out / PAGE).absolute()))
         print(f"Page ({report.n_bytes / 1e6:.1f} MB{sampled(report)}): {page}")
     if options.edits:
-        here = f"--out {printable(options.out)} --edits {printable(options.edits)}"
-        note(f"To train on from them: skdcec cluster FOLDER {here}", quiet=options.quiet)
+        words = ["--out", options.out, "--edits", options.edits]
+        again = f"skdcec cluster {_source(out)} {printable(shlex.join(words))}"
+        note(f"To let the clusters learn from them: {again}", quiet=options.quiet)
     if options.open:
         open_page(out / PAGE)
+
+
+def _source(out: Path) -> str:
+    """Return what was clustered, as it is typed."""
+    arguments: Any = None
+    with contextlib.suppress(OSError, ValueError):
+        arguments = read_json(out / RECORD).get("arguments")
+    folder = arguments.get("folder") if isinstance(arguments, dict) else None
+    if isinstance(folder, str) and os.path.exists(folder):
+        return printable(shlex.quote(folder))
+    return "FOLDER"
 
 
 def _draw_again(options: ReportOptions, out: Path) -> Report:
@@ -132,10 +145,15 @@ def draw(
     """Write page, tables and new names into a folder, for `out`, and say which images are gone."""
     missing = result.missing
     if missing:
-        say(
-            f"{len(missing)} of {len(result.filenames)} images are no longer where they were, such "
-            f"as {printable(missing[0])}: skdcec report OUT --images FOLDER says where they are."
+        n, here = len(result.filenames), printable(shlex.quote(str(out)))
+        text = (
+            f"{len(missing)} of {n} images are no longer where they were, such as "
+            f"{printable(missing[0])}: skdcec report {here} --images FOLDER says where they are"
         )
+        if len(missing) == n:
+            # A page of nothing but gray tiles would replace one that shows them.
+            raise ValueError(f"{text}. The page stays as it is.")
+        say(f"{text}.")
     return result.draw(
         folder,
         names,

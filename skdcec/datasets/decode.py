@@ -216,8 +216,9 @@ def _read(
         if isinstance(place, Place):
             limits = limits._replace(page=place.page)
             # Opening a pipe would wait for ever.
-            if not stat.S_ISREG(os.stat(place.file).st_mode):
-                raise UnusableImage("not a regular file")
+            mode = os.stat(place.file).st_mode
+            if not stat.S_ISREG(mode):
+                raise UnusableImage("is a folder" if stat.S_ISDIR(mode) else "not a regular file")
         with _opened(place) as file, _silence():
             plan = _decode(file, limits, lent)
         if isinstance(plan, Picture):

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -90,8 +91,18 @@ def _list_source(source: Any, file_column: str | None, exclude: Any) -> Listing:
     if place_of(path).file != path:
         return _list_paths([path])
     raise FileNotFoundError(
-        f"source={source!r} is neither a folder, nor a file, nor a pattern with *, ? or [...]."
+        f"source={source!r} is neither a folder, nor a file, nor a pattern with *, ? or [...]"
+        f"{_what_is_there(path)}"
     )
+
+
+def _what_is_there(path: str) -> str:
+    """Say where a name was looked for, or which one beside it is much like it."""
+    folder, name = os.path.split(path)
+    with suppress(OSError):
+        if meant := get_close_matches(name, os.listdir(folder), n=1, cutoff=0.75):
+            return f"; is {meant[0]!r} meant?"
+    return f"; looked in {folder!r}." if os.path.isdir(folder) else "."
 
 
 def _paths(source: Any) -> list[str]:
@@ -244,7 +255,7 @@ def _walk(root: str, exclude: Any, depth: int | None = None) -> tuple[list[_Foun
             with os.scandir(folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
-            unreadable.append((prefix, UNREADABLE + str(error.strerror)))
+            unreadable.append((prefix or os.path.basename(root), UNREADABLE + str(error.strerror)))
             continue
         for entry in entries:
             if entry.name.startswith(".") or entry.name.lower() in _JUNK:

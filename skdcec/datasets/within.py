@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import IO, NamedTuple
 
 from skdcec.datasets.budget import HEADER_BYTES, UnusableImage
@@ -92,6 +93,19 @@ def place_of(path: str | bytes | os.PathLike[str]) -> Place:
 def is_there(path: str) -> bool:
     """Whether there is a file, or what it is within."""
     return os.path.exists(place_of(path).file)
+
+
+def found_beside(out: Path, filenames: list[str], names: list[str]) -> list[str]:
+    """Return where files are if they are gone, and their folder was moved together with `out`."""
+    if not names or is_there(filenames[0]):
+        return filenames
+    parents = Path(filenames[0]).parents
+    depth = len(Path(names[0]).parts) - 1
+    if depth >= len(parents):
+        return filenames
+    root = out.absolute().parent / parents[depth].name
+    files = [os.path.join(root, name) for name in names]
+    return files if all(map(is_there, files)) else filenames
 
 
 def version_of(path: str | bytes | os.PathLike[str]) -> tuple[int, int]:

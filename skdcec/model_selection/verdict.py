@@ -48,8 +48,9 @@ def judge(
         evidence = "none"
         text = (
             "No evidence of clusters: points without any, of the same spread, are grouped about as "
-            f"well as these (silhouette at most {excess:.3f} more). k = {best} is the best of "
-            "those tried, and means little."
+            f"well as these (silhouette at best {abs(excess):.3f} "
+            f"{'less' if excess < 0 else 'more'}). k = {best} is the best of those tried, and "
+            "means little."
         )
     elif gap_p_value < _GAP_LEVEL:
         evidence = "separated groups"
@@ -61,9 +62,10 @@ def judge(
     else:
         evidence = "structure"
         text = (
-            f"Structure, but no gap shown: the silhouette is up to {excess:.2f} above that of "
-            f"points without clusters, and groups pass into each other (p = {gap_p_value:.2g}). "
-            f"k is a choice of resolution; k = {best} fits best{good}."
+            "Structure, but no gap shown: there is more to see than in points without clusters "
+            f"(their silhouette is up to {excess:.2f} less), but groups pass into each other "
+            f"(p = {gap_p_value:.2g}). k is a choice of resolution, of how finely to look; k = "
+            f"{best} fits best{good}."
         )
     return evidence, text + _edge(numbers, best, n_found)
 

@@ -28,6 +28,8 @@ TABLE_COLUMNS = (
     "flag",
 )
 FLAGS = {"typical": 12, "borderline": 6, "odd": 6}
+# A margin above which an image is not borderline, however few have a smaller one.
+NO_OTHER_NEAR = 0.9
 
 
 def image_table(
@@ -75,9 +77,9 @@ def image_table(
           confidence, margin and distance are the model's all the same: a negative margin says
           that it would have chosen `second_cluster`;
         - `flag`: in each cluster "typical" for the 12 nearest the centroid, "odd" for the 6
-          farthest from it, "borderline" for the 6 with the smallest margin, else "". In
-          small clusters at most a half is typical, and a half of what remains is odd. What
-          was put by hand where its margin is negative is not borderline.
+          farthest from it, "borderline" for the 6 with the smallest margin, of those where it is
+          at most 0.9, else "". In small clusters at most a half is typical, and a half of what
+          remains is odd. What was put by hand where its margin is negative is not borderline.
 
     See Also
     --------
@@ -142,6 +144,8 @@ def examples_of(table: Table) -> dict[int, dict[str, list[int]]]:
     # By the rounded numbers, so that whoever reads the table finds the rule to hold.
     distance, margin = np.array(table["distance"]), np.array(table["margin"])
     margin[(np.array(table["by_hand"]) == "yes") & (margin < 0)] = np.nan
+    # As the page says of them: no other cluster comes near.
+    margin[margin > NO_OTHER_NEAR] = np.nan
     chosen = exemplars(np.array(table["cluster"]), FLAGS, distance=distance, margin=margin)
     return {
         cluster: {flag: rows.tolist() if cluster >= 0 else [] for flag, rows in examples.items()}

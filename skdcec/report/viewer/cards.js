@@ -20,7 +20,7 @@ const OVERVIEW = 24;
 function showOverview() {
   const shown = data.clusters.slice(0, OVERVIEW);
   $("overview").replaceChildren(...shown.map(({ cluster, typical, size }) => element("li", {},
-    element("button", { type: "button", onclick: () => goTo(document.querySelector(`article[data-cluster="${cluster}"]`)) },
+    element("button", { type: "button", onclick: () => goToCluster(cluster) },
       element("span", { class: "mosaic" }, ...typical.slice(0, 4).map((i) => Object.assign(picture(i), { alt: "" }))),
       element("span", { class: "mosaic-name" }, swatch(clusterColour(cluster)),
         element("span", { "data-name-of": cluster }, clusterName(cluster)), element("span", { class: "number" }, count(size)))))));
@@ -29,8 +29,7 @@ function showOverview() {
 
 function showCards() {
   fillCards();
-  $("save-names").addEventListener("click", () => save("cluster-names.json", "application/json",
-    JSON.stringify({ format: "skdcec cluster names", title: data.title, clusters: nameRows(firstClusters) }, null, 1)));
+  $("save-names").addEventListener("click", saveNames);
   $("save-copy").addEventListener("click", saveCopy);
   $("save-edits").addEventListener("click", saveEdits);
   $("undo").addEventListener("click", undoMove);
@@ -70,12 +69,14 @@ function clusterCard(cluster) {
   return element("article", { class: "cluster", "data-cluster": number, "aria-label": clusterName(number), tabindex: -1 }, head, examples, about);
 }
 
+function goToCluster(cluster) { goTo(document.querySelector(`article[data-cluster="${cluster}"]`)); }
+
 function showCluster(cluster) {
   setColour("cluster");
   state.only = new Set([rankOfCluster.get(cluster.cluster)]);
   refilter();
   const mark = isLoose(cluster) ? " (loose)" : "";
-  showGallery(byDistance(indicesOf((i) => labels[i] === cluster.cluster)), clusterName(cluster.cluster) + mark);
+  showGallery(byDistance(indicesOf((i) => labels[i] === cluster.cluster)), clusterName(cluster.cluster) + mark, cluster.cluster);
 }
 
 function changedNote() {
@@ -85,7 +86,7 @@ function changedNote() {
 function changeControls(cluster) {
   if (cluster === NONE) return null;
   return element("details", { class: "change" }, element("summary", {}, "Change"), element("div", {},
-    mover(() => indicesOf((i) => labels[i] === cluster), "Merge into"),
+    mover(() => indicesOf((i) => labels[i] === cluster), "Merge into", { own: () => cluster, done: (_, to) => goToCluster(to) }),
     button("Split in two", () => splitCluster(cluster)),
     element("p", { class: "small" }, "To move some images only, see all of them and choose.")));
 }
@@ -108,7 +109,7 @@ function palette(colours) {
 function clusterFacts(cluster) {
   const rows = [["Lightness", decimal(cluster.lightness, 0)], ["Contrast", decimal(cluster.contrast, 0)]];
   if (cluster.confidence !== null) rows.push(["Confidence", `${decimal(cluster.confidence)} of 1 on average`]);
-  if (cluster.stability !== null) rows.push(["Comes back", `${percent(cluster.stability)} of it in other runs`]);
+  if (cluster.stability !== null) rows.push(["Comes back", `${percent(cluster.stability)} in other runs`]);
   return factList(rows);
 }
 
@@ -125,5 +126,5 @@ function outstanding(cluster) {
 }
 
 function exampleList(title, indices, caption) {
-  return element("div", {}, indices.length ? element("h4", {}, term(title)) : null, tiles(indices, caption));
+  return indices.length ? element("div", {}, element("h4", {}, term(title)), tiles(indices, caption)) : null;
 }

@@ -111,23 +111,28 @@ function saveEdits() {
     .map(([i, cluster]) => ({ file: data.files[i], from: firstLabels[i], to: cluster }));
   save("cluster-edits.json", "application/json",
     JSON.stringify({ format: "skdcec cluster edits", title: data.title, moves, clusters: nameRows(clusterNumbers()) }, null, 1));
+  const [out, from, file] = inTerminal("cluster-edits.json");
+  tellSaved("cluster-edits.json", "this puts the changes into the page and the tables:", `skdcec report ${out} --edits ${file}`,
+    "and this also lets the clusters learn from them:", `skdcec cluster ${from} --out ${out} --edits ${file}`);
 }
 
-// A choice of clusters, and a button that moves images there.
-function mover(indicesOfMoved, text) {
+// A choice of clusters, but for the images' own, and a button that moves them there.
+function mover(indicesOfMoved, text, { own = () => null, done = () => {} } = {}) {
   const select = element("select", { "aria-label": `${text} which cluster` });
   const fill = () => {
     const chosen = select.value;
-    select.replaceChildren(...clusterNumbers().map((cluster) => element("option", { value: cluster }, clusterName(cluster))),
+    select.replaceChildren(...clusterNumbers().filter((cluster) => cluster !== own()).map((cluster) => element("option", { value: cluster }, clusterName(cluster))),
       element("option", { value: nextCluster() }, "a new cluster"));
     if (chosen) select.value = chosen;
   };
   fill();
   select.addEventListener("focus", fill);
   const move = button(text, () => {
-    const indices = indicesOfMoved().filter((i) => labels[i] !== Number(select.value));
-    if (indices.length) moveImages(indices, Number(select.value));
+    const to = Number(select.value);
+    const indices = indicesOfMoved().filter((i) => labels[i] !== to);
+    if (indices.length) moveImages(indices, to);
     if ($("dialog").open) showImage(viewing.image);
+    if (indices.length) done(`${images(indices.length)} moved to ${clusterName(to)}.`, to);
   });
   return element("div", { class: "mover" }, move, select);
 }
@@ -147,4 +152,5 @@ function splitCluster(cluster) {
     centres = halves.map(meanOf);
   }
   moveImages(halves.sort((a, b) => a.length - b.length)[0], nextCluster());
+  goToCluster(cluster);
 }

@@ -7,6 +7,36 @@ function save(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+// As they are typed in a terminal: the folder of this page, that of the images, and a file that the browser has saved.
+function inTerminal(file) {
+  const typed = (path) => {
+    const windows = /^\/[a-z]:/i.test(path);
+    if (/^[\w./:-]+$/.test(path)) return windows ? path.slice(1) : path;
+    return windows ? `"${path.slice(1)}"` : `'${path.replaceAll("'", "'\\''")}'`;
+  };
+  const folderOf = (address, otherwise) => {
+    if (location.protocol !== "file:") return otherwise;
+    return typed(decodeURIComponent(new URL(address, location.href).pathname).replace(/(.)\/$/, "$1"));
+  };
+  const prefix = data.originals?.prefix;
+  return [folderOf(".", "OUT"), prefix ? folderOf(prefix, "FOLDER") : "FOLDER", `~/Downloads/${file}`];
+}
+
+// Sentences and commands in turn.
+function tellSaved(file, ...parts) {
+  $("saved").replaceChildren(`Saved as ${file} among your downloads. In the terminal `,
+    ...parts.map((part, k) => (k % 2 ? element("code", {}, part) : part)),
+    button("Close", () => { $("saved").hidden = true; }));
+  $("saved").hidden = false;
+}
+
+function saveNames() {
+  save("cluster-names.json", "application/json",
+    JSON.stringify({ format: "skdcec cluster names", title: data.title, clusters: nameRows(firstClusters) }, null, 1));
+  const [out, , file] = inTerminal("cluster-names.json");
+  tellSaved("cluster-names.json", "this puts them into the page and the tables:", `skdcec report ${out} --names ${file}`);
+}
+
 // The page once more, with names, notes and moved images as they are now.
 function saveCopy() {
   const fresh = JSON.parse($("data").textContent);

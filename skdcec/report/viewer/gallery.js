@@ -1,6 +1,6 @@
 // The images of a selection.
 
-function showGallery(indices, title) {
+function showGallery(indices, title, cluster = null, said = "") {
   const gallery = $("gallery");
   const list = tiles([]);
   const more = button("Show more", () => extend(), { class: "more" });
@@ -21,10 +21,10 @@ function showGallery(indices, title) {
     shown = Math.min(indices.length, shown + 240);
     more.hidden = shown >= indices.length;
   };
-  const hint = element("p", { class: "hint small" });
+  const hint = element("p", { class: "hint small", role: "status" });
   const tell = () => {
-    hint.textContent = choosing ? `${images(chosen.size)} chosen. Moved are the chosen ones.` : "";
-    hint.hidden = !choosing;
+    hint.textContent = choosing ? `${images(chosen.size)} chosen; only these are moved.` : said;
+    hint.hidden = !hint.textContent;
   };
   const chooser = button("Choose images", () => {
     choosing = !choosing;
@@ -37,12 +37,14 @@ function showGallery(indices, title) {
     tell();
   });
   const toMove = () => (choosing ? [...chosen] : indices);
+  // Those of a cluster are listed without what has left it.
+  const moved = (text) => showGallery(cluster === null ? indices : indices.filter((i) => labels[i] === cluster), title, cluster, text);
   extend();
   tell();
   gallery.replaceChildren(
     element("div", { class: "section-head" },
       element("h3", {}, `${title}, ${images(indices.length)}${onThisPage()}`),
-      element("div", { class: "actions" }, chooser, mover(toMove, "Move to"),
+      element("div", { class: "actions" }, chooser, mover(toMove, "Move to", { own: () => cluster, done: moved }),
         button("Save as CSV", () => saveCsv("selection.csv", indices), { id: "save-selection" }),
         button("Close", () => { gallery.hidden = true; canvas.focus({ preventScroll: true }); }))),
     hint, shares(indices), list, more);

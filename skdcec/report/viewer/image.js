@@ -24,13 +24,13 @@ function imageView(i, onchoose) {
   const list = element("ul", { class: "tiles" },
     ...nearest(i, 18).map((other) => tile(other, clusterCaption(labels[other]), onchoose)));
   return element("div", { class: "image-view", "data-image": i },
-    element("div", { class: "portrait" }, picture(i), element("h3", {}, baseName(i)), factList(rows), mover(() => [i], "Move to")),
+    element("div", { class: "portrait" }, picture(i), element("h3", {}, baseName(i)), factList(rows), mover(() => [i], "Move to", { own: () => labels[i] })),
     element("div", {}, element("h4", {}, "Most similar first, with their clusters"), list));
 }
 
 function fitInWords(i) {
   if (margin[i] < 0) return "another cluster fits better";
-  if (confidence[i] >= 0.9) return "no other cluster comes near";
+  if (margin[i] > 0.9) return "no other cluster comes near";
   return margin[i] < 0.1 ? "the next best fits almost as well" : "fits better than the others";
 }
 

@@ -15,7 +15,9 @@ const STEPS = (() => {
 function room() { return Math.sqrt((screen2d.width * screen2d.height) / N); }
 
 function thumbnailSide() {
-  return Math.min(Math.max(26, Math.min(56, 0.9 * room())) * Math.max(1, state.zoom) ** 0.5, 128);
+  // Few pictures would be lost in so much room.
+  const largest = Math.max(56, Math.min(112, 0.35 * room()));
+  return Math.min(Math.max(26, Math.min(largest, 0.9 * room())) * Math.max(1, state.zoom) ** 0.5, 128);
 }
 
 function drawsThumbnails() { return state.mode === "images"; }

@@ -3,10 +3,10 @@
 function showMetadata() {
   const body = $("metadata-body");
   if (!data.agreement.length) {
-    body.append(element("p", { class: "hint" }, "No metadata came with these images."));
+    body.append(element("p", { class: "hint" }, "Nothing else is known of these images. The names of sub-folders, or a table that skdcec cluster --metadata reads, would be compared with the clusters here."));
     return;
   }
-  body.append(element("p", { class: "hint" }, "How far do clusters and metadata agree? That is measured from 0 to 1 by the NMI, which many values raise by chance alone: only what lies above chance, the mark on the bar, says something."));
+  body.append(element("p", { class: "hint" }, "How far do the clusters agree with what else is known of the images? 0 is not at all, 1 completely (the NMI). Chance alone gives more than 0: only what lies above it, the mark on the bar, says something."));
   body.append(element("ul", { class: "hint" }, ...data.agreement.filter(({ counts }) => counts).map((one) => element("li", {}, agreementInWords(one)))));
   body.append(scroller("How far clusters and metadata agree", agreementTable()));
   data.agreement.filter(({ counts }) => counts).forEach((agreement, rank) => body.append(crossTable(agreement, rank === 0)));
@@ -16,7 +16,7 @@ function agreementInWords({ column, nmi, chance }) {
   const above = (nmi - chance) / Math.max(1e-9, 1 - chance);
   const much = ["hardly more than chance would", "a little", "in part", "to a large part", "almost entirely"];
   const degree = [0.03, 0.15, 0.4, 0.8].filter((limit) => above > limit).length;
-  return `The clusters tell ${column} ${much[degree]}: ${decimal(nmi)}, by chance ${decimal(chance)}.`;
+  return `Whoever knows the cluster of an image knows its ${column} ${much[degree]}: ${decimal(nmi)}, by chance ${decimal(chance)}.`;
 }
 
 function agreementTable() {

@@ -57,7 +57,7 @@ function showSimilar(i) {
 }
 
 function startSimilar() {
-  $("similar-hint").textContent = `The nearest by ${data.metric === "cosine" ? "cosine" : "Euclidean"} distance in the same space as the map, whatever their cluster${SAMPLED ? `, among the images on this page, ${sampleInWords()}: skdcec similar looks at all of them` : ""}. Every image on this page opens its own list.`;
+  $("similar-hint").textContent = `The most alike, whatever their cluster${SAMPLED ? `, among the images on this page, ${sampleInWords()}: skdcec similar looks at all of them` : ""}. Every image on this page opens its own list.`;
   $("pick").addEventListener("input", () => {
     const exact = data.files.indexOf($("pick").value);
     if (exact >= 0) {

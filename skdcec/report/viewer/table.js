@@ -1,6 +1,6 @@
 // The table of all images.
 
-const PAGE = 100;
+const PAGE = 25;
 
 function startTable() {
   const columns = [
