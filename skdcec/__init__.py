@@ -25,15 +25,30 @@ _HOME = {
     "DeepEmbeddingClustering": "_clusterers.dec",
     "DenseAutoencoder": "_encoders.autoencoder",
 }
+_MODULES = (
+    "augmentation",
+    "datasets",
+    "export",
+    "features",
+    "inspection",
+    "metrics",
+    "model_selection",
+    "novelty",
+    "report",
+)
 
+# Type checkers would take every name for one that is here.
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    # Importing PyTorch takes seconds, which `skdcec --help` should not.
-    if name not in _HOME:
-        raise AttributeError(f"module 'skdcec' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"skdcec.{_HOME[name]}"), name)
-    return value
+    def __getattr__(name: str) -> Any:
+        # Importing PyTorch takes seconds, which `skdcec --help` should not.
+        if name in _MODULES:
+            return import_module(f"skdcec.{name}")
+        if name not in _HOME:
+            raise AttributeError(f"module 'skdcec' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"skdcec.{_HOME[name]}"), name)
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -77,7 +77,11 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     ------
     OSError
         If it is a directory, its folder does not exist, or may not be written to.
+    TypeError
+        If it is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path is a {type(path).__name__}: give the path of the file to write.")
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory; path must name a file.")

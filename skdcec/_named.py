@@ -129,7 +129,8 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
         raise ValueError(
             f"The 'encoder' parameter is {name!r}, which is none of {', '.join(NAMES)}, no network "
             f"({', '.join(f'{beginning}...' for beginning in NETWORKS)}), and does not join such "
-            "names by '+'."
+            "names by '+'. One of torchvision is the first step of a pipeline, "
+            "skdcec.features.PretrainedFeatures(NAME)."
         )
     if name == "contrastive":
         return ContrastiveEncoder()

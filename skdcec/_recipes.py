@@ -61,9 +61,6 @@ _MIN_STEPS = 200
 # Joint epochs for each of pretraining: as the library's defaults have it, and few for a
 # contrastive encoder, since on paintings the time does more in its pretraining.
 _JOINT_SHARE = 0.4
-# So many images are looked at for colour.
-_N_LOOKED_AT = 200
-
 _CONTRASTIVE_JOINT_SHARE = 0.1
 
 
@@ -93,15 +90,9 @@ def choose_encoder(images: np.ndarray, encoder: str = "auto") -> str:
     >>> choose_encoder(gray), choose_encoder(gray, "densenet121")
     ('autoencoder', 'densenet121')
     """
-    return resolve_name(encoder, len(images), 1 if _are_gray(images) else 3)
+    from skdcec._encoders.images import are_gray
 
-
-def _are_gray(images: np.ndarray) -> bool:
-    """Whether a spread of images has no colour at all."""
-    if images.ndim < 4 or images.shape[3] == 1:
-        return True
-    some = images[:: max(1, len(images) // _N_LOOKED_AT)]
-    return bool((some[..., :1] == some).all())
+    return resolve_name(encoder, len(images), 1 if are_gray(images) else 3)
 
 
 def choose_n_clusters(n_images: int) -> int:

@@ -3,18 +3,34 @@
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from sklearn import utils
-from sklearn.base import _fit_context as fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
 from sklearn.utils.validation import _check_feature_names as check_feature_names
 from sklearn.utils.validation import _num_samples as num_samples
+
+if TYPE_CHECKING:
+    # scikit-learn states no types, so what it decorates would have none either.
+    _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+    def available_if(check: Callable[[Any], bool]) -> Callable[[_Function], _Function]: ...
+
+    def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[_Function], _Function]: ...
+
+    def validate_params(
+        constraints: Mapping[str, Any], *, prefer_skip_nested_validation: bool
+    ) -> Callable[[_Function], _Function]: ...
+
+else:
+    from sklearn.base import _fit_context as fit_context
+    from sklearn.utils._param_validation import validate_params
+    from sklearn.utils.metaestimators import available_if
 
 __all__ = [
     "OUTPUT_CONFIG",
@@ -22,6 +38,7 @@ __all__ = [
     "Interval",
     "Options",
     "StrOptions",
+    "available_if",
     "check_array",
     "check_feature_names",
     "fit_context",
@@ -29,6 +46,7 @@ __all__ = [
     "safe_indexing",
     "unwarned",
     "validate_data",
+    "validate_params",
     "validate_params_of",
 ]
 

@@ -504,6 +504,20 @@ def painting_augmentation(size: int | tuple[int, int] | None = None) -> Compose:
     return Compose([RandomResizedCrop(size), RandomFlip(), ColorJitter()])
 
 
+def check_called(augmentation: Any) -> None:
+    """Raise for what makes an augmentation, where an augmentation is wanted.
+
+    Raises
+    ------
+    TypeError
+        If it is a class, or one of the functions above.
+    """
+    makers = (digit_augmentation, painting_augmentation)
+    if isinstance(augmentation, type) or any(augmentation is maker for maker in makers):
+        name = augmentation.__name__
+        raise TypeError(f"augmentation={name} makes one when it is called: augmentation={name}().")
+
+
 def _resample(batch: Tensor, theta: Tensor, size: tuple[int, int], padding: str) -> Tensor:
     """Read each image at the places that its own affine map leads to."""
     shape = [len(batch), batch.shape[1], *size]

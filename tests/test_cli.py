@@ -198,6 +198,19 @@ def test_help_does_not_wait_for_libraries():
     assert not {"torch", "numpy", "sklearn", "PIL"} & {*found}
 
 
+def test_modules_are_there_without_being_imported_by_name():
+    code = (
+        "import sys, skdcec; print('report' in dir(skdcec), 'torch' in sys.modules, "
+        "skdcec.report.__name__, skdcec.novelty.NoveltyDetector.__name__)"
+    )
+    assert process("-c", code).stdout.split() == [
+        "True",
+        "False",
+        "skdcec.report",
+        "NoveltyDetector",
+    ]
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as exit:
         main(["--version"])

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, ImageFile, JpegImagePlugin
 from sklearn.base import clone
@@ -171,6 +172,17 @@ def test_what_is_no_source(source, told):
         load_images(source)
     with pytest.raises(ValueError, match="must be a sequence of paths.*load_images.'a b', size"):
         ImageLoader(8).fit("a b")
+
+
+def test_pictures_and_frames_are_no_source_but_lead_to_one(folder):
+    pictures = [Image.open(path) for path in sorted(folder.rglob("*.png"))]
+    with pytest.raises(TypeError, match="ImageLoader..[.]transform.source. reads PIL images"):
+        load_images(pictures)
+    assert len(ImageLoader(8).transform(pictures)) == len(pictures)
+    frame = pd.DataFrame({"where": [picture.filename for picture in pictures], "year": 1900})
+    with pytest.raises(TypeError, match="DataFrame: give its column of files.* 'where', 'year'"):
+        load_images(frame, size=8)
+    assert len(load_images(frame["where"], size=8).images) == len(pictures)
 
 
 def test_table_of_a_run_finds_the_collection(folder, tmp_path):

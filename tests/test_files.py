@@ -1,11 +1,13 @@
 """Files as systems present them: shares, roots, folders in the place of files, odd names."""
 
 import errno
+import io
 import os
 import tempfile
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -117,6 +119,21 @@ def test_a_folder_or_nothing_is_no_model(tmp_path, cls):
         cls.load(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         load_model(tmp_path / "none")
+    for wrong in (None, 3, b"model.safetensors", io.BytesIO()):
+        with pytest.raises(
+            TypeError, match="path is a .*: give the path of a file that save wrote"
+        ):
+            cls.load(wrong)
+
+
+def test_a_model_is_not_saved_where_no_file_can_be(tmp_path):
+    model = ConvAutoencoder(2, filters=(2,), max_epochs=1).fit(np.zeros((3, 4, 4)))
+    with pytest.raises(TypeError, match="path is a NoneType: give the path of the file to write"):
+        model.save(None)
+    with pytest.raises(IsADirectoryError, match="is a directory; path must name a file"):
+        model.save(tmp_path)
+    with pytest.raises(FileNotFoundError, match="The folder of .*m.safetensors does not exist"):
+        model.save(tmp_path / "none" / "m.safetensors")
 
 
 def test_nothing_lies_beside_the_root_of_a_drive():

@@ -615,6 +615,15 @@ def test_that_all_runs_failed_is_an_error(blobs):
     assert not hasattr(search, "best_estimator_")
 
 
+def test_of_many_failures_the_first_are_named(blobs):
+    search = NClustersSearch(Failing(fails=range(3, 8)), range(2, 8), screen=None)
+    with pytest.warns(
+        FitFailedWarning, match="5 of 6 .*; n_clusters=5: .*; and 2 more, in results_"
+    ):
+        search.fit(blobs)
+    assert search.results_["error"][-1] == "RuntimeError: 7 is too much"
+
+
 def test_a_model_that_collapsed_is_reported_and_never_best(blobs):
     search = NClustersSearch(Collapsed(), [3, 4], screen=None).fit(blobs)
     assert (search.results_["n_found"] == 1).all()

@@ -26,6 +26,17 @@ def test_words_stand_for_encoders(name, n_images, n_channels, cls):
     assert type(encoder_by_name(name, n_images, n_channels)) is cls
 
 
+def test_auto_sees_whether_files_were_gray():
+    """They have three equal channels once they were read, and are compared by their shapes."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3)).astype(np.uint8)
+    model = DeepConvEmbeddingClustering(2, encoder="auto", random_state=0)
+    for given in (images[..., :1], images[..., :1].repeat(3, axis=3)):
+        gray = model._given_encoder(given)
+        assert type(gray) is ConvAutoencoder
+        assert gray.augmentation is not None
+    assert type(model._given_encoder(images)) is SideBySide
+
+
 def test_the_encoder_made_is_kept(monkeypatch):
     monkeypatch.setattr(
         "skdcec._clusterers.dcec.encoder_by_name",
@@ -40,6 +51,8 @@ def test_the_encoder_made_is_kept(monkeypatch):
 def test_other_words_are_refused():
     with pytest.raises(ValueError, match="'encoder' parameter"):
         DeepConvEmbeddingClustering(2, encoder="resnet").fit(np.zeros((5, 8, 8)))
+    with pytest.raises(ValueError, match="One of torchvision is the first step of a pipeline"):
+        DeepConvEmbeddingClustering(2, encoder="resnet50").fit(np.zeros((5, 8, 8)))
 
 
 def test_paintings_are_clustered_without_training():

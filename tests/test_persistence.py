@@ -452,6 +452,11 @@ def test_a_damaged_header_is_a_clear_error(path, change):
     assert_refused(path)
 
 
+def test_a_class_that_is_not_known_here_is_no_damage(path):
+    rewrite(path, set_at("estimator", "class", value="OfAnotherModule"))
+    assert_refused(path, "model.skdcec' holds a 'OfAnotherModule', not a DeepConvEmbedding.*[.]$")
+
+
 def test_a_header_that_is_no_json_is_a_clear_error(path):
     save_file({"weights": torch.zeros(3)}, path, metadata={"skdcec": "{not json"})
     assert_refused(path)

@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import Bunch
+from skorch.callbacks import Checkpoint, EarlyStopping
 from torch.utils.data import DataLoader, TensorDataset
 
 import skdcec
@@ -29,7 +30,10 @@ from skdcec import (
 from skdcec._analysis.images import as_images
 from skdcec._encoders.images import check_units
 from skdcec._encoders.recognition import recognized
-from skdcec.features import PretrainedFeatures
+from skdcec.augmentation import RandomAffine, digit_augmentation, painting_augmentation
+from skdcec.datasets import ImageLoader, load_images
+from skdcec.features import PretrainedFeatures, SideBySide
+from skdcec.inspection import ReconstructionDisplay, SilhouetteDisplay
 from skdcec.model_selection import NClustersSearch, TransductiveSplit
 from skdcec.novelty import NoveltyDetector
 from skdcec.report import report_from_estimator
@@ -92,20 +96,20 @@ def in_series(images):
 
 # A slip, and the code that its message gives; an empty one where there is none to give.
 SLIPS = {
-    "path": (lambda images, files: files[0], "load_images('{first}', size=64).images"),
-    "Path": (lambda images, files: Path(files[0]), "load_images('{first}', size=64).images"),
-    "folder": (lambda images, files: Path(files[0]).parent, "load_images('{folder}', size=64)"),
-    "paths": (lambda images, files: files, "load_images(X, size=64).images"),
-    "Paths": (lambda images, files: [*map(Path, files)], "load_images(X, size=64).images"),
-    "array of paths": (lambda images, files: np.array(files), "load_images(list(X), size=64)"),
+    "path": (lambda images, files: files[0], "load_images('{first}').images"),
+    "Path": (lambda images, files: Path(files[0]), "load_images('{first}').images"),
+    "folder": (lambda images, files: Path(files[0]).parent, "load_images('{folder}')"),
+    "paths": (lambda images, files: files, "load_images(X).images"),
+    "Paths": (lambda images, files: [*map(Path, files)], "load_images(X).images"),
+    "array of paths": (lambda images, files: np.array(files), "load_images(list(X))"),
     "column of paths": (
         lambda images, files: np.array(files, dtype=object)[:, None],
-        "load_images(list(X.ravel()), size=64)",
+        "load_images(list(X.ravel()))",
     ),
-    "Series of paths": (lambda images, files: pd.Series(files), "load_images(list(X), size=64)"),
+    "Series of paths": (lambda images, files: pd.Series(files), "load_images(list(X))"),
     "frame of paths": (
         lambda images, files: pd.DataFrame({"n": 1, "file": files}),
-        "load_images(list(X['file']), size=64).images",
+        "load_images(list(X['file'])).images",
     ),
     "dict of data": (lambda images, files: {"data": images}, "X['data']"),
     "one picture": (
@@ -175,6 +179,11 @@ SLIPS = {
     "a number": (lambda images, files: 3, ""),
     "lists of None": (lambda images, files: [None, None], ""),
     "objects of no kind": (lambda images, files: [object()] * 3, ""),
+    "complex numbers": (lambda images, files: images + 1j, "np.abs(X)"),
+    "missing values": (
+        lambda images, files: pd.DataFrame({"a": [1.0, 2.0], "b": [1, pd.NA]}, dtype=object),
+        "X.fillna(0)",
+    ),
     "dates": (lambda images, files: np.zeros((9, 4), "datetime64[s]"), ""),
 }
 
@@ -328,6 +337,13 @@ def test_the_images_of_a_bunch_are_taken(make, fitted, images):
     assert clone(conv).fit(make(images)).image_shape_ == (8, 8, 3)
 
 
+def test_a_folder_is_to_be_read_in_the_size_of_fit(fitted, files):
+    X = Path(files[0]).parent
+    text = message_of(fitted.predict, X)
+    code = text.partition("in fit, ")[2].rstrip(".")
+    assert len(fitted.predict(eval(code, {"skdcec": skdcec, "X": X}))) == len(files)
+
+
 def test_gray_pictures_stay_gray(images):
     gray = [image.convert("L") for image in pictures(images)]
     assert recognized(gray).shape == images.shape[:3]
@@ -340,7 +356,6 @@ def test_gray_pictures_stay_gray(images):
     ("seen", "later"),
     [
         ((9, 8, 6, 3), (8, 6, 3)),
-        ((9, 8, 6, 3), (3, 8, 6)),
         ((9, 8, 6), (8, 6)),
         ((9, 8, 6, 1), (8, 6, 1)),
         ((9, 64), (8, 8)),
@@ -351,6 +366,26 @@ def test_one_image_is_told_from_many_by_its_shape(seen, later):
     model = clone(conv).fit(np.random.default_rng(0).random(seen))
     text = message_of(model.transform, np.zeros(later))
     assert "X[None]" in text
+
+
+@pytest.mark.parametrize(
+    ("data_format", "seen", "later"),
+    [("channels_last", (9, 8, 6, 3), later) for later in ((3, 8, 6), (9, 3, 8, 6), (9, 8, 6))]
+    + [("channels_last", (9, 8, 6, 3), later) for later in ((9, 8, 6, 1), (9, 8, 6, 4))]
+    + [("channels_first", (9, 3, 8, 6), later) for later in ((8, 6, 3), (9, 8, 6, 3), (9, 8, 6))]
+    + [("channels_first", (9, 3, 8, 6), later) for later in ((9, 1, 8, 6), (9, 4, 8, 6))],
+)
+def test_other_axes_than_in_fit_come_with_the_code_that_makes_them(data_format, seen, later):
+    model = (
+        clone(conv).set_params(data_format=data_format).fit(np.random.default_rng(0).random(seen))
+    )
+    X = np.random.default_rng(1).random(later)
+    text = message_of(model.transform, X)
+    check_sentence(text)
+    codes = re.findall(r"(?:give|or) ((?:X|np)[.\[].*?)(?=, or | of gray|[.]?$)", text)
+    assert codes, text
+    for code in codes:
+        assert np.isfinite(model.transform(eval(code, {"X": X, "np": np}))).all()
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3), (480, 640, 4), (5, 9, 3)])
@@ -396,11 +431,27 @@ def test_dark_images_are_in_the_same_units(dtype, largest):
 @pytest.mark.parametrize(
     ("X", "scale"),
     [(np.array([0.0, 1.0]), 255.0), (np.array([0, 255], np.uint8), 1.0)]
-    + [(np.array([0, 200], np.uint8), 65535.0)],
+    + [(np.array([0, 200], np.uint8), 65535.0), (np.array([0.0, 0.9]), 16.0)],
 )
 def test_other_units_are_told(X, scale):
     with pytest.warns(UserWarning, match="give X in the same units"):
         check_units(X.reshape(-1, 1, 1, 1), scale)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [conv, SideBySide(), ContrastiveEncoder(weights="paintings", max_epochs=0)],
+    ids=named,
+)
+def test_other_units_are_told_once_where_they_are_given(encoder):
+    images = np.random.default_rng(0).integers(0, 256, (300, 16, 16, 3)).astype(np.uint8)
+    model = DeepConvEmbeddingClustering(2, encoder=encoder, max_epochs=0, random_state=0)
+    model.fit(images)
+    for call in (model.predict, model.encoder_.transform):
+        with pytest.warns(UserWarning, match="give X in the same units") as record:
+            call(images / 255)
+        assert len(record) == 1
+        assert record[0].filename == __file__
 
 
 # --- parameters of what is not there ---
@@ -420,6 +471,10 @@ def test_a_parameter_of_no_encoder_shows_the_encoder_to_set(cls, name, value, im
 
     text = message_of(call, None)
     assert f"encoder={name}(max_epochs={value})" in text
+    if cls is DeepConvEmbeddingClustering:
+        word = message_of(lambda X: cls(encoder="auto").set_params(encoder__max_epochs=value), None)
+        assert "encoder='auto'" in word
+        assert f"set encoder={name}(max_epochs={value})" in word
     model = cls().set_params(encoder=eval(f"skdcec.{name}()"), encoder__max_epochs=value)
     assert model.encoder.max_epochs == value
     assert model.set_params(encoder=None).encoder is None
@@ -427,6 +482,43 @@ def test_a_parameter_of_no_encoder_shows_the_encoder_to_set(cls, name, value, im
         cls(), {"encoder__max_epochs": [value]}, cv=TransductiveSplit(), scoring=lambda *_: 0.0
     )
     assert "encoder=" in message_of(lambda X: search.fit(images), None)
+
+
+def test_a_class_in_the_place_of_an_encoder_is_told(images):
+    text = message_of(DeepConvEmbeddingClustering(3, encoder=ConvAutoencoder).fit, images)
+    assert "encoder=ConvAutoencoder()" in text
+
+
+@pytest.mark.parametrize("given", [digit_augmentation, painting_augmentation, RandomAffine])
+def test_what_makes_an_augmentation_is_not_one(given, images):
+    text = message_of(ConvAutoencoder(augmentation=given, max_epochs=1).fit, images)
+    assert f"augmentation={given.__name__}()" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (EarlyStopping(), "monitor='train_loss'"),
+        (("best", Checkpoint()), "monitor='train_loss_best'"),
+    ]
+    + [(print, "skorch.callbacks.Callback"), (("progress", print), "skorch.callbacks.Callback")],
+)
+@pytest.mark.parametrize("estimator", [conv, OF_IMAGES[3], OF_ROWS[1]], ids=named)
+def test_what_a_training_could_not_call_is_told_before_it(estimator, given, told, images):
+    model = clone(estimator).set_params(callbacks=[given])
+    X = images.reshape(len(images), -1) if estimator is OF_ROWS[1] else images
+    text = message_of(model.fit, X)
+    check_sentence(text.replace("<built-in function print>", ""))
+    assert told in text
+
+
+@pytest.mark.parametrize("encoder", [SideBySide(), ContrastiveEncoder()], ids=named)
+def test_why_embeddings_cannot_be_decoded_is_said(encoder):
+    model = DeepConvEmbeddingClustering(3, encoder=encoder)
+    assert not hasattr(model, "inverse_transform")
+    with pytest.raises(AttributeError) as error:
+        model.inverse_transform(None)
+    assert type(encoder).__name__ in str(error.value.__cause__)
 
 
 # --- searches and pipelines where figures take them ---
@@ -442,3 +534,20 @@ def test_the_page_takes_searches_and_pipelines(wrap, model, images, tmp_path):
         estimator = GridSearchCV(estimator, grid, cv=TransductiveSplit())
     report_from_estimator(estimator.fit(images), images, tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("loads", [False, True])
+def test_the_page_and_figures_take_what_load_images_returns(loads, files, tmp_path):
+    pytest.importorskip("matplotlib")
+    loaded = load_images(files, size=8)
+    estimator = make_pipeline(ImageLoader(size=8), OF_IMAGES[3]) if loads else OF_IMAGES[3]
+    model = clone(estimator).fit(loaded)
+    assert report_from_estimator(model, loaded, tmp_path / "page.html").n_images == len(files)
+    for display in (SilhouetteDisplay, ReconstructionDisplay):
+        display.from_estimator(model, loaded)
+
+
+def test_a_page_of_a_folder_says_what_to_load(model, files, tmp_path):
+    folder = Path(files[0]).parent
+    text = message_of(lambda X: report_from_estimator(model, X, tmp_path / "page.html"), folder)
+    assert "load_images(" in text

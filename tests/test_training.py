@@ -214,7 +214,7 @@ def test_an_augmentation_is_given_the_generator_if_it_takes_one():
     ("augmentation", "message"),
     [
         (lambda batch: batch[:-1], r"shape of its input, \(4, 4\); got .*\[?3, 4"),
-        (lambda batch: batch.numpy(), "must return a tensor"),
+        (lambda batch: batch.numpy(), "must return a tensor.*ndarray"),
         (lambda batch: None, "must return a tensor.*NoneType"),
         (lambda batch: batch.double(), "dtype torch.float32; got dtype torch.float64"),
         (lambda batch: batch * math.nan, "NaN or infinity"),

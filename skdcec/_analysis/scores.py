@@ -10,6 +10,7 @@ from sklearn.metrics import silhouette_score
 
 from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.spaces import Space, within_range
+from skdcec._callers import caller_level
 from skdcec._sklearn_compat import num_samples, safe_indexing
 from skdcec.metrics import neighbor_modularity
 
@@ -56,7 +57,7 @@ def score_labels(
             f"The model put {len(labels)} samples into {len(first)} clusters, which has no "
             "score: NaN.",
             UndefinedMetricWarning,
-            stacklevel=3,
+            stacklevel=caller_level(),
         )
         return float("nan")
     space = space_of(estimator, X)

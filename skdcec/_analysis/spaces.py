@@ -5,6 +5,7 @@ Estimators are read through their public attributes alone: ``encoder_``, ``trans
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,6 +89,14 @@ def space_of(estimator: Any, X: Any, space: str = "auto") -> Space:
 def best_of(estimator: Any) -> Any:
     """Return what a search found best; any other estimator as it is."""
     return getattr(estimator, "best_estimator_", estimator)
+
+
+def data_for(estimator: Any, X: Any) -> Any:
+    """Return what an estimator takes of what `load_images` returns; anything else as it is."""
+    if not isinstance(X, Mapping):
+        return X
+    first = estimator[0] if isinstance(estimator, Pipeline) else estimator
+    return X.get("images" if hasattr(first, "image_shape_") else "filenames", X)
 
 
 def last_step(estimator: Any, X: Any) -> tuple[Any, Any]:

@@ -23,14 +23,15 @@ from torch import Tensor, nn
 from skdcec import _persistence
 from skdcec._analysis.scores import score_labels
 from skdcec._analysis.spaces import space_of
+from skdcec._callers import caller_level
 from skdcec._clusterers.mixtures import Readout, fit_readout
 from skdcec._clusterers.pretraining import PretrainedByEncoder
 from skdcec._clusterers.starts import Start, clarity, find_labels, find_start
 from skdcec._clusterers.unfinished import joint_checkpoint
 from skdcec._encoders.autoencoder import precision_of
-from skdcec._encoders.base import check_network, unchanged_on_failure
+from skdcec._encoders.base import check_callbacks, check_network, unchanged_on_failure
 from skdcec._encoders.cache import content_digest
-from skdcec._encoders.images import check_units
+from skdcec._encoders.images import check_units, units_compared
 from skdcec._encoders.recognition import recognized
 from skdcec._nn import distributed
 from skdcec._nn.batches import Batches, check_output, loader_for, map_together, plan_batches
@@ -58,20 +59,6 @@ _MIN_STEPS = 100
 
 # Rows that are compared at once.
 _BLOCK = 2**14
-
-
-def can_decode(model: Any) -> bool:
-    """Whether `model` has, or after fit will have, a decoder that fits its embedding."""
-    if not model.reconstruction_weight > 0:
-        return False
-    encoder = getattr(model, "encoder_", model.encoder)
-    # Where an encoder's own term replaces the reconstruction, its decoder is not trained further;
-    # and no decoder was trained on embeddings scaled to unit length.
-    return encoder is None or (
-        hasattr(encoder, "inverse_transform")
-        and not hasattr(encoder, "joint_loss")
-        and getattr(encoder, "metric_", "euclidean") == "euclidean"
-    )
 
 
 # What "auto" means for the joint phase: behind an encoder that reconstructs images as they are,
@@ -204,6 +191,7 @@ class BaseEmbeddingClustering(
         KeyboardInterrupt
             On Ctrl-C; the estimator is then as it was before.
         """
+        check_callbacks(self.callbacks)
         with telling(self, X, 1 if self.max_epochs == 0 else 2), unchanged_on_failure(self):
             array = self._validate(X, reset=True)
             distributed.check_data(array, content_digest)
@@ -239,7 +227,7 @@ class BaseEmbeddingClustering(
             if labels is not None:
                 self._keep_readout(embedding, labels, start_seed)
             assignment = distributed.on_first(self._assign, embedding)
-            self.labels_ = assignment.argmax(axis=1)
+            self.labels_: np.ndarray = assignment.argmax(axis=1)
         self._warn_of_empty_clusters(assignment)
         if self.n_iter_ > 0 and not self.refined_ and distributed.is_first():
             warnings.warn(
@@ -247,7 +235,7 @@ class BaseEmbeddingClustering(
                 "embedding shows its clusters more clearly than the refined one does. A smaller "
                 "lr may refine them; max_epochs=0 saves the time.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=caller_level(),
             )
         return self
 
@@ -498,7 +486,7 @@ class BaseEmbeddingClustering(
             warnings.warn(
                 f"{n_found} of n_clusters={self.n_clusters} clusters have members; {reason}.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=caller_level(),
             )
 
     @property
@@ -533,7 +521,8 @@ class BaseEmbeddingClustering(
     def _embed(self, array: np.ndarray) -> np.ndarray:
         """Embed images or vectors in the order that the encoder takes."""
         if self.module_ is None:
-            found = distributed.on_first(self.encoder_.transform, array)
+            with units_compared():
+                found = distributed.on_first(self.encoder_.transform, array)
             return check_array(found, dtype=np.float32, input_name="Z")
         batches = Batches(array, self.scale_, next(self.module_.parameters()).device)
         metric = self._metric

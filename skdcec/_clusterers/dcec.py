@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 # A file may name an encoder of these, which have to be known when it is read.
 import skdcec.features  # noqa: F401
-from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
+from skdcec._clusterers.base import BaseEmbeddingClustering
+from skdcec._clusterers.pretraining import can_decode
 from skdcec._encoders.autoencoder import ConvAutoencoder
 from skdcec._encoders.base import decode_embedding
-from skdcec._encoders.images import ImageInput, restore_layout
+from skdcec._encoders.images import ImageInput, are_gray, restore_layout
 from skdcec._named import NAMES, encoder_by_name
 from skdcec._persistence import declared, register
-from skdcec._sklearn_compat import HasMethods, Interval, StrOptions
+from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, available_if
 
 
 @register
@@ -40,7 +40,7 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         shapes, and sees them shifted and turned; "contrastive" compares colours and
         textures, "paintings" the same by weights that were trained on paintings, beside colours
         and edges: there, nothing is trained, and the start is the result. "auto" is
-        "autoencoder" for gray images, else "paintings", or
+        "autoencoder" for gray images, also of three equal channels, else "paintings", or
         "contrastive" for 10 000 images or more. "timm/NAME" and the other names of
         :class:`~skdcec.features.PretrainedFeatures` are networks trained elsewhere, and words
         joined by "+", such as "paintings+timm/NAME", stand side by side, each with the same
@@ -277,9 +277,10 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         decoded = decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
         return restore_layout(decoded.reshape(len(decoded), *self.image_shape_), self._layout)
 
-    def _given_encoder(self, n_samples: int) -> Any:
+    def _given_encoder(self, images: np.ndarray) -> Any:
         if isinstance(self.encoder, str):
-            return encoder_by_name(self.encoder, n_samples, self.image_shape_[2])
+            n_channels = 1 if are_gray(images) else images.shape[3]
+            return encoder_by_name(self.encoder, len(images), n_channels)
         return ConvAutoencoder() if self.encoder is None else self.encoder
 
     def _given_image_shape(self) -> tuple[int, ...] | None:

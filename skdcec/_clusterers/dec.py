@@ -5,14 +5,15 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skdcec._clusterers.base import BaseEmbeddingClustering, can_decode
+from skdcec._clusterers.base import BaseEmbeddingClustering
+from skdcec._clusterers.pretraining import can_decode
 from skdcec._encoders.autoencoder import DenseAutoencoder
 from skdcec._encoders.base import decode_embedding
 from skdcec._encoders.images import validate_rows
 from skdcec._persistence import register
+from skdcec._sklearn_compat import available_if
 
 
 @register
@@ -217,7 +218,7 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         decoded = decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
         return decoded.reshape(len(decoded), -1)
 
-    def _given_encoder(self, n_samples: int) -> Any:
+    def _given_encoder(self, rows: np.ndarray) -> Any:
         return DenseAutoencoder() if self.encoder is None else self.encoder
 
     def _validate(self, X: Any, *, reset: bool) -> np.ndarray:

@@ -17,6 +17,34 @@ from skdcec._sklearn_callbacks import subtask
 from skdcec._sklearn_compat import fit_context
 
 
+def can_decode(model: Any) -> bool:
+    """Whether `model` has, or after fit will have, a decoder that fits its embedding.
+
+    Raises
+    ------
+    AttributeError
+        If not; it says why.
+    """
+    reason = ""
+    encoder = getattr(model, "encoder_", model.encoder)
+    if not model.reconstruction_weight > 0:
+        reason = "reconstruction_weight=0 trains no decoder"
+    # Where an encoder's own term replaces the reconstruction, its decoder is not trained further;
+    # and no decoder was trained on embeddings scaled to unit length.
+    elif encoder is not None and (
+        not hasattr(encoder, "inverse_transform")
+        or hasattr(encoder, "joint_loss")
+        or getattr(encoder, "metric_", "euclidean") != "euclidean"
+    ):
+        reason = (
+            f"encoder={encoder!r} has no decoder that the joint phase trains; an autoencoder has"
+        )
+    if reason:
+        # scikit-learn shows it as the cause of its own.
+        raise AttributeError(f"Embeddings cannot be decoded: {reason}.")
+    return True
+
+
 class PretrainedByEncoder(BaseEstimator):
     """What clusterers do with their sub-estimator `encoder`."""
 
@@ -70,12 +98,13 @@ class PretrainedByEncoder(BaseEstimator):
             If there is no such parameter, or no encoder that could have it.
         """
         nested = sorted(name for name in params if name.startswith("encoder__"))
-        if nested and params.get("encoder", self.encoder) is None:
-            default = type(clone(self).set_params(encoder=None)._given_encoder(1)).__name__
+        encoder = params.get("encoder", self.encoder)
+        if nested and (encoder is None or isinstance(encoder, str)):
+            default = type(clone(self).set_params(encoder=None)._given_encoder(None)).__name__
             given = ", ".join(f"{name[9:]}={params[name]!r}" for name in nested)
             raise ValueError(
-                f"{nested[0]} cannot be set while encoder=None, since there is no encoder yet to "
-                f"set it on: set encoder={default}({given})."
+                f"{nested[0]} cannot be set while encoder={encoder!r}, since there is no encoder "
+                f"yet to set it on: set encoder={default}({given})."
             )
         return super().set_params(**params)
 
@@ -85,7 +114,7 @@ class PretrainedByEncoder(BaseEstimator):
             encoder = self.encoder.estimator
             check_is_fitted(encoder)
         else:
-            given = self._given_encoder(len(array))
+            given = self._given_encoder(array)
             encoder = self._unfitted_encoder(given, seed)
             params = encoder.get_params(deep=False)
             device = resolve_device(params.get("device"))
@@ -104,6 +133,9 @@ class PretrainedByEncoder(BaseEstimator):
 
     def _unfitted_encoder(self, given: Any, seed: int) -> Any:
         """Return a clone of an encoder, which takes from here what its user left open."""
+        if isinstance(given, type):
+            name = given.__name__
+            raise TypeError(f"encoder={name} is a class: give an estimator, encoder={name}().")
         encoder = clone(given)
         fill_in(
             encoder,

@@ -33,10 +33,36 @@ from skdcec._persistence import SavedEstimator, declared
 from skdcec._persistence.declared import MAX_CODE, Kind
 from skdcec._sklearn_callbacks import CallbackSupportMixin, epoch_tasks, telling
 from skdcec._sklearn_compat import Interval, StrOptions, check_array, fit_context
+from skdcec.augmentation import check_called
 
 # So many made-up images show whether a network returns numbers; of large ones, fewer.
 _N_TRIED = 8
 _VALUES_TRIED = 2**20
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Raise for what a training could not call, before it begins.
+
+    Raises
+    ------
+    TypeError
+        If one is no callback of skorch.
+    ValueError
+        If one looks at a loss of held out samples.
+    """
+    for given in callbacks or ():
+        named = isinstance(given, tuple) and len(given) == 2
+        callback = given[1] if named else given
+        if not hasattr(callback, "on_train_begin"):
+            raise TypeError(
+                f"callbacks holds {callback!r}, which is none of skorch: derive it from "
+                "skorch.callbacks.Callback."
+            )
+        if getattr(callback, "monitor", None) in ("valid_loss", "valid_loss_best"):
+            raise ValueError(
+                f"{type(callback).__name__} of callbacks has monitor={callback.monitor!r}, but "
+                f"nothing is held out: set monitor={callback.monitor.replace('valid', 'train')!r}."
+            )
 
 
 class BaseEncoder(
@@ -111,11 +137,13 @@ class BaseEncoder(
         KeyboardInterrupt
             On Ctrl-C; the estimator is then as it was before.
         """
+        check_callbacks(self.callbacks)
         with telling(self, X, self.max_epochs), unchanged_on_failure(self):
             self._fit(self._validate(X, reset=True))
         return self
 
     def _fit(self, array: np.ndarray) -> None:
+        check_called(self.augmentation)
         device = resolve_device(self.device)
         distributed.check_data(array, content_digest)
         seed = distributed.shared(check_random_state(self.random_state).randint(2**31 - 1))

@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 
 from skdcec import _persistence
+from skdcec._callers import caller_level
 from skdcec._encoders.weights import NAMES, weights_file
 from skdcec._files import write_bytes, write_json
 from skdcec._maps import blocks
@@ -197,9 +198,9 @@ def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEs
             if found is not None:
                 return _tell(found)
         except ValueError:
-            _warn(f"{entry} held a damaged entry, which is replaced.", depth=1)
+            _warn(f"{entry} held a damaged entry, which is replaced.")
         except OSError as error:
-            _warn(f"{entry} cannot be used ({error}).", depth=1)
+            _warn(f"{entry} cannot be used ({error}); nothing is kept there.")
             tell("trouble", None)
             return _fit_together(encoder, X)
         with kept_until_stored():
@@ -207,7 +208,7 @@ def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEs
             try:
                 entry.write(encoder)
             except OSError as error:
-                _warn(f"{entry} cannot be written to ({error}).", depth=1)
+                _warn(f"{entry} cannot be written to ({error}); nothing is kept there.")
                 tell("trouble", None)
         checkpoint.remove()
     return encoder
@@ -232,17 +233,14 @@ def _unpickle_or_fit(
         if cached.check_call_in_cache(key, encoder, X):
             fitted = cached(key, encoder, X)
             if hasattr(encoder, "module_"):
-                _warn(
-                    f"The cache memory={str(folder)!r} held a damaged entry, which is replaced.",
-                    depth=1,
-                )
+                _warn(f"The cache memory={str(folder)!r} held a damaged entry, which is replaced.")
         else:
             with FileLock(_Entry(folder, key).lock):
                 fitted = cached(key, encoder, X)
     except _FitFailed as failure:
         raise failure.error from None
     except OSError as error:
-        _warn(f"The cache memory={str(folder)!r} cannot be used ({error}).", depth=1)
+        _warn(f"The cache memory={str(folder)!r} cannot be used ({error}); nothing is kept there.")
         ranks = distributed.current()
         # The others would not fit once more.
         return encoder if ranks is not None and ranks.has_told else _fit_together(encoder, X)
@@ -275,10 +273,8 @@ def _session(encoder: BaseEstimator) -> dict[str, Any]:
     return {name: params[name] for name in ("callbacks", "verbose") if name in params}
 
 
-def _warn(message: str, depth: int = 0) -> None:
-    # At the caller of the clusterer's fit, behind scikit-learn's wrapper of it; `depth` counts the
-    # functions of this module in between.
-    warnings.warn(message, UserWarning, stacklevel=6 + depth)
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=caller_level())
 
 
 def pretraining_key(encoder: BaseEstimator, X: np.ndarray, device: str) -> str:

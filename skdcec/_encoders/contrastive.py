@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skdcec._callers import caller_level
 from skdcec._encoders.base import BaseEncoder, check_widths
 from skdcec._encoders.images import ImageInput
 from skdcec._encoders.weights import NAMES, weights_file
@@ -284,7 +285,7 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
                 f"X holds gray images; {named} were trained on colours, so each gray is taken for "
                 "a colour without hue.",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=caller_level(),
             )
 
     def _new_module(self, generator: torch.Generator | None) -> ContrastiveModule:

@@ -1,8 +1,11 @@
 """What an image array is: shapes, channel order, dtype, and every error about them."""
 
+import contextlib
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,6 +13,7 @@ from PIL import Image
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from skdcec._callers import caller_level
 from skdcec._encoders.recognition import check_finite_values, recognized
 from skdcec._maps import blocks, one_by_one
 from skdcec._persistence import declared
@@ -22,12 +26,21 @@ ImageShape = tuple[int, int, int]
 # What pixel values usually reach: fractions, 8 bits, 16 bits.
 _PIXEL_RANGES = (1.0, 255.0, 65535.0)
 
+# Where the largest values differ by less than this factor, one may be of darker images.
+_ALIKE = 10
+
 # Values of so many times the scale are too far from any center for float32 to tell which is near.
 _MOST = 1e6
+
+# So many images are looked at for colour.
+_N_LOOKED_AT = 200
 
 # Pictures that are in memory together; of large ones, fewer.
 _CHUNK = 256
 _CHUNK_BYTES = 2**25
+
+# Whether the units of what is embedded here were compared by what this is a part of.
+_compared: ContextVar[bool] = ContextVar("_compared", default=False)
 
 Layout = Literal["rows", "gray", "channels_last", "channels_first"]
 
@@ -91,6 +104,12 @@ def pictures_for(estimator: Any, X: Any) -> Pictures | None:
             n_channels not in (1, 3) or first.mode in ("F", "I", "I;16", "I;16B")
         ):
             return None
+    elif isinstance(X, str | os.PathLike) and os.path.isdir(X):
+        size = estimator.image_shape_[:2]
+        raise ValueError(
+            f"X={os.fspath(X)!r} is a folder: give its images in the size seen in fit, "
+            f"skdcec.datasets.load_images(X, size={size}).images."
+        )
     return pictures
 
 
@@ -162,7 +181,7 @@ def validate_images(
     """
     X = recognized(X)
     wanted = _as_triple(image_shape) if reset else estimator.image_shape_
-    _refuse_one_image(X, wanted)
+    _refuse_one_image(X, wanted, estimator.data_format)
     if getattr(X, "ndim", 2) <= 2:
         rows = _checked_rows(estimator, X, reset=reset)
         shape = resolve_image_shape(image_shape, rows.shape[1]) if reset else estimator.image_shape_
@@ -192,15 +211,17 @@ def validate_images(
     if reset:
         if wanted is not None and wanted != shape:
             raise ValueError(
-                f"image_shape={image_shape!r} does not fit X of shape {X.shape}, "
-                f"whose images are {shape} (height, width, channels)."
+                f"image_shape={image_shape!r}, given or of the fitted encoder, does not fit X of "
+                f"shape {X.shape}, whose images are {shape} (height, width, channels)."
             )
         estimator.n_features_in_ = math.prod(shape)
         check_feature_names(estimator, X, reset=True)
     elif shape != wanted:
+        seen: ImageShape = estimator.image_shape_
         raise ValueError(
             f"X holds images of shape {shape} (height, width, channels), but {name} was "
-            f"fitted with images of shape {estimator.image_shape_}."
+            f"fitted with images of shape {seen}: "
+            f"{_as_wanted(X, shape, seen, estimator.data_format)}."
         )
     return images, shape, layout
 
@@ -264,6 +285,17 @@ def resolve_image_shape(image_shape: tuple[int, ...] | None, n_features: int) ->
     return 1, n_features, 1
 
 
+def are_gray(images: np.ndarray) -> bool:
+    """Whether a spread of images, (n, height, width, channels), has no colour at all.
+
+    Gray files have three equal channels once they were read.
+    """
+    if images.ndim < 4 or images.shape[3] == 1:
+        return True
+    some = images[:: max(1, len(images) // _N_LOOKED_AT)]
+    return bool((some[..., :1] == some).all())
+
+
 def natural_scale(array: np.ndarray) -> float:
     """Return the number that images are divided by, so that values lie within [-1, 1].
 
@@ -292,7 +324,7 @@ def check_units(array: np.ndarray, scale: float) -> None:
     Warns
     -----
     UserWarning
-        If a model fitted on images in 0..1 is given images in 0..255, or the other way.
+        If a model is given images in 0..1, 0..255 or 0..65535, and was fitted on others.
     """
     largest = _largest(array)
     if largest / _MOST > scale:
@@ -300,19 +332,30 @@ def check_units(array: np.ndarray, scale: float) -> None:
             f"X has values up to {largest:.3g}, more than {_MOST:.0e} times what was seen in fit, "
             f"where X was divided by {scale:.3g}: give X in the same units."
         )
-    if array.ndim < 4 or scale not in _PIXEL_RANGES:
+    if array.ndim < 4:
         return
     if array.dtype.kind in "iu" and np.iinfo(array.dtype).max >= scale >= largest:
         # Dark images, in units of the same range.
         return
     found = _scale_of(largest)
-    if found != scale and found in _PIXEL_RANGES:
+    alike = scale / _ALIKE < found < scale * _ALIKE
+    if found in _PIXEL_RANGES and not alike and not _compared.get():
         warnings.warn(
             f"X has values up to {found:g}, but the images seen in fit went up to {scale:g}: "
             "give X in the same units.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=caller_level(),
         )
+
+
+@contextlib.contextmanager
+def units_compared() -> Iterator[None]:
+    """Let the parts of an estimator say nothing of units that it has compared itself."""
+    token = _compared.set(True)
+    try:
+        yield
+    finally:
+        _compared.reset(token)
 
 
 def check_scale_of_part(part: Any, scale: float) -> None:
@@ -348,12 +391,14 @@ def _largest(array: np.ndarray) -> float:
     return max(max(float(block.max()), -float(block.min())) for block in blocks(array))
 
 
-def _refuse_one_image(X: Any, wanted: ImageShape | None) -> None:
+def _refuse_one_image(X: Any, wanted: ImageShape | None, data_format: str) -> None:
     """Raise where `X` is one image without an axis of samples, or looks like that."""
     shape: tuple[int, ...] = tuple(getattr(X, "shape", ()))
     if wanted is not None:
         height, width, channels = wanted
-        forms: list[tuple[int, ...]] = [wanted, (channels, height, width)]
+        orders = [wanted, (channels, height, width)]
+        own, other = reversed(orders) if data_format == "channels_first" else orders
+        forms: list[tuple[int, ...]] = [own]
         if channels == 1 and height > 1:
             forms.append((height, width))
         if shape in forms and shape[0] != 1:
@@ -361,12 +406,35 @@ def _refuse_one_image(X: Any, wanted: ImageShape | None) -> None:
                 f"X of shape {shape} is one image without an axis of samples: X[None] is a "
                 "collection of one."
             )
+        if shape == other and shape[0] != 1:
+            text = f"X of shape {shape} is one image in another order of axes: give X.transpose("
+            if own != wanted:
+                raise ValueError(f"{text}2, 0, 1)[None].")
+            gray = f"np.stack([X] * {channels}, axis=3)"
+            raise ValueError(f"{text}1, 2, 0)[None], or {gray} of gray ones.")
     elif len(shape) == 3 and min(shape[:2]) > 4 and shape[2] in (3, 4):
         raise ValueError(
             f"X of shape {shape} looks like one image, (height, width, channels): X[None] is a "
             f"collection of one, and image_shape={shape[1:]} says that it holds {shape[0]} gray "
             "images."
         )
+
+
+def _as_wanted(X: np.ndarray, shape: ImageShape, wanted: ImageShape, data_format: str) -> str:
+    """Return what to give in the place of images of another shape."""
+    height, width, channels = wanted
+    first = data_format == "channels_first"
+    if X.ndim == 4 and shape == ((width, channels, height) if first else (channels, height, width)):
+        return f"give X.transpose({'0, 3, 1, 2' if first else '0, 2, 3, 1'})"
+    if shape[:2] != wanted[:2]:
+        brought = "; paths and PIL images are brought to it" if channels in (1, 3) else ""
+        return f"give them in that size{brought}"
+    axis = 1 if first else 3
+    if shape[2] == 1:
+        gray = f"np.stack([X] * {channels}" if X.ndim == 3 else f"np.repeat(X, {channels}"
+        return f"for gray ones, give {gray}, axis={axis})"
+    fewer = "X[:, :3]" if first else "X[..., :3]"
+    return f"give {fewer}" if (shape[2], channels) == (4, 3) else "give as many channels"
 
 
 def _as_triple(image_shape: tuple[int, ...] | None) -> ImageShape | None:

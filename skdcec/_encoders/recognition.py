@@ -15,6 +15,8 @@ from skdcec._maps import blocks
 
 # Tables that cannot name the files to load; those of text can.
 _WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers", ".parquet")
+# What pandas writes in the place of values that are not there.
+_MISSING = ("NAType", "NaTType")
 # What Pillow's modes are to us: the others hold indices, inks, or half of their channels for hue.
 _MODES = ("L", "RGB", "RGBA", "F", "I", "I;16")
 
@@ -163,8 +165,9 @@ def _to_load(path: Any, rows: bool) -> str:
 
 def _loaded(source: str, rows: bool) -> str:
     """Return the code that reads images from `source`, itself code."""
-    images = f"skdcec.datasets.load_images({source}, size=64).images"
-    return f"{images}.reshape(-1, 64 * 64 * 3)" if rows else images
+    if rows:
+        return f"skdcec.datasets.load_images({source}, size=64).images.reshape(-1, 64 * 64 * 3)"
+    return f"skdcec.datasets.load_images({source}).images"
 
 
 # Arrays, tensors, frames
@@ -192,7 +195,12 @@ def _from_array(X: Any, rows: bool, name: str) -> Any:
         _check_columns(X, rows, name)
         return X
     kind = getattr(getattr(X, "dtype", None), "kind", "O")
-    if kind in "biufc" and getattr(X, "ndim", 1) > 1:
+    if kind == "c":
+        raise ValueError(
+            f"Complex data not supported: {name} holds {X.dtype}; give np.abs({name}), or another "
+            "number of each value."
+        )
+    if kind in "biuf" and getattr(X, "ndim", 1) > 1:
         return X
     array = X if isinstance(X, np.ndarray) else np.asarray(X)
     if array.dtype.kind in "mMV":
@@ -203,7 +211,7 @@ def _from_array(X: Any, rows: bool, name: str) -> Any:
         alone = array.ndim == 1 or array.shape[1:] == (1,)
         _refuse_items(array, rows, name, _kind(X) if alone else None)
     if array.ndim == 1 and array.size:
-        _refuse_one_axis(array, rows, name)
+        _refuse_one_axis(array, rows, name if array is X else f"np.asarray({name})")
     return X
 
 
@@ -214,6 +222,11 @@ def _check_columns(frame: Any, rows: bool, name: str) -> None:
         if getattr(values.dtype, "kind", "O") in "biufc":
             continue
         first = next((value for value in values if not _is_missing(value)), None)
+        if any(type(value).__name__ in _MISSING for value in values):
+            raise ValueError(
+                f"{name} has a column {column!r} with missing values: leave their rows or the "
+                f"column out, or give them values, such as {name}.fillna(0)."
+            )
         if first is not None and not isinstance(first, str):
             _refuse_items([first], rows, f"{name}[{column!r}]", "column")
         elif first is not None and not _is_number(first):
@@ -248,7 +261,7 @@ def _from_list(items: list[Any], rows: bool, name: str) -> Any:
     if len(shapes[0] or ()) > 1:
         return np.asarray(items)
     if shapes[0] == ():
-        _refuse_one_axis(np.asarray(items), rows, name)
+        _refuse_one_axis(np.asarray(items), rows, f"np.asarray({name})")
     return items
 
 
@@ -362,7 +375,7 @@ def _shape(item: Any) -> tuple[int, ...] | None:
 
 
 def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+    if value is None or type(value).__name__ in _MISSING:
         return True
     return isinstance(value, float) and value != value
 

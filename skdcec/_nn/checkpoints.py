@@ -4,19 +4,18 @@ import contextlib
 import hashlib
 import json
 import struct
-import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from skdcec._callers import caller_level
 from skdcec._files import versions, write_bytes
 from skdcec._nn import distributed
 from skdcec._persistence.tensors import Refused, TensorFile, dtype_name, open_regular
@@ -192,21 +191,7 @@ def tell(topic: str, message: str | None) -> None:
             return
         told.add(topic)
     if message is not None:
-        warnings.warn(message, UserWarning, stacklevel=_depth())
-
-
-def _depth() -> int:
-    """Return the stack level of the caller of this library, for `warnings.warn` in `tell`."""
-    frame: FrameType = sys._getframe(1)
-    depth = 1
-    ours = {"skdcec", "skorch", "sklearn", "contextlib"}
-    while frame.f_back is not None and _package(frame) in ours:
-        frame, depth = frame.f_back, depth + 1
-    return depth
-
-
-def _package(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__")).partition(".")[0]
+        warnings.warn(message, UserWarning, stacklevel=caller_level())
 
 
 # The content of the file

@@ -428,7 +428,9 @@ def augmented(
         or result.ndim != x.ndim
         or result.shape[:n_kept] != x.shape[:n_kept]
     ):
-        got = getattr(result, "shape", type(result).__name__)
+        got = type(result).__name__
+        if isinstance(result, Tensor):
+            got = f"shape {tuple(result.shape)}"
         kept = "number of images and channels" if any_size else "shape"
         raise ValueError(
             f"augmentation={augmentation!r} must return a tensor of the {kept} of its "

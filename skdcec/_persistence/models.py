@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from safetensors.torch import save as serialize
 from sklearn.base import BaseEstimator
 
-from skdcec._files import check_source, write_bytes
+from skdcec._files import check_source, check_target, write_bytes
 from skdcec._folders import MODEL
 from skdcec._persistence.read import Reader, check_images
 from skdcec._persistence.registry import is_registered, registered
@@ -83,6 +83,7 @@ def save(
     UserWarning
         If parameters or attributes cannot be rebuilt; their names are given.
     """
+    check_target(path)
     content, left_out = as_bytes(estimator, companions=companions, notes=notes)
     _check_loads(estimator, path, content)
     if left_out:
@@ -187,6 +188,10 @@ def load_bundle(
 
 
 def _opened(path: Any) -> BinaryIO:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"path is a {type(path).__name__}: give the path of a file that save wrote."
+        )
     if Path(path).is_dir() and (Path(path) / MODEL).is_file():
         raise IsADirectoryError(
             f"{os.fspath(path)!r} is a folder; its model is {os.fspath(Path(path) / MODEL)!r}."
@@ -264,6 +269,9 @@ def _check_class(name: Any, cls: type | tuple[type, ...], path: Path) -> None:
     wanted = " or ".join(one.__name__ for one in (cls if isinstance(cls, tuple) else (cls,)))
     found = registered(name)
     if found is None:
+        if isinstance(name, str) and name.isidentifier():
+            # One of a module that was not imported, perhaps, which a file cannot make us do.
+            raise ValueError(f"{str(path)!r} holds a {_shortened(name)!r}, not a {wanted}.")
         raise _damaged(path, f"it says that it holds a {name!r}, where a {wanted} is expected")
     if not issubclass(found, cls):
         raise ValueError(f"{str(path)!r} holds a {name}, not a {wanted}: use {name}.load.")

@@ -106,13 +106,20 @@ def _what_is_there(path: str) -> str:
 
 
 def _paths(source: Any) -> list[str]:
+    if hasattr(source, "columns"):
+        columns = ", ".join(repr(column) for column in list(source.columns)[:5])
+        raise TypeError(
+            f"source is a {type(source).__name__}: give its column of files, source[...] with one "
+            f"of {columns}."
+        )
     try:
         return [os.fsdecode(path) for path in source]
     except TypeError as error:
         shape = getattr(source, "shape", None)
         raise TypeError(
             f"source is a {type(source).__name__}{f' of shape {shape}' * bool(shape)}; a folder, "
-            "a pattern, a table or paths of files are needed. An array of images needs no loading."
+            "a pattern, a table or paths of files are needed. An array of images needs no loading; "
+            "skdcec.datasets.ImageLoader().transform(source) reads PIL images and open files."
         ) from error
 
 

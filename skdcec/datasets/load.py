@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Bunch, Tags
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
+from skdcec._sklearn_compat import Interval, StrOptions, validate_params
 from skdcec.datasets.decode import FORMATS, MAX_PIXELS
 from skdcec.datasets.files import File, Listing, Skipped, list_files, same_file
 from skdcec.datasets.pictures import is_picture, pictures_in

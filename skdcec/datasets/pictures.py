@@ -208,7 +208,8 @@ class Pictures:
     def _unusable(self, wrong: list[tuple[int, str]]) -> str:
         named = ", ".join(f"X[{i}]{self._name(i)} {reason}" for i, reason in wrong[:_N_NAMED])
         more = f" and {len(wrong) - _N_NAMED} more" if len(wrong) > _N_NAMED else ""
-        return f"{len(wrong)} picture(s) cannot be used: {named}{more}: leave them out."
+        fix = "leave them out" if len(self.items) > 1 else "give another"
+        return f"{len(wrong)} picture(s) cannot be used: {named}{more}: {fix}."
 
     def _name(self, i: int) -> str:
         item = self.items[i]

@@ -11,6 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 
+from skdcec._callers import caller_level
 from skdcec._files import write_bytes
 
 # Raised whenever equal images and networks would give other features than they did.
@@ -52,7 +53,9 @@ class KeptRows:
         rows, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
         if not rows.startswith(_HEADER) or _digest(rows) != digest:
             warnings.warn(
-                "Features in the cache are damaged and are found again.", UserWarning, stacklevel=4
+                "Features in the cache are damaged and are found again.",
+                UserWarning,
+                stacklevel=caller_level(),
             )
             return None
         found: np.ndarray = np.load(io.BytesIO(rows), allow_pickle=False)
@@ -73,9 +76,10 @@ class KeptRows:
 
     def _warn(self, error: OSError) -> None:
         warnings.warn(
-            f"The cache memory={str(self.folder)!r} cannot be used ({error}).",
+            f"The cache memory={str(self.folder)!r} cannot be used ({error}); nothing is kept "
+            "there.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=caller_level(),
         )
         # Once is enough.
         self.folder = None

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.base import fill_in, unchanged_on_failure
 from skdcec._encoders.contrastive import ContrastiveEncoder
-from skdcec._encoders.images import ImageInput, check_scale_of_part
+from skdcec._encoders.images import ImageInput, check_scale_of_part, check_units, units_compared
 from skdcec._persistence import SavedEstimator, declared, register
 from skdcec._persistence.declared import MAX_WEIGHT, Kind
 from skdcec._sklearn_compat import Interval, fit_context
@@ -220,7 +220,12 @@ class SideBySide(
         embedding : ndarray of shape (n_samples, n_components), dtype float32
             The descriptions together, balanced.
         """
-        return self._by_chunks(lambda some: self._embed(self._validate(some, reset=False)), X)
+        return self._by_chunks(lambda some: self._embed(self._checked(some)), X)
+
+    def _checked(self, X: Any) -> np.ndarray:
+        images = self._validate(X, reset=False)
+        check_units(images, self.scale_)
+        return images
 
     def _fit(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Fit, and return the images with the values of those that were looked at."""
@@ -277,7 +282,8 @@ class SideBySide(
         """Return what each part makes of a few images."""
         found = []
         for part in self.parts_:
-            values = np.asarray(part.transform(_as_taken(part, images)))
+            with units_compared():
+                values = np.asarray(part.transform(_as_taken(part, images)))
             if values.ndim != 2 or len(values) != len(images) or values.dtype.kind not in "fiub":
                 raise ValueError(
                     f"{type(part).__name__} makes {values.dtype} of shape {values.shape} of "

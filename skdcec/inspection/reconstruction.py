@@ -7,6 +7,7 @@ import numpy as np
 
 from skdcec._analysis.images import images_of
 from skdcec._analysis.samples import sample_rows
+from skdcec._analysis.spaces import best_of, data_for
 from skdcec._sklearn_compat import num_samples, safe_indexing
 from skdcec.inspection.loading import after_loading
 from skdcec.inspection.style import GAP, MUTED, draw_tile, drawn_range, import_pyplot, remove_frame
@@ -157,6 +158,7 @@ class ReconstructionDisplay:
             If the estimator has no ``inverse_transform``.
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
+        X = data_for(best_of(estimator), X)
         rows = (
             sample_rows(num_samples(X), n_images, random_state)
             if indices is None

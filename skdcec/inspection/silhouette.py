@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
-from skdcec._analysis.spaces import best_of, space_of
+from skdcec._analysis.spaces import best_of, data_for, space_of
 from skdcec._sklearn_compat import num_samples, safe_indexing
 from skdcec.inspection.labels import as_labels, codes_of, sizes_of
 from skdcec.inspection.loading import after_loading
@@ -170,6 +170,7 @@ class SilhouetteDisplay:
         """
         import_pyplot(f"{cls.__name__}.from_estimator")
         estimator = best_of(estimator)
+        X = data_for(estimator, X)
         X = safe_indexing(X, sample_rows(num_samples(X), sample_size, random_state))
         estimator, X = after_loading(estimator, X)
         judged = space_of(estimator, X, space)

@@ -13,12 +13,19 @@ from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
-from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, check_array, fit_context
+from skdcec._callers import caller_level
+from skdcec._sklearn_compat import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    available_if,
+    check_array,
+    fit_context,
+)
 from skdcec._workers import EndsWithParent, ending_with_parent
 from skdcec.model_selection.progress import JOINT, PRETRAINING, progress
 from skdcec.model_selection.table import MAX_TRAINED, Table, choose, screen
@@ -302,13 +309,13 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         best = table.best
         failures = [f"n_clusters={k}: {error}" for k, error in table.errors.items()]
         if not best:
-            raise ValueError("All trainings failed. " + " ".join(failures))
+            raise ValueError(f"All trainings failed. {_few(failures)}")
         if failures:
             warnings.warn(
                 f"{len(failures)} of {len(table.candidates)} numbers of clusters failed, wholly or "
-                "in some runs: " + " ".join(failures),
+                f"in some runs: {_few(failures)}",
                 FitFailedWarning,
-                stacklevel=4,
+                stacklevel=caller_level(),
             )
         self.labels_of_ = {**table.screened, **{k: run.labels for k, run in best.items()}}
         self.results_ = table.results()
@@ -436,7 +443,7 @@ def _warn_of_empty_clusters(found: dict[tuple[int, int], int]) -> None:
             "there may be fewer groups, or copies; where there are not, longer pretraining, more "
             "samples or another seed usually help.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=caller_level(),
         )
 
 
@@ -453,9 +460,14 @@ def _check_candidates(n_clusters: Any) -> list[int]:
         warnings.warn(
             f"n_clusters={n_clusters!r} names some numbers twice; each is tried once.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=caller_level(),
         )
     return unique
+
+
+def _few(failures: list[str]) -> str:
+    more = f"; and {len(failures) - 3} more, in results_['error']" * (len(failures) > 3)
+    return "; ".join(failure.rstrip(".") for failure in failures[:3]) + more + "."
 
 
 def _return_as() -> str:

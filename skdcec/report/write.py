@@ -21,12 +21,14 @@ from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.spaces import (
     best_of,
     center_distances,
+    data_for,
     distances_to_means,
     last_step,
     space_of,
     within_range,
 )
 from skdcec._analysis.stability import cluster_stability
+from skdcec._encoders.recognition import recognized
 from skdcec._files import Table, check_target, write_bytes
 from skdcec._sklearn_compat import check_array
 from skdcec.datasets.decode import MAX_PIXELS
@@ -206,6 +208,10 @@ def report_from_estimator(
             "report_from_estimator(estimator, X, path)."
         )
     estimator = best_of(estimator)
+    X = data_for(estimator, X)
+    if isinstance(X, (str, os.PathLike)):
+        # Says what would do.
+        recognized(X)
     model, reached = last_step(estimator, X)
     if not hasattr(model, "labels_"):
         check_is_fitted(model)
