@@ -25,12 +25,19 @@ _MAX_COMPONENTS = 64
 # A full covariance of each cluster needs more points than a cluster has, in more directions.
 _MAX_COVARIANCE_COMPONENTS = 16
 _N_INIT = 3
-N_CLOUDS = 3
+# Clouds without clusters: what is seen of few points differs between them, and costs little.
+_MIN_CLOUDS, _MAX_CLOUDS = 3, 20
+_POINTS_IN_CLOUDS = 2000
 # The views of neighbouring k differ by noise; this is in the logarithm of k.
 _BANDWIDTH = 0.15
 # Less than the noise that is left. Of numbers that are as good as the best, the smallest is taken.
 _AS_BEST = 0.02
 _AS_GOOD = 0.07
+
+
+def n_clouds(n_points: int) -> int:
+    """Return with how many clouds without clusters so many points are compared."""
+    return min(_MAX_CLOUDS, max(_MIN_CLOUDS, _POINTS_IN_CLOUDS // n_points))
 
 
 class Views(NamedTuple):
@@ -99,7 +106,7 @@ def collect(
     seen = Views(*np.mean([look(points, neighbors, labels) for labels in ways], axis=0))
     on_cloud()
     clouds = []
-    for drawn in normal_draws(points, n_draws=N_CLOUDS, seed=seed):
+    for drawn in normal_draws(points, n_draws=n_clouds(len(points)), seed=seed):
         near = neighbors_of(drawn)
         clouds.append(look(drawn, near, quick_labels(drawn, near, tried, seed)))
         on_cloud()

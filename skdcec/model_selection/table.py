@@ -12,7 +12,7 @@ from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.spaces import Space, within_range
 from skdcec._analysis.stability import Stability, cluster_stability
-from skdcec.model_selection.evidence import MAX_POINTS, N_CLOUDS, collect, supported, weigh
+from skdcec.model_selection.evidence import MAX_POINTS, collect, n_clouds, supported, weigh
 from skdcec.model_selection.null import (
     GAP_SPLITS,
     cluster_by_k_means,
@@ -252,9 +252,8 @@ def screen(
         seed=seed,
         on_draw=lambda: bar.done(SCREENING / 4 / n_draws),
     )
-    views = collect(
-        few, candidates, seed=seed, on_cloud=lambda: bar.done(SCREENING / 4 / (1 + N_CLOUDS))
-    )
+    n_looks = 1 + n_clouds(len(few))
+    views = collect(few, candidates, seed=seed, on_cloud=lambda: bar.done(SCREENING / 4 / n_looks))
     distances = distance_matrix(sample, space.metric)
     return Table(space, rows, candidates, screened, errors, distances, null, views)
 
