@@ -110,16 +110,15 @@ def collect(
         near = neighbors_of(drawn)
         clouds.append(look(drawn, near, quick_labels(drawn, near, tried, seed)))
         on_cloud()
+    chance = Views(*np.mean(clouds, axis=0))
     values, _ = _spectrum(neighbors, max(tried) + 1)
     criteria = [_criterion(points, k, seed) for k in tried]
     columns["bic"][at] = [bic for bic, _ in criteria]
     columns["covariance"][at] = [covariance for _, covariance in criteria]
     columns["modularity"][at] = seen.modularity
-    columns["excess_modularity"][at] = seen.modularity - np.mean([c.modularity for c in clouds], 0)
+    columns["excess_modularity"][at] = seen.modularity - chance.modularity
     columns["found_silhouette"][at] = seen.silhouette
-    columns["excess_found_silhouette"][at] = seen.silhouette - np.mean(
-        [c.silhouette for c in clouds], 0
-    )
+    columns["excess_found_silhouette"][at] = seen.silhouette - chance.silhouette
     columns["eigengap"][at] = [values[k - 1] - values[k] for k in tried]
     columns["resampled"][at] = [_resampled(points, k, seed) for k in tried]
     return columns
