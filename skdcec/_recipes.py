@@ -30,7 +30,7 @@ from skdcec._named import (
     resolve_name,
     words_of,
 )
-from skdcec._timing import Speed, measure_speed
+from skdcec._timing import Speed, measure_embedding, measure_speed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +62,8 @@ _MIN_STEPS = 200
 # contrastive encoder, since on paintings the time does more in its pretraining.
 _JOINT_SHARE = 0.4
 _CONTRASTIVE_JOINT_SHARE = 0.1
+# Of finding clusters, for each image, on one core.
+_CLUSTERING_SECONDS = 1e-3
 
 
 # Which encoder
@@ -198,7 +200,8 @@ class Plan:
     pretraining, joint : int
         Epochs of the encoder alone, and of encoder and clusters together.
     training_seconds : float
-        What that will take, by the measured `speed`.
+        What that will take, by the measured `speed`; without epochs, to embed the images and to
+        find clusters.
     speed : Speed
     digest : str
         Of the data that it was made for.
@@ -219,6 +222,7 @@ class Plan:
         """The seconds by phase, as if all epochs took as long."""
         epochs = max(1, self.pretraining + self.joint)
         return {
+            "clusters": 0.0 if self.pretraining else self.training_seconds,
             "pretraining": self.training_seconds * self.pretraining / epochs,
             "joint": self.training_seconds * self.joint / epochs,
         }
@@ -281,7 +285,12 @@ def plan_training(
     encoder = choose_encoder(X, encoder)
     digest = content_digest(X)
     if not is_trained(encoder):
-        return Plan(encoder, 0, 0, 0.0, Speed(0.0, 0.0, 0.0), digest)
+        embedding = 0.0
+        if encoder in ENCODERS:
+            learned = make_encoder(encoder, 0).set_params(device=device)
+            embedding = measure_embedding(learned, X)
+        seconds = len(X) * (embedding + _CLUSTERING_SECONDS)
+        return Plan(encoder, 0, 0, seconds, Speed(0.0, 0.0, embedding), digest)
     path = None
     if cache is not None:
         # What the speed depends on, and what decides how much of it there is time for.

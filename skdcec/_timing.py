@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _STEPS_TO_MEASURE = 6
+_IMAGES_TO_MEASURE = 64
 _MEASURED_PAGES = (10, 50)
 _DRAWINGS_KEPT = 8
 
@@ -103,6 +104,23 @@ def measure_speed(model: Any, X: np.ndarray) -> Speed:
     model.transform(some)
     embedding = (time.perf_counter() - start) / len(some)
     return Speed(_median_step(pretraining_ends), _median_step(joint_ends), embedding)
+
+
+def measure_embedding(encoder: Any, X: np.ndarray) -> float:
+    """Return the seconds that an encoder which is not trained takes to embed an image.
+
+    Parameters
+    ----------
+    encoder : unfitted transformer
+    X : ndarray of shape (n_samples, height, width, channels)
+    """
+    some = X[:_IMAGES_TO_MEASURE]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        encoder.fit(some)
+    start = time.perf_counter()
+    encoder.transform(some)
+    return (time.perf_counter() - start) / len(some)
 
 
 def _stopwatch() -> tuple[Any, list[float]]:

@@ -212,3 +212,16 @@ def test_damaged_times_are_measured_again(text, tmp_path, files):
 def test_nothing_is_kept_without_a_cache(files):
     note_drawing(10, 1.0)
     assert drawing_seconds(files) > 0
+
+
+def test_what_is_not_trained_takes_its_time_too():
+    images = np.random.default_rng(0).integers(0, 256, (80, 32, 32, 3), dtype=np.uint8)
+    plan = plan_training(images, encoder="paintings")
+    assert (plan.pretraining, plan.joint) == (0, 0)
+    assert plan.speed.embedding > 0
+    assert plan.training_seconds >= 80 * plan.speed.embedding
+    assert plan.seconds_of_phases == {
+        "clusters": plan.training_seconds,
+        "pretraining": 0,
+        "joint": 0,
+    }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from skdcec.model_selection import NClustersSearch
 
 _NEEDED_BYTES = 75e6
+_SCREENING_SECONDS = 0.5  # for each number of clusters, on one core
 # Options that clusters do not depend on, or that are of this command's time and place.
 _NOT_OF_CLUSTERS = ("folder", "out", "force", "minutes", "jobs", "json", "quiet", "progress")
 
@@ -136,7 +137,8 @@ def _tell_plan(
     n_trained = len(numbers) if options.all else min(3, len(numbers))
     # The embedding is trained once, and the joint phases are what that is not.
     phases = plan.seconds_of_phases
-    search = phases["pretraining"] + phases["joint"] * n_trained * options.runs
+    search = phases["clusters"] + phases["pretraining"] + _SCREENING_SECONDS * len(numbers)
+    search += phases["joint"] * n_trained * options.runs
     seconds = search + drawing
     current().plan({"search": search, "pictures": drawing})
     steps = [
