@@ -295,8 +295,8 @@ def test_space_of_pipelines_and_searches(images):
     assert last_step(alone[-1], images) == (alone[-1], images)
 
     model = clusterer(convolutional()).fit(images)
-    scaled = make_pipeline(FunctionTransformer(lambda X: X / 16), model)
-    assert_array_equal(space_of(scaled, images).points, model.encoder_.transform(images / 16))
+    scaled = make_pipeline(FunctionTransformer(lambda X: X / 2), model)
+    assert_array_equal(space_of(scaled, images).points, model.encoder_.transform(images / 2))
 
     search = GridSearchCV(model, {"n_clusters": [2]}, cv=TransductiveSplit()).fit(images)
     assert best_of(search) is search.best_estimator_

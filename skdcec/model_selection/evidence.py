@@ -54,6 +54,7 @@ class Views(NamedTuple):
     silhouette: np.ndarray
 
 
+@np.errstate(under="ignore")
 def collect(
     points: np.ndarray,
     numbers: Sequence[int],
@@ -138,7 +139,6 @@ def look(points: np.ndarray, neighbors: np.ndarray, labellings: Sequence[np.ndar
     return Views(np.array([modularity(labels, neighbors) for labels in labellings]), apart)
 
 
-@np.errstate(under="ignore")
 def quick_labels(
     points: np.ndarray, neighbors: np.ndarray, numbers: Sequence[int], seed: int
 ) -> list[np.ndarray]:
