@@ -101,18 +101,19 @@ def collect(
         return columns
     at = np.isin(numbers, tried)
     neighbors = neighbors_of(points)
+    values, vectors = _spectrum(neighbors, max(tried) + 1)
     # Two ways of finding clusters, as each misses some.
     found = [find_labels(points, k, init="auto", n_init=_N_INIT, seed=seed) for k in tried]
-    ways = found, quick_labels(points, neighbors, tried, seed)
+    ways = found, quick_labels(points, neighbors, vectors, tried, seed)
     seen = Views(*np.mean([look(points, neighbors, labels) for labels in ways], axis=0))
     on_cloud()
     clouds = []
     for drawn in normal_draws(points, n_draws=n_clouds(len(points)), seed=seed):
         near = neighbors_of(drawn)
-        clouds.append(look(drawn, near, quick_labels(drawn, near, tried, seed)))
+        _, spread = _spectrum(near, max(tried) + 1)
+        clouds.append(look(drawn, near, quick_labels(drawn, near, spread, tried, seed)))
         on_cloud()
     chance = Views(*np.mean(clouds, axis=0))
-    values, _ = _spectrum(neighbors, max(tried) + 1)
     criteria = [_criterion(points, k, seed) for k in tried]
     columns["bic"][at] = [bic for bic, _ in criteria]
     columns["covariance"][at] = [covariance for _, covariance in criteria]
@@ -140,7 +141,11 @@ def look(points: np.ndarray, neighbors: np.ndarray, labellings: Sequence[np.ndar
 
 
 def quick_labels(
-    points: np.ndarray, neighbors: np.ndarray, numbers: Sequence[int], seed: int
+    points: np.ndarray,
+    neighbors: np.ndarray,
+    vectors: np.ndarray,
+    numbers: Sequence[int],
+    seed: int,
 ) -> list[np.ndarray]:
     """Return labels for each number of clusters: of four clusterings, the most modular one.
 
@@ -150,10 +155,11 @@ def quick_labels(
     ----------
     points : ndarray of shape (n_samples, n_components)
     neighbors : ndarray of shape (n_samples, n_neighbors)
+    vectors : ndarray of shape (n_samples, n_vectors)
+        Of the normalised graph of neighbours, by decreasing eigenvalue, one for each cluster.
     numbers : sequence of int
     seed : int
     """
-    _, vectors = _spectrum(neighbors, max(numbers))
     tree = linkage(points, "ward")
     found = []
     for k in numbers:
