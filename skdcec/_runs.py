@@ -341,6 +341,8 @@ class Run:
             metadata=self.metadata,
             cluster_names=names,
             by_hand=self.by_hand,
+            skipped=self.skipped,
+            duplicates=self.duplicates,
             map_coordinates=self.map,
             history=self.history,
             settings=self.settings,

@@ -689,6 +689,8 @@ def test_names_of_unknown_clusters_are_an_error(tmp_path):
         ({"map_coordinates": np.zeros((4, 3))}, "map_coordinates has shape"),
         ({"metadata": {"a": [1]}}, r"metadata\['a'\] has 1 rows"),
         ({"images": np.zeros((4, 3, 8, 8), dtype=np.uint8)}, "images has shape"),
+        ({"skipped": ["a.txt"]}, r"skipped has \('a.txt',\); pairs of a file and the reason"),
+        ({"duplicates": [[0, 4]]}, "duplicates has the row 4; those of 4 images are 0 to 3"),
     ],
 )
 def test_arguments_are_checked(tmp_path, options, message):

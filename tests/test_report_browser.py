@@ -61,7 +61,9 @@ def page_file(tmp_path_factory):
             "id": [f"inventory {i}" for i in range(N)],
         },
         history={"Pretraining": {"loss": [3, 2, 1]}, "Joint training": {"loss": [1, 0.5]}},
-        settings={"n_clusters": 3},
+        settings={"n_clusters": 3, "seed": 0},
+        skipped=[(name, "not an image") for name in ODD_NAMES.values()],
+        duplicates=[[3, 4], [5, 6, 7]],
     )
     return path
 
@@ -194,7 +196,7 @@ def test_every_part_is_there(open_page):
     assert "120 different values" in page.text_content("#metadata-body")
     assert page.locator(".curves figure").count() == 2
     assert "nothing leaves this computer" in page.text_content("footer")
-    lead, agreement = page.text_content("#lead").split("; ")
+    lead, agreement, _ = page.text_content("#lead").split("; ")
     assert lead == "120 images in 3 clusters"
     assert "agree by" in agreement
     assert page.is_hidden("#problem")
@@ -559,6 +561,69 @@ def test_an_original_that_is_gone_leaves_its_thumbnail(browser, file_page, tmp_p
     page.close()
 
 
+def test_a_page_without_its_images_says_once_that_there_are_no_originals(
+    open_page, browser, file_page, tmp_path
+):
+    moved = tmp_path / "moved.html"
+    shutil.copy(file_page, moved)
+    page = browser[0].new_page()
+    page.goto(moved.as_uri())
+    page.wait_for_selector("#table-body table")
+    page.evaluate("openImage(3)")
+    page.wait_for_selector("#dialog .gone")
+    assert "mailed or moved without the folder" in page.text_content("#dialog .gone")
+    assert page.locator("#dialog a").count() == 0
+    page.keyboard.press("ArrowRight")
+    wait_until(page, "document.querySelectorAll('#dialog a').length === 0")
+    assert "No original here" in page.text_content("#dialog .dialog-bar")
+    assert page.locator("#dialog .gone").count() == 0
+    page.close()
+    # In its place it says nothing, and after the first no other is read before it is asked for.
+    page = open_page(file=file_page)
+    page.evaluate("openImage(3)")
+    wait_until(page, "sought.found")
+    assert page.locator("#dialog a").count() == 1
+    assert page.locator("#dialog .gone").count() == 0
+
+
+def test_files_that_were_not_used_and_copies_are_named(open_page, tmp_path):
+    path = tmp_path / "page.html"
+    skipped = [
+        (ODD_NAMES[4], "<script>window.hacked = 1</script>"),
+        (os.fsdecode(b"\xe9.tif"), "x"),
+    ]
+    options = {"paths": [ODD_NAMES.get(i, f"{i}.png") for i in range(12)], "embedding": np.eye(12)}
+    images = np.zeros((12, 8, 8, 3), dtype=np.uint8)
+    write_report(
+        path, images, np.arange(12) % 2, skipped=skipped, duplicates=[[4, 1], [8, 9, 2]], **options
+    )
+    page = open_page(file=path)
+    assert page.get_by_role("link", name="Settings").count() == 1
+    assert page.is_hidden("#skipped li")
+    page.click("#lead >> text=2 files were not used")
+    assert page.locator("#skipped li").all_inner_texts()[0] == " ".join(skipped[0])
+    assert page.evaluate("document.activeElement.textContent") == "Files that were not used: 2"
+    page.click("#copies summary")
+    lines = page.locator("#copies li").all_inner_texts()
+    assert lines == [f"1.png = {ODD_NAMES[4]}", "2.png = 8.png = 9.png"]
+    assert page.text_content("#copies summary") == "Copies of other images: 3"
+    page.click("#copies >> text=8.png")
+    assert page.evaluate("viewing.image") == 8
+    assert page.evaluate("viewing.among") == [2, 8, 9]
+
+
+def test_of_many_files_that_were_not_used_some_are_named(open_page, tmp_path):
+    path = tmp_path / "page.html"
+    skipped = [(f"{i}.txt", "no image") for i in range(1000)]
+    images = np.zeros((400, 8, 8), dtype=np.uint8)
+    write_report(path, images, np.arange(400) % 2, skipped=skipped, duplicates=[range(400)])
+    page = open_page(file=path)
+    assert page.locator("#skipped li").count() == 200
+    assert "800 more, in the file skipped.csv" in page.text_content("#skipped")
+    assert "200 more, in the file duplicates.csv" in page.text_content("#copies")
+    assert page.locator("#copies li button").count() == 200
+
+
 def test_images_without_files_have_no_link(open_page):
     page = open_page()
     page.evaluate("openImage(3)")
@@ -586,6 +651,29 @@ def test_pictures_on_the_map_do_not_overlap(open_page):
     page = open_page()
     cells = page.evaluate("layoutThumbnails().map((i) => [layout.column[i], layout.row[i]])")
     assert len({tuple(cell) for cell in cells}) == len(cells) > N / 2
+
+
+@pytest.mark.parametrize("n", [5, 40, N])
+def test_the_whole_map_cuts_no_picture_off(open_page, page_file, tmp_path, n):
+    path = page_file
+    if n < N:
+        path = tmp_path / "page.html"
+        places = np.random.default_rng(n).random((n, 2))
+        images = np.zeros((n, 8, 8), dtype=np.uint8)
+        write_report(path, images, np.arange(n) % 2, embedding=places, map_coordinates=places)
+    page = open_page(file=path)
+    edges = """layoutThumbnails().map((i) => placeOf(i)).flatMap(([x, y]) => [x, y,
+        screen2d.width - x, screen2d.height - y]).reduce((a, b) => Math.min(a, b))"""
+    assert page.evaluate(edges) >= page.evaluate("layout.side / 2")
+
+
+def test_a_small_cluster_is_shown_whole_at_a_glance(open_page, tmp_path):
+    path = tmp_path / "page.html"
+    images = np.zeros((8, 8, 8), dtype=np.uint8)
+    write_report(path, images, [0] * 5 + [1] * 3, embedding=np.random.default_rng(0).random((8, 3)))
+    page = open_page(file=path)
+    shown = [page.locator(f"#overview li >> nth={k}").locator("img").count() for k in (0, 1)]
+    assert shown == [4, 3]
 
 
 def test_few_pictures_are_large_on_the_map(open_page, file_page):

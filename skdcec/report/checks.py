@@ -69,6 +69,20 @@ def check_rows(name: str, rows: Any, n: int) -> set[int]:
     return found
 
 
+def check_groups(name: str, groups: Any, n: int) -> list[list[int]]:
+    """Return groups of rows, each of which there has to be."""
+    return [sorted(check_rows(name, group, n)) for group in groups]
+
+
+def check_skipped(skipped: Any) -> list[tuple[str, str]]:
+    """Return files that were not used, each with the reason."""
+    pairs = [tuple(pair) if isinstance(pair, (tuple, list)) else (pair,) for pair in skipped]
+    odd = [pair for pair in pairs if len(pair) != 2]
+    if odd:
+        raise ValueError(f"skipped has {odd[0]!r}; pairs of a file and the reason are needed.")
+    return [(os.fsdecode(file).replace(os.sep, "/"), str(reason)) for file, reason in pairs]
+
+
 def image_names(paths: Sequence[str | os.PathLike] | None, images: Any, n: int) -> list[str]:
     """Return how images are called: by their paths, or by their number."""
     if paths is None:

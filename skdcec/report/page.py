@@ -50,6 +50,8 @@ CHUNK = 256
 N_CATEGORIES = 12
 # Colours for so many clusters that readers make themselves.
 N_ADDED = 24
+# So many files are named that were not used, or are copies; the tables beside the page have all.
+N_NAMED = 200
 
 
 class Page:
@@ -268,6 +270,23 @@ def payload_of_run(
         "history": _history_sections(history),
         "settings": _setting_rows(settings or {}),
         "versions": _setting_rows(versions()),
+    }
+
+
+def payload_of_files(
+    skipped: Sequence[tuple[str, str]], duplicates: Sequence[Sequence[int]], names: Sequence[str]
+) -> dict:
+    """Return which files were not used, and which images are equal."""
+    copies: list[list[str]] = []
+    room = N_NAMED
+    for group in duplicates:
+        copies += [[names[i] for i in group[:room]]] if room > 1 else []
+        room -= len(group)
+    return {
+        "skipped": [list(pair) for pair in skipped[:N_NAMED]],
+        "n_skipped": len(skipped),
+        "copies": copies,
+        "n_copies": sum(len(group) - 1 for group in duplicates),
     }
 
 

@@ -32,13 +32,22 @@ from skdcec._encoders.recognition import recognized
 from skdcec._files import Table, check_target, write_bytes
 from skdcec._sklearn_compat import check_array
 from skdcec.datasets.decode import MAX_PIXELS
-from skdcec.report.checks import are_paths, check_labels, check_length, check_matrix, image_names
+from skdcec.report.checks import (
+    are_paths,
+    check_groups,
+    check_labels,
+    check_length,
+    check_matrix,
+    check_skipped,
+    image_names,
+)
 from skdcec.report.metadata import agreement_of, metadata_columns, standouts
 from skdcec.report.names import check_names
 from skdcec.report.page import (
     Page,
     links_to,
     payload_of,
+    payload_of_files,
     payload_of_run,
     payload_of_space,
     payload_of_stability,
@@ -258,6 +267,8 @@ def write_report(
     metadata: Any = None,
     cluster_names: Mapping[int, Any] | None = None,
     by_hand: Sequence[int] = (),
+    skipped: Sequence[tuple[str, str]] = (),
+    duplicates: Sequence[Sequence[int]] = (),
     map_coordinates: Any = None,
     history: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -302,6 +313,11 @@ def write_report(
         What :func:`read_names` returns, or plain names.
     by_hand : sequence of int, default=()
         Rows of images that somebody put into their cluster, which the page says of each.
+    skipped : sequence of (str, str), default=()
+        Files that are not among the images, and why, which the page names at its end.
+    duplicates : sequence of sequences of int, default=()
+        Groups of rows that are copies of one image, such as the ``duplicates`` of
+        :func:`skdcec.datasets.load_images`, which the page names as well.
     map_coordinates : array-like of shape (n, 2), default=None
         Positions on the map. None: :func:`map_projection` of `embedding`.
     history : mapping, default=None
@@ -374,6 +390,9 @@ def write_report(
     check_length("images", images, n)
     names, named = image_names(paths, images, n), check_names(cluster_names, labels)
     columns = metadata_columns(metadata, n)
+    files = payload_of_files(
+        check_skipped(skipped), check_groups("duplicates", duplicates, n), names
+    )
     probabilities, distances = _check_arrays(
         labels, embedding, metric, probabilities, distances, map_coordinates
     )
@@ -400,7 +419,7 @@ def write_report(
     links = _links(images, shown.rows, path, link_originals)
     content = payload_of(shown, summary, standing_out, links)
     content |= payload_of_space(embedding[shown.rows], metric)
-    content |= payload_of_run(title, history, settings)
+    content |= payload_of_run(title, history, settings) | files
     content["stability"] = payload_of_stability(firm)
     content["agreement"] = [agreement_of(labels, column, seed) for column in columns]
     page = Page(content, encode_sheets(cells))

@@ -10,18 +10,25 @@ function showLead() {
   if (agreement !== null) parts.push(`two runs on halves of the images agree by ${agreement.toFixed(2)} (1 is alike, 0 is chance)`);
   $("lead").textContent = parts.join("; ");
   if (agreement !== null) $("lead").append(" ", term("what is that?", "agreement"));
+  if (data.n_skipped) $("lead").append("; ", button(data.n_skipped === 1 ? "1 file was not used" : `${count(data.n_skipped)} files were not used`, goToSkipped, { class: "term" }));
   $("sample").hidden = !SAMPLED;
   $("sample").textContent = `This page shows ${sampleInWords()}, with some of every cluster. How many images a cluster has is counted among all.`;
 }
 
+function goToSkipped() {
+  $("skipped").open = true;
+  $("skipped").scrollIntoView();
+  $("skipped").firstElementChild.focus({ preventScroll: true });
+}
+
 const OVERVIEW = 24;
 
-// All clusters at a glance, each by those images that are most typical of it.
+// All clusters at a glance, each by those images that are most typical of it, and others where these are few.
 function showOverview() {
   const shown = data.clusters.slice(0, OVERVIEW);
-  $("overview").replaceChildren(...shown.map(({ cluster, typical, size }) => element("li", {},
+  $("overview").replaceChildren(...shown.map(({ cluster, typical, borderline, odd, size }) => element("li", {},
     element("button", { type: "button", onclick: () => goToCluster(cluster) },
-      element("span", { class: "mosaic" }, ...typical.slice(0, 4).map((i) => Object.assign(picture(i), { alt: "" }))),
+      element("span", { class: "mosaic" }, ...[...typical, ...borderline, ...odd].slice(0, 4).map((i) => Object.assign(picture(i), { alt: "" }))),
       element("span", { class: "mosaic-name" }, swatch(clusterColour(cluster)),
         element("span", { "data-name-of": cluster }, clusterName(cluster)), element("span", { class: "number" }, count(size)))))));
   if (data.clusters.length > OVERVIEW) $("overview").append(element("li", { class: "hint" }, `and ${data.clusters.length - OVERVIEW} more below`));

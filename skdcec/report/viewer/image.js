@@ -1,6 +1,10 @@
 // One image: what is known of it, those like it, and the original.
 
 const viewing = { image: NONE, among: [], full: false, ended: -Infinity };
+// Whether an original could be read from where this page lies, and which could not.
+const sought = { found: false, gone: new Set(), told: false };
+// What browsers show: of other files it cannot be told whether they are there.
+const SHOWABLE = /\.(jpe?g|png|webp|gif|bmp|avif)$/i;
 // One press of Escape ends the full screen and asks the dialog to close, in either order: milliseconds.
 const ONE_PRESS = 500;
 
@@ -54,7 +58,7 @@ function showImage(i) {
   const turn = (step, text, key) => button(text, () => turnImage(step), {
     "data-key": key, disabled: !(place + step in viewing.among), title: step < 0 ? "Arrow left" : "Arrow right",
   });
-  const link = original(i) ? element("a", { href: original(i), target: "_blank", rel: "noopener", class: "link" }, "Open the original") : null;
+  const link = originalLink(i);
   const bar = element("div", { class: "dialog-bar" }, turn(-1, "← Previous", "previous"),
     element("span", { class: "number" }, `${count(place + 1)} of ${count(viewing.among.length)}`), turn(1, "Next →", "next"),
     element("span", { class: "gap" }), viewing.full || !pen ? null : button("Show on the map", () => showOnMap(i)), link,
@@ -62,11 +66,36 @@ function showImage(i) {
     button("Close", () => dialog.close(), { "data-key": "close" }));
   dialog.classList.toggle("full", viewing.full);
   $("viewer").replaceChildren(bar, viewing.full ? largePicture(i) : imageView(i, openSimilar));
+  tryOriginal(i);
   dialog.setAttribute("aria-label", data.files[i]);
   dialog.scrollTop = 0;
   const again = focused && $("viewer").querySelector(`[data-key="${focused}"]:not(:disabled)`);
   if (again) again.focus();
   else if (dialog.open) dialog.focus();
+}
+
+function originalLink(i) {
+  if (!original(i)) return null;
+  if (sought.gone.has(i)) return element("span", { class: "link", "data-original": i }, "No original here");
+  return element("a", { href: original(i), target: "_blank", rel: "noopener", class: "link", "data-original": i }, "Open the original");
+}
+
+// A page that was mailed or moved alone has no originals. Until one is found, each that is opened is tried.
+function tryOriginal(i) {
+  if (sought.found || sought.gone.has(i) || !original(i) || !SHOWABLE.test(data.files[i])) return;
+  const tried = new Image();
+  tried.addEventListener("load", () => { sought.found = true; });
+  tried.addEventListener("error", () => {
+    sought.gone.add(i);
+    if (viewing.image !== i || !$("dialog").open) return;
+    $("viewer").querySelector("[data-original]").replaceWith(originalLink(i));
+    if (sought.told || viewing.full) return;
+    sought.told = true;
+    $("viewer").firstElementChild.after(element("p", { class: "gone hint small", role: "status" },
+      "The original of this image is not where it was when this page was made, so there is only the small picture. This is so where a page was mailed or moved without the folder of its images: back in its place, it opens them. Where the images have moved, ",
+      element("code", {}, "skdcec report OUT --images FOLDER"), " draws the page again."));
+  });
+  tried.src = original(i);
 }
 
 function openSimilar(i, among) { openImage(i, [viewing.image, ...among.filter((other) => other !== viewing.image)]); }

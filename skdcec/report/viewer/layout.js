@@ -14,10 +14,10 @@ const STEPS = (() => {
 // The side of the square that each image would have if all shared the map evenly.
 function room() { return Math.sqrt((screen2d.width * screen2d.height) / N); }
 
-function thumbnailSide() {
+function thumbnailSide(zoom = state.zoom) {
   // Few pictures would be lost in so much room.
   const largest = Math.max(56, Math.min(112, 0.35 * room()));
-  return Math.min(Math.max(26, Math.min(largest, 0.9 * room())) * Math.max(1, state.zoom) ** 0.5, 128);
+  return Math.min(Math.max(26, Math.min(largest, 0.9 * room())) * Math.max(1, zoom) ** 0.5, 128);
 }
 
 function drawsThumbnails() { return state.mode === "images"; }

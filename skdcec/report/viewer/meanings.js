@@ -24,6 +24,13 @@ const MEANINGS = {
   "by hand": "Somebody put the image into this cluster. Confidence and margin say what the model thinks of that: where the margin is below 0, it would have chosen another.",
   flag: "Typical, borderline or odd, where an image is shown as such among the clusters.",
   "second cluster": "The cluster that fits second best.",
+  renumbered: "Clusters keep the numbers that they were known by. Where one was merged into another, the last one has its number now.",
+  encoder: "What the images were compared by.",
+  embedding: "Each image is described by so many numbers; images are alike where their numbers are.",
+  size: "The square of pixels that each image was brought to before it was compared. pad: with bars in the colour of its border, so that nothing is cut off; crop: its middle; stretch: without its proportions.",
+  seed: "The number that all that is random starts from: with the same one, the same images give the same clusters.",
+  "pretraining epochs": "How often all images were gone through to learn to compare them.",
+  "joint epochs": "How often all images were gone through to form the clusters.",
 };
 
 function meaningOf(word) { return MEANINGS[word.toLowerCase()] ?? null; }

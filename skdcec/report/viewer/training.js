@@ -1,4 +1,4 @@
-// Training curves, settings and versions.
+// Training curves, settings, files that were not used, and versions.
 
 function svg(tag, attributes, text = null) {
   const node = document.createElementNS($("svg").namespaceURI, tag);
@@ -32,13 +32,45 @@ function curve({ name, values }) {
 
 function showTraining() {
   const body = $("training-body");
+  if (!data.history.length) {
+    $("training-head").textContent = "How this page came about";
+    $("training-link").textContent = "Settings";
+  }
   for (const section of data.history) {
     body.append(element("h3", {}, section.title), element("div", { class: "curves" }, ...section.curves.map(curve).filter(Boolean)));
   }
   if (data.history.length) body.append(element("p", { class: "hint small" }, "Each curve runs over the epochs; the number is its last value."));
-  for (const [title, rows, open] of [["Settings", data.settings, true], ["Versions", data.versions, false]]) {
-    if (!rows.length) continue;
-    body.append(element("details", { open }, element("summary", {}, title), scroller(title,
-      element("table", { class: "settings" }, element("tbody", {}, ...rows.map(([key, value]) => element("tr", {}, element("th", { scope: "row" }, key), element("td", {}, value))))))));
-  }
+  showPairs("Settings", data.settings, true);
+  showSkipped(body);
+  showCopies(body);
+  showPairs("Versions", data.versions);
+}
+
+function showPairs(title, rows, open = false) {
+  if (!rows.length) return;
+  const lines = rows.map(([key, value]) => element("tr", {}, element("th", { scope: "row" }, term(key)), element("td", {}, value)));
+  $("training-body").append(element("details", { open }, element("summary", {}, title), scroller(title,
+    element("table", { class: "settings" }, element("tbody", {}, ...lines)))));
+}
+
+function showSkipped(body) {
+  if (!data.n_skipped) return;
+  body.append(element("details", { id: "skipped" }, element("summary", {}, `Files that were not used: ${count(data.n_skipped)}`), element("div", {},
+    element("ul", { class: "files" }, ...data.skipped.map(([file, reason]) => element("li", {}, element("span", {}, file), " ", element("small", {}, reason)))),
+    andMore(data.n_skipped - data.skipped.length, "skipped.csv"))));
+}
+
+function andMore(more, table) { return more > 0 ? element("p", { class: "hint small" }, `and ${count(more)} more, in the file ${table}.`) : null; }
+
+// Groups of equal images. Of a large collection, some may not be on the page.
+function showCopies(body) {
+  if (!data.copies.length) return;
+  const places = new Map(data.files.map((file, i) => [file, i]));
+  const among = (group) => group.map((file) => places.get(file)).filter((i) => i !== undefined);
+  const one = (file, group) => (places.has(file) ? button(file, () => openImage(places.get(file), among(group))) : file);
+  const named = data.copies.reduce((sum, group) => sum + group.length - 1, 0);
+  body.append(element("details", { id: "copies" }, element("summary", {}, `Copies of other images: ${count(data.n_copies)}`), element("div", {},
+    element("p", { class: "hint small" }, "The images of a line are equal in every pixel, at the size at which they were compared. All of them are in the clusters, where they count as often as they are there."),
+    element("ul", { class: "files" }, ...data.copies.map((group) => element("li", {}, ...group.flatMap((file, k) => (k ? [" = ", one(file, group)] : [one(file, group)]))))),
+    andMore(data.n_copies - named, "duplicates.csv"))));
 }
