@@ -30,7 +30,7 @@ from skdcec import (
 from skdcec._cli import main
 from skdcec._cli.arguments import parse
 from skdcec._cli.choose_k import _next_command
-from skdcec._cli.corrections import pins_of, put_by_hand
+from skdcec._cli.corrections import pins_of, put_by_hand, without_gaps
 from skdcec._cli.images import _likely_size
 from skdcec._folders import RUN_FILES
 from skdcec._nn import checkpoints
@@ -424,6 +424,9 @@ def test_unusable_files_are_listed(tmp_path, run):
     skipped = read_csv(tmp_path / "out" / "skipped.csv")
     assert sorted(skipped["file"]) == ["cut.png", "empty.jpg", "notes.txt"]
     assert all(skipped["reason"])
+    # So does the page, which may be all that somebody has.
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert '["empty.jpg","empty file"]' in page
 
 
 @pytest.mark.parametrize(
@@ -482,6 +485,8 @@ def test_copies_are_reported(tmp_path, run):
     assert "1 of 63 images are exact copies of others" in result.err
     copies = read_csv(tmp_path / "out" / "duplicates.csv")
     assert copies == {"group": ["0", "0"], "file": ["copy.png", "gold/3.png"]}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert '"copies":[["copy.png","gold/3.png"]],"n_copies":1' in page
 
 
 def test_hostile_names(tmp_path, run):
@@ -787,7 +792,9 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     assert n_moved in result.err
     after = read_csv(new_out / "clusters.csv")
     clusters = dict(zip(after["file"], map(int, after["cluster"]), strict=True))
-    # Without a gap: what was 3 is 2.
+    # Without a gap: what was 3 is 2, as is said, and the others keep their numbers.
+    assert "cluster 3 is 2 now." in result.err
+    assert Run.load(new_out).settings["renumbered"] == "cluster 3 is 2 now"
     assert all(clusters[move["file"]] == {0: 0, 3: 2}[move["to"]] for move in moves)
     assert {*clusters.values()} == {0, 1, 2}
     assert clusters.keys() == {*before, "new.png"}
@@ -821,6 +828,14 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     result = run("cluster", folder, "--edits", file, "--out", tmp_path / "none", *usual)
     assert result.status == 1
     assert "there is none in" in result.err
+
+
+@pytest.mark.parametrize(
+    ("kinds", "renumbered"),
+    [([0, 2, 3, 4, 5, 6], {6: 1}), ([0, 1, 2], {}), ([3, 5, 9], {3: 0, 5: 1, 9: 2})],
+)
+def test_only_the_last_clusters_get_other_numbers(kinds, renumbered):
+    assert without_gaps(kinds) == renumbered
 
 
 def test_the_page_links_to_the_images_it_was_made_of(clustered, folder):

@@ -73,12 +73,15 @@ class Corrections:
         Images that were moved, which stay where they were put.
     run : Run
         The earlier one.
+    renumbered : dict of int to int
+        The new numbers of clusters that cannot keep theirs.
     """
 
     labels: np.ndarray
     names: Names
     by_hand: list[int]
     run: Run
+    renumbered: dict[int, int]
 
     @classmethod
     def of(cls, run: Run, names: Names, paths: list[str]) -> Self:
@@ -97,13 +100,15 @@ class Corrections:
         kinds = np.unique(labels[labels >= 0]).tolist()
         if len(kinds) < 2:
             raise ValueError(f"--edits leaves {len(kinds)} cluster of these images; it takes two.")
-        number = {kind: i for i, kind in enumerate(kinds)} | {-1: -1}
+        renumbered = without_gaps(kinds)
+        number = {kind: kind for kind in kinds} | renumbered | {-1: -1}
         by_hand = {*run.by_hand}
         return cls(
             np.array([number[label] for label in labels.tolist()]),
             {number[cluster]: name for cluster, name in names.items() if cluster in number},
             [i for i, row in enumerate(rows) if row in by_hand],
             run,
+            renumbered,
         )
 
     @property
@@ -121,6 +126,14 @@ class Corrections:
             f"they are: {len(self.by_hand)}{new}.",
             quiet=quiet,
         )
+        if self.renumbered:
+            note(f"Numbers run without gaps: {self.changed_numbers}.", quiet=quiet)
+
+    @property
+    def changed_numbers(self) -> str:
+        """Which clusters have other numbers now, in words."""
+        pairs = (f"cluster {old} is {new} now" for old, new in self.renumbered.items())
+        return ", ".join(pairs)
 
     def keep_in(self, result: Run) -> None:
         """Leave images that were moved by hand where they were put, whatever was found since."""
@@ -129,6 +142,26 @@ class Corrections:
         result.labels, result.by_hand = labels, self.by_hand
         result.pins = pins_of(result)
         result.settings |= {MOVED: len(self.by_hand)}
+        if self.renumbered:
+            result.settings["renumbered"] = self.changed_numbers
+
+
+def without_gaps(kinds: list[int]) -> dict[int, int]:
+    """Return new numbers for as few clusters as must have them: the last fill the gaps.
+
+    Parameters
+    ----------
+    kinds : list of int
+        Clusters that have members, increasing.
+
+    Examples
+    --------
+    >>> from skdcec._cli.corrections import without_gaps
+    >>> without_gaps([0, 2, 3, 4, 6])
+    {6: 1}
+    """
+    gaps = sorted({*range(len(kinds))}.difference(kinds))
+    return dict(zip((kind for kind in kinds if kind >= len(kinds)), gaps, strict=True))
 
 
 def pins_of(run: Run) -> dict[str, int]:
