@@ -48,14 +48,14 @@ def test_the_covariance_is_that_of_the_points():
 
 
 def test_all_views_see_separated_groups(blobs):
-    columns = collect(blobs[0], NUMBERS, seed=0)
+    columns = collect(blobs[0], NUMBERS, seed=0).columns
     assert {len(column) for column in columns.values()} == {len(NUMBERS)}
     for name in ("excess_modularity", "found_silhouette", "excess_found_silhouette", "eigengap"):
         assert NUMBERS[np.argmax(columns[name])] == 5
     assert columns["found_silhouette"][3] == pytest.approx(silhouette_score(*blobs))
     assert columns["resampled"][3] == pytest.approx(1)
     assert set(columns["covariance"]) <= set(COVARIANCES)
-    again = collect(blobs[0], NUMBERS, seed=0)
+    again = collect(blobs[0], NUMBERS, seed=0).columns
     for name, column in columns.items():
         np.testing.assert_array_equal(column, again[name])
 
@@ -67,7 +67,7 @@ def test_what_is_seen_is_of_the_clusters_that_hold_together():
     radius = np.repeat([1.0, 4.0], 200)
     rings = radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
     rings += rng.normal(scale=0.05, size=rings.shape)
-    columns = collect(rings, [2, 3], seed=0)
+    columns = collect(rings, [2, 3], seed=0).columns
     assert columns["modularity"][0] == pytest.approx(0.5)
     of_rings = silhouette_score(rings, radius)
     assert columns["found_silhouette"][0] == pytest.approx(of_rings)
@@ -75,20 +75,20 @@ def test_what_is_seen_is_of_the_clusters_that_hold_together():
 
 def test_numbers_without_a_meaning_are_not_known():
     points = np.random.default_rng(0).normal(size=(12, 2))
-    columns = collect(points, [1, 2, 40], seed=0)
+    columns = collect(points, [1, 2, 40], seed=0).columns
     np.testing.assert_array_equal(np.isnan(columns["modularity"]), [True, False, True])
     assert columns["covariance"][0] == ""
     for same in (np.ones((12, 2)), np.zeros((12, 2))):
-        assert np.isnan(collect(same, [2, 3], seed=0)["modularity"]).all()
+        assert np.isnan(collect(same, [2, 3], seed=0).columns["modularity"]).all()
 
 
 def test_copies_and_extreme_values_are_no_obstacle():
     copies = np.repeat(np.random.default_rng(0).normal(size=(4, 2)), 10, axis=0)
-    assert np.isfinite(collect(copies, [2, 6], seed=0)["modularity"]).all()
+    assert np.isfinite(collect(copies, [2, 6], seed=0).columns["modularity"]).all()
     points = make_blobs(60, centers=3, cluster_std=0.3, random_state=0)[0]
-    large = collect(points * 2.0**400, [2, 3, 4], seed=0)
+    large = collect(points * 2.0**400, [2, 3, 4], seed=0).columns
     np.testing.assert_allclose(
-        large["modularity"], collect(points, [2, 3, 4], seed=0)["modularity"], atol=1e-6
+        large["modularity"], collect(points, [2, 3, 4], seed=0).columns["modularity"], atol=1e-6
     )
 
 

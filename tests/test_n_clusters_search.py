@@ -151,6 +151,49 @@ def test_what_was_not_trained_keeps_the_labels_of_k_means(blobs):
     assert everything.results_["trained"].all()
 
 
+def test_labels_that_were_judged_are_kept_for_every_number(monkeypatch):
+    X, kinds = make_blobs(150, centers=4, cluster_std=0.3, random_state=0)
+    small = NClustersSearch(k_means(), [3, 4, 5]).fit(X)
+    assert [len(np.unique(small.found_labels_of_[k])) for k in (3, 4, 5)] == [3, 4, 5]
+    assert adjusted_rand_score(kinds, small.found_labels_of_[4]) == 1
+    # Of many, those that nobody looked at are where their nearest is.
+    monkeypatch.setattr("skdcec.model_selection.table.MAX_POINTS", 60)
+    large = NClustersSearch(k_means(), [3, 4, 5]).fit(X)
+    assert len(large.found_labels_of_[4]) == 150
+    assert adjusted_rand_score(kinds, large.found_labels_of_[4]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"null_silhouette": [0.3, 0.1, 0.1]}, "so have points without clusters there (0.300 and"),
+        ({}, "the choice goes by clusters that are sought with more care"),
+        ({"screened_silhouette": [0.1, 0.2, 0.3], "support": [0.5, 0.99, 1]}, "the smallest is"),
+        ({"screened_silhouette": [0.1, 0.2, 0.1]}, "k = 2 has a higher silhouette as trained (0.3"),
+        ({"screened_silhouette": [0.1, 0.3, 0.1], "trained": [0, 1, 0]}, None),
+        ({"trained": [0, 1, 0], "error": ["no", "", ""]}, None),
+    ],
+)
+def test_why_a_higher_silhouette_is_not_chosen_is_said(changes, reason):
+    results = {
+        "n_clusters": [2, 3, 4],
+        "screened_silhouette": [0.3, 0.2, 0.1],
+        "silhouette": [0.3, 0.2, 0.1],
+        "null_silhouette": [0.1, 0.1, 0.1],
+        "excess_silhouette": [0.1, 0.1, 0.1],
+        "support": [0.5, 1, 0.5],
+        "plausible": [False, True, False],
+        "trained": [1, 1, 0],
+        "error": ["", "", ""],
+    }
+    results = {name: np.array(values) for name, values in (results | changes).items()}
+    results["trained"] = results["trained"].astype(bool)
+    shown = {"best_n_clusters": 3, "n_found": 3, "null_p_value": 0.05, "gap_p_value": 1.0}
+    _, verdict = judge(results, **shown)
+    assert ("has a higher silhouette" in verdict) == (reason is not None)
+    assert (reason or "") in verdict
+
+
 def test_paired_differences_are_those_of_the_points(blobs):
     results = NClustersSearch(k_means(), [3, 4, 5], screen=None).fit(blobs).results_
     best = np.argmax(results["silhouette"])
@@ -195,6 +238,9 @@ def test_the_range_is_called_in_words(plausible, words):
     results = {
         "n_clusters": numbers,
         "screened_silhouette": np.full(6, 0.3),
+        "silhouette": np.full(6, 0.3),
+        "trained": np.full(6, True),
+        "error": np.full(6, ""),
         "excess_silhouette": np.full(6, 0.1),
         "plausible": np.isin(numbers, plausible),
     }

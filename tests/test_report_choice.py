@@ -26,11 +26,12 @@ def files(tmp_path):
     return paths
 
 
-def choice_page(tmp_path, files, labels_of, **options):
+def choice_page(tmp_path, files, labels_of, trained=True, **options):
     numbers = np.array(sorted(labels_of))
     names = ("silhouette", "standard_error", "excess_silhouette", "smallest_share")
     results = {name: np.full(len(numbers), 0.5) for name in names}
-    results |= {name: np.full(len(numbers), True) for name in ("plausible", "trained")}
+    results["plausible"] = np.full(len(numbers), True)
+    results["trained"] = np.broadcast_to(trained, len(numbers))
     results |= {"n_clusters": numbers, "n_found": numbers, "error": np.full(len(numbers), "")}
     path = tmp_path / "choice.html"
     n_bytes = write_choice_page(
@@ -96,6 +97,41 @@ def test_the_answer_and_the_pictures_come_before_the_numbers(tmp_path, files):
     ]
     assert places == sorted(places)
     assert "prefers-color-scheme: dark" in text
+
+
+def test_what_was_not_trained_shows_and_counts_the_clusters_it_was_judged_by(tmp_path, files):
+    labels_of = {2: np.repeat([0, 1], [10, 2]), 3: np.repeat([0, 1, 2], [7, 4, 1])}
+    text = choice_page(tmp_path, files, labels_of, trained=[False, True])
+    # Once, above the number that it is true of.
+    assert text.count("No model was fitted for this number") == 1
+    assert text.index("No model was fitted") > text.index("<h3>2 clusters</h3>")
+    assert "Cluster 2: 1 image<" in text
+    shares = re.findall(r"<td>(0\.\d+)</td></tr>", text)
+    assert shares == ["0.167", "0.083"]
+    assert "How clusters split" in text
+    assert "How clusters split" not in choice_page(tmp_path, files, {3: labels_of[3]})
+
+
+def test_every_column_is_explained(tmp_path, files):
+    text = choice_page(tmp_path, files, {2: np.repeat([0, 1], [9, 3])})
+    columns = re.findall(r'<th scope="col">([^<]+)</th>', text)
+    assert [*re.findall("<dt>([^<]+)</dt>", text)] == columns[1:]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [(0, 0.083, "0 0.02 0.04 0.06 0.08 0.1"), (-0.04, 0.2, "-0.1 0 0.1 0.2"), (0, 0.31, "0 0.1")],
+)
+def test_the_scale_has_round_steps(low, high, shown):
+    results = {
+        "n_clusters": np.array([2, 3]),
+        "trained": np.array([True, True]),
+        "silhouette": np.array([low, high]),
+    }
+    values = re.findall(r'class="end">([^<]+)<', silhouettes(results, 3))
+    assert " ".join(values).startswith(shown)
+    assert float(values[0]) <= low < high <= float(values[-1])
+    np.testing.assert_allclose(np.diff(np.array(values, dtype=float), 2), 0, atol=1e-9)
 
 
 def test_bands_lead_from_each_cluster_to_what_it_becomes():

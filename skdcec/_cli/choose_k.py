@@ -116,11 +116,15 @@ def _draw(
         (folder / CHOICE_PICTURE).write_bytes(picture)
     best = search.best_n_clusters_
     shown = {int(k) for k in results["n_clusters"][results["plausible"]]} | {best}
+    trained = {int(k) for k in results["n_clusters"][results["trained"]]}
+    labels_of = search.labels_of_ | {
+        k: labels for k, labels in search.found_labels_of_.items() if k not in trained
+    }
     write_choice_page(
         folder / CHOICE_PAGE,
         found.bunch.filenames.tolist(),
         pretrained_embedding(search.best_estimator_, inputs),
-        {k: _by_size(search.labels_of_[k]) for k in shown},
+        {k: _by_size(labels_of[k]) for k in shown},
         results,
         best=best,
         verdict=search.verdict_,
@@ -231,7 +235,10 @@ def _tell_result(options: ChooseKOptions, out: Path, search: NClustersSearch) ->
         return
     print(_answer(search))
     print(f"Next: {printable(_next_command(options, search.best_n_clusters_))}\n")
-    print("How far the clusters lie apart, from -1 to 1 (the silhouette):")
+    print(
+        "How far the clusters lie apart, from -1 to 1 (the silhouette): those of k-means, a plain\n"
+        "method, those of a model, and how much higher k-means is than without any clusters."
+    )
     print(f"{'k':>4}  k-means    model  above chance  plausible")
     for row in rows:
         mark = "*" if row["n_clusters"] == search.best_n_clusters_ else " "

@@ -54,6 +54,20 @@ class Views(NamedTuple):
     silhouette: np.ndarray
 
 
+class Evidence(NamedTuple):
+    """What several views say of each number of clusters, and of which clusters.
+
+    Attributes
+    ----------
+    columns : dict of ndarray of shape (n_numbers,)
+    labels : dict of int to ndarray of shape (n_samples,)
+        The clusters that were found as a training's start is, of each number that was looked at.
+    """
+
+    columns: dict[str, np.ndarray]
+    labels: dict[int, np.ndarray]
+
+
 @np.errstate(under="ignore")
 def collect(
     points: np.ndarray,
@@ -61,7 +75,7 @@ def collect(
     *,
     seed: int,
     on_cloud: Callable[[], None] = lambda: None,
-) -> dict[str, np.ndarray]:
+) -> Evidence:
     """Return what several views say of each number of clusters.
 
     Parameters
@@ -76,11 +90,11 @@ def collect(
 
     Returns
     -------
-    columns : dict of ndarray of shape (n_numbers,)
-        "bic" (for each point, the least over covariances) and its "covariance"; "modularity" and
-        "found_silhouette", each the mean over clusters found as a training's start is and by
-        `quick_labels`, and the excess of both over clouds of the same spread without clusters;
-        "eigengap"; "resampled": adjusted Rand index of k-means on two halves.
+    evidence : Evidence
+        Its columns are "bic" (for each point, the least over covariances) and its "covariance";
+        "modularity" and "found_silhouette", each the mean over clusters found as a training's
+        start is and by `quick_labels`, and the excess of both over clouds of the same spread
+        without clusters; "eigengap"; "resampled": adjusted Rand index of k-means on two halves.
     """
     points = principal(points, _MAX_COMPONENTS)
     tried = [int(k) for k in numbers if 1 < k < len(points) - 1] if points.shape[1] else []
@@ -98,7 +112,7 @@ def collect(
     }
     columns["covariance"] = np.full(len(numbers), "", dtype="<U9")
     if not tried:
-        return columns
+        return Evidence(columns, {})
     at = np.isin(numbers, tried)
     neighbors = neighbors_of(points)
     values, vectors = _spectrum(neighbors, max(tried) + 1)
@@ -123,7 +137,7 @@ def collect(
     columns["excess_found_silhouette"][at] = seen.silhouette - chance.silhouette
     columns["eigengap"][at] = [values[k - 1] - values[k] for k in tried]
     columns["resampled"][at] = [_resampled(points, k, seed) for k in tried]
-    return columns
+    return Evidence(columns, dict(zip(tried, found, strict=True)))
 
 
 def look(points: np.ndarray, neighbors: np.ndarray, labellings: Sequence[np.ndarray]) -> Views:

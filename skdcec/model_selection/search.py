@@ -45,12 +45,12 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
     """Choose the number of clusters, and say whether there are any.
 
     The encoder is pretrained once, and each number of clusters k is screened in its embedding,
-    which takes seconds. Three kinds of evidence, which err on different sets, are each compared
-    with points drawn without clusters: whether unlike methods find the same k clusters, whether
-    these cut few edges between nearest neighbours, and their silhouette. The k that all three
-    support best is chosen, and those they support about as well are plausible; only these are
-    trained jointly. (In its own refined embedding, each model is rewarded for the separation
-    that it made itself, whatever its k.) A test for gaps then says how strong the evidence is.
+    which takes seconds. Two kinds of evidence, which err on different sets, are each compared
+    with points drawn without clusters: whether the clusters cut few edges between nearest
+    neighbours, and their silhouette. The k that both support best is chosen, and those they
+    support about as well are plausible; only these are trained jointly. (In its own refined
+    embedding, each model is rewarded for the separation that it made itself, whatever its k.) A
+    test for gaps then says how strong the evidence is.
 
     Parameters
     ----------
@@ -117,6 +117,9 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         - "error": why a k or some of its runs failed, else an empty string.
     labels_of_ : dict of int to ndarray of shape (n_samples,)
         The labels of each k: of its best run, or of k-means.
+    found_labels_of_ : dict of int to ndarray of shape (n_samples,)
+        The labels of each k as a training would start from, by which it was judged: of at most
+        1000 samples, and of the nearest of these for the others.
     best_n_clusters_ : int
         The smallest k whose "support" is within noise of the best.
     best_index_ : int
@@ -318,6 +321,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
                 stacklevel=caller_level(),
             )
         self.labels_of_ = {**table.screened, **{k: run.labels for k, run in best.items()}}
+        self.found_labels_of_ = table.found
         self.results_ = table.results()
         self.best_index_ = table.best_index
         self.best_n_clusters_ = int(self.results_["n_clusters"][self.best_index_])

@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import adjusted_rand_score
+from sklearn.metrics import adjusted_rand_score, pairwise_distances_argmin
 
 from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
@@ -40,6 +40,7 @@ class Table:
     rows: np.ndarray
     candidates: list[int]
     screened: dict[int, np.ndarray]
+    found: dict[int, np.ndarray]
     errors: dict[int, str]
     distances: np.ndarray
     null: np.ndarray
@@ -240,7 +241,8 @@ def screen(
             screened[k] = labels
         bar.done(SCREENING / 2 / len(candidates))
     sample = points[rows]
-    few = sample[sample_rows(len(sample), MAX_POINTS, seed)]
+    few_rows = rows[sample_rows(len(sample), MAX_POINTS, seed)]
+    few = points[few_rows]
     ks = [k for k in screened if 1 < k < len(few)]
     null = np.full((n_draws, len(screened)), np.nan)
     null[:, np.isin(list(screened), ks)] = gaussian_null(
@@ -253,9 +255,20 @@ def screen(
         on_draw=lambda: bar.done(SCREENING / 4 / n_draws),
     )
     n_looks = 1 + n_clouds(len(few))
-    views = collect(few, candidates, seed=seed, on_cloud=lambda: bar.done(SCREENING / 4 / n_looks))
+    seen = collect(few, candidates, seed=seed, on_cloud=lambda: bar.done(SCREENING / 4 / n_looks))
+    found = _of_nearest(points, few_rows, seen.labels)
     distances = distance_matrix(sample, space.metric)
-    return Table(space, rows, candidates, screened, errors, distances, null, views)
+    return Table(space, rows, candidates, screened, found, errors, distances, null, seen.columns)
+
+
+def _of_nearest(
+    points: np.ndarray, few_rows: np.ndarray, labels_of: dict[int, np.ndarray]
+) -> dict[int, np.ndarray]:
+    """Give each point the labels of the nearest of those that have some."""
+    nearest = pairwise_distances_argmin(points, points[few_rows])
+    # Copies of each other may have other labels.
+    nearest[few_rows] = np.arange(len(few_rows))
+    return {k: labels[nearest] for k, labels in labels_of.items()}
 
 
 def choose(table: Table, screen: str | None) -> list[int]:

@@ -67,7 +67,7 @@ def judge(
             f"(p = {gap_p_value:.2g}). k is a choice of resolution, of how finely to look; k = "
             f"{best} fits best{good}."
         )
-    return evidence, text + _edge(numbers, best, n_found)
+    return evidence, text + _why_not_higher(results, best) + _edge(numbers, best, n_found)
 
 
 def answer(results: dict[str, np.ndarray], *, best_n_clusters: int, evidence: str) -> str:
@@ -116,6 +116,38 @@ def _as_good(plausible: np.ndarray, best: int) -> str:
     if others.size == 1:
         return f", and {others[0]} about as well"
     return f", and any of {plausible.min()} to {plausible.max()} about as well"
+
+
+def _why_not_higher(results: dict[str, np.ndarray], best: int) -> str:
+    """Say why a number that is seen to have a higher silhouette is not the one that is chosen."""
+    numbers, models = (
+        results["n_clusters"],
+        np.where(results["trained"], results["silhouette"], np.nan),
+    )
+    at = int(np.flatnonzero(numbers == best)[0])
+    for of, silhouette in ("by k-means", results["screened_silhouette"]), ("as trained", models):
+        if not np.isfinite(silhouette[at]):
+            continue
+        top = int(np.nanargmax(silhouette))
+        # What is shown has three digits.
+        if results["error"][top] or silhouette[top] - silhouette[at] < 0.001:
+            continue
+        chance, its_own = results["null_silhouette"][[top, at]]
+        text = (
+            f" k = {numbers[top]} has a higher silhouette {of} ({silhouette[top]:.3f}; k = {best}: "
+            f"{silhouette[at]:.3f})"
+        )
+        if chance - its_own >= silhouette[top] - silhouette[at]:
+            return text + (
+                f", but so have points without clusters there ({chance:.3f} and {its_own:.3f})."
+            )
+        if results["support"][top] >= results["support"][at] and numbers[top] > best:
+            return text + "; of numbers that are as good but for noise, the smallest is taken."
+        return text + (
+            "; the choice goes by clusters that are sought with more care, how far apart they are "
+            "and how few near neighbours they part, both beyond what chance gives."
+        )
+    return ""
 
 
 def _edge(numbers: np.ndarray, best: int, n_found: int) -> str:

@@ -23,6 +23,24 @@ from skdcec.report.thumbnails import Pictures, encode_webp
 _SIDE = 56
 _SIDE_OF_BEST = 96
 _N_TYPICAL = 8
+_UNTRAINED = (
+    "No model was fitted for this number. These are the clusters that it was judged by, and that a "
+    "model would start from."
+)
+_COLUMNS = {
+    "k-means": "How far the clusters of k-means lie apart: their silhouette.",
+    "model": "The same of the clusters of the model, where one was fitted.",
+    "gained by the model": "The difference of these two.",
+    "k-means above chance": "By how much the silhouette of k-means is higher than among points "
+    "without clusters. Below 0, such points would even lie farther apart.",
+    "± of the difference to the best": "How far chance alone may change the difference between "
+    "this silhouette and the highest: less than twice as much says nothing.",
+    "plausible": "Whether the number is about as good as the one that was chosen.",
+    "clusters found": "How many clusters have images.",
+    "share of the smallest": "How many of all images the smallest cluster has, from 0 to 1.",
+    "failed": "Why no model could be fitted.",
+}
+_DASHES = '<svg width="24" height="12" aria-hidden="true"><path class="chance" d="M0,6h24"/></svg>'
 
 
 def write_choice_page(
@@ -51,7 +69,8 @@ def write_choice_page(
     embedding : ndarray of shape (n_samples, n_components)
         Where those nearest to the mean of their cluster are its typical ones.
     labels_of : mapping of int to ndarray of shape (n_samples,)
-        The labels of each number of clusters to be shown, each numbered by size.
+        The labels of each number of clusters to be shown, each numbered by size: of a model, or
+        those by which a number was judged that has none.
     results : mapping of str to ndarray
         The ``results_`` of the search.
     best : int
@@ -75,11 +94,12 @@ def write_choice_page(
     shown = sorted({i for rows in typical.values() for row in rows.values() for i in row})
     pictures = Pictures([files[i] for i in shown], max_pixels=max_pixels, n_jobs=n_jobs)
     squares = dict(zip(shown, pictures.squares(_SIDE_OF_BEST), strict=True))
-    galleries = {k: _gallery(k, labels_of[k], typical[k], squares, k == best) for k in numbers}
+    trained = dict(zip(results["n_clusters"].tolist(), results["trained"].tolist(), strict=True))
+    galleries = {
+        k: _gallery(k, labels_of[k], typical[k], squares, k == best, trained[k]) for k in numbers
+    }
     others = "".join(galleries[k] for k in numbers if k != best)
-    in_words = "".join(
-        _splits(labels_of[a], labels_of[b]) for a, b in zip(numbers, numbers[1:], strict=False)
-    )
+    columns = _columns_of(results, labels_of)
     style = viewer_file("choice.css")
     policy = f"default-src 'none'; style-src '{source_hash(style)}'; img-src data:; base-uri 'none'"
     page = f"""<!doctype html>
@@ -96,15 +116,14 @@ def write_choice_page(
 {galleries.get(best, "")}
 <h2>How the numbers compare</h2>
 {silhouettes(results, best)}
-<p class="note">{_key("screened")} k-means in one embedding that all numbers of clusters share;
-{_key("trained")} the same embedding, clusters of the model that was fitted for that number;
-{_key("chance")} what points without clusters reach. Higher means clusters that lie farther apart
-(silhouette, from −1 to 1). A number of clusters is a view of the images, not a fact about them:
-several may be useful.</p>
-<div class="scroll" tabindex="0" role="region" aria-label="Numbers">{_table(results, best)}</div>
-<h2>How clusters split</h2>
-{splits(labels_of) or "<p>Only one number of clusters is shown.</p>"}
-{f"<details><summary>The same in words</summary>{in_words}</details>" if in_words else ""}
+<p class="note">{_key("screened")} clusters of k-means, a plain method; {_key("trained")} those of
+the model that was fitted for that number; {_DASHES} what k-means finds among points without any
+clusters. All are measured alike. Higher means clusters that lie farther apart (the silhouette, from
+−1 to 1). A number of clusters is a view of the images, not a fact about them: several may be
+useful.</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Numbers">{_table(columns, best)}</div>
+<details><summary>What the columns say</summary><dl class="note">{_in_words(columns)}</dl></details>
+{_split_section(labels_of)}
 {f"<h2>Other numbers that look good</h2>{others}" if others else ""}
 </main>
 </body></html>
@@ -127,6 +146,7 @@ def _gallery(
     typical: Mapping[int, list[int]],
     squares: Mapping[int, np.ndarray],
     is_best: bool,
+    is_trained: bool,
 ) -> str:
     rows = []
     side = _SIDE_OF_BEST if is_best else _SIDE
@@ -135,7 +155,7 @@ def _gallery(
         strip = Image.fromarray(np.concatenate([squares[i] for i in members], axis=1))
         if not is_best:
             strip = strip.resize((side * len(members), side), Image.Resampling.BOX)
-        name = f"Cluster {cluster}: {size} images"
+        name = f"Cluster {cluster}: {size} image{'s' * (size != 1)}"
         source = _data_url(encode_webp(strip), "webp")
         rows.append(
             f'<figure><img alt="{name}" width="{strip.width}" height="{strip.height}" '
@@ -143,7 +163,10 @@ def _gallery(
         )
     if is_best:
         return f'<h2>{k} clusters</h2><div class="best-gallery">{"".join(rows)}</div>'
-    return f'<section><h3>k = {k}</h3><div class="galleries">{"".join(rows)}</div></section>'
+    how = "" if is_trained else f'<p class="note">{_UNTRAINED}</p>'
+    return (
+        f'<section><h3>{k} clusters</h3>{how}<div class="galleries">{"".join(rows)}</div></section>'
+    )
 
 
 def _key(kind: str) -> str:
@@ -161,6 +184,18 @@ def _swatch(cluster: int) -> str:
     )
 
 
+def _split_section(labels_of: Mapping[int, np.ndarray]) -> str:
+    numbers = sorted(labels_of)
+    if len(numbers) < 2:
+        return ""
+    pairs = zip(numbers, numbers[1:], strict=False)
+    in_words = "".join(_splits(labels_of[a], labels_of[b]) for a, b in pairs)
+    return (
+        f"<h2>How clusters split</h2>{splits(labels_of)}"
+        f"<details><summary>The same in words</summary>{in_words}</details>"
+    )
+
+
 def _splits(coarse: np.ndarray, fine: np.ndarray) -> str:
     """Say where the images of each cluster are at the next number of clusters."""
     counts = cross_table(coarse, fine, (coarse.max() + 1, fine.max() + 1))
@@ -174,10 +209,18 @@ def _splits(coarse: np.ndarray, fine: np.ndarray) -> str:
     return f"<h3>From {len(counts)} clusters to {counts.shape[1]}</h3><ul>{''.join(lines)}</ul>"
 
 
-def _table(results: Mapping[str, np.ndarray], best: int) -> str:
+def _columns_of(
+    results: Mapping[str, np.ndarray], labels_of: Mapping[int, np.ndarray]
+) -> dict[str, np.ndarray]:
     trained = results["trained"]
     screened = results.get("screened_silhouette", results["silhouette"])
     refined = np.where(trained, results["silhouette"], np.nan)
+    n_found, smallest = results["n_found"].copy(), results["smallest_share"].copy()
+    for i, k in enumerate(results["n_clusters"].tolist()):
+        if k in labels_of:
+            # Of the clusters that the page shows.
+            sizes = np.unique(labels_of[k], return_counts=True)[1]
+            n_found[i], smallest[i] = len(sizes), sizes.min() / sizes.sum()
     columns = {
         "clusters": results["n_clusters"],
         "k-means": screened,
@@ -186,21 +229,24 @@ def _table(results: Mapping[str, np.ndarray], best: int) -> str:
         "k-means above chance": results["excess_silhouette"],
         "± of the difference to the best": results["standard_error"],
         "plausible": results["plausible"],
-        "clusters found": results["n_found"],
-        "share of the smallest": results["smallest_share"],
-        "failed": results["error"],
+        "clusters found": n_found,
+        "share of the smallest": smallest,
     }
-    columns = {
-        name: values
-        for name, values in columns.items()
-        if name != "failed" or any(map(str, values))
-    }
+    return columns | ({"failed": results["error"]} if any(map(str, results["error"])) else {})
+
+
+def _table(columns: Mapping[str, np.ndarray], best: int) -> str:
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
     body = ""
-    for i, k in enumerate(results["n_clusters"]):
+    for i, k in enumerate(columns["clusters"]):
         cells = "".join(f"<td>{html.escape(_cell(values[i]))}</td>" for values in columns.values())
         body += f'<tr class="{"best" if k == best else ""}">{cells}</tr>'
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _in_words(columns: Mapping[str, np.ndarray]) -> str:
+    named = [(name, _COLUMNS[name]) for name in columns if name in _COLUMNS]
+    return "".join(f"<dt>{html.escape(name)}</dt><dd>{text}</dd>" for name, text in named)
 
 
 def _cell(value: Any) -> str:

@@ -36,7 +36,8 @@ def silhouettes(results: Mapping[str, np.ndarray], best: int) -> str:
     known = np.concatenate([curve[np.isfinite(curve)] for curve in curves.values()])
     if not known.size:
         return ""
-    low, high = min(0.0, known.min()), max(known.max(), known.min() + 1e-9)
+    ticks = _ticks(min(0.0, known.min()), max(known.max(), known.min() + 1e-9))
+    low, high = ticks[0], ticks[-1]
     first, last = numbers.min(), numbers.max()
 
     def place(k: float, value: float) -> tuple[str, str]:
@@ -45,10 +46,10 @@ def silhouettes(results: Mapping[str, np.ndarray], best: int) -> str:
         return f"{x:.1f}", f"{y:.1f}"
 
     parts = []
-    for value in np.linspace(low, high, 4):
+    for value in ticks:
         x, y = place(first, value)
         parts.append(f'<line class="rule" x1="{x}" x2="{_WIDTH - 20}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{_LEFT - 10}" y="{y}" dy=".3em" class="end">{value:.2f}</text>')
+        parts.append(f'<text x="{_LEFT - 10}" y="{y}" dy=".3em" class="end">{value:.4g}</text>')
     for k in numbers:
         x, _ = place(k, low)
         mark = ' class="chosen"' if k == best else ""
@@ -60,6 +61,13 @@ def silhouettes(results: Mapping[str, np.ndarray], best: int) -> str:
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Silhouettes '
         f'by number of clusters; the table has the numbers">{"".join(parts)}{axis}</svg>'
     )
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return three to seven round values, of which the first and the last hold what is between."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 2))
+    step = next(f * power for f in (1, 2, 5, 10) if (high - low) / (f * power) <= 5)
+    return [k * step for k in range(math.floor(low / step), math.ceil(high / step) + 1)]
 
 
 def _curve(
