@@ -230,7 +230,7 @@ def claim(out: Path, *, needed_bytes: float = 0.0, force: bool = False) -> None:
         with holding(out):
             settle(out)
             _clear(out)
-            if not _is_recorded(out):
+            if not is_recorded(out):
                 _mark(out)
     except Refused:
         raise
@@ -254,7 +254,7 @@ def _check_others(out: Path, force: bool) -> None:
                 f"{out} holds a folder {name}, where a file is to be written: move it away, or "
                 "choose another folder."
             )
-    if _is_recorded(out) or found.issuperset(_TELLING):
+    if is_recorded(out) or found.issuperset(_TELLING):
         return
     taken = sorted(found.intersection(OWN_FILES))
     if taken:
@@ -266,7 +266,8 @@ def _check_others(out: Path, force: bool) -> None:
         raise OtherFiles(f"{out} exists and holds other files: choose another folder.")
 
 
-def _is_recorded(out: Path) -> bool:
+def is_recorded(out: Path) -> bool:
+    """Whether a folder holds what a command wrote."""
     with contextlib.suppress(OSError, ValueError):
         return read_json(out / RECORD).get("program") == "skdcec"
     return False

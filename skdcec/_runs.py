@@ -34,6 +34,7 @@ from skdcec._folders import (
     TEXTS,
     Mixed,
     Snapshot,
+    is_recorded,
     no_run,
     read_together,
 )
@@ -534,15 +535,19 @@ def default_out(source: str, kind: str = "clusters") -> Path:
 
 
 def without_own_files(
-    skipped: Iterable[tuple[str, str]], source: str, out: Path
+    skipped: Sequence[tuple[str, str]], source: str, out: Path
 ) -> list[tuple[str, str]]:
-    """Leave out of the files that cannot be used those that an earlier run wrote into `out`."""
-    own = {os.path.abspath(out / name) for name in OWN_FILES}
-    return [
-        (name, reason)
-        for name, reason in skipped
-        if os.path.abspath(os.path.join(source, name)) not in own
-    ]
+    """Leave out of the files that cannot be used those that commands wrote, into any folder."""
+    written = {os.path.abspath(out): True}
+
+    def is_own(path: str) -> bool:
+        folder, name = os.path.split(path)
+        if name not in OWN_FILES:
+            return False
+        return written.setdefault(folder, is_recorded(Path(folder)))
+
+    paths = (os.path.abspath(os.path.join(source, name)) for name, _ in skipped)
+    return [pair for pair, path in zip(skipped, paths, strict=True) if not is_own(path)]
 
 
 def write_record(folder: Path, arguments: Mapping[str, Any], **facts: Any) -> dict[str, Any]:

@@ -546,6 +546,9 @@ def test_metadata_from_a_table(tmp_path, folder, run):
         (["cluster", "images", "--metadata", "no.csv"], "no.csv"),
         (["assign", "model", "images", "--weights", "file"], "not behind a network"),
         (["cluster", "image"], "is 'images' meant?"),
+        (["cluster", "images-clusters"], "holds what skdcec found, and no images: is /"),
+        (["cluster", "images/gold/0.png"], "1 image, and groups take several: name the folder"),
+        (["cluster", "images", "--encoder", "painting"], "is paintings meant?"),
         (["report", "empty"], "no finished result"),
         (["report", "images"], "is images-clusters meant?"),
         (["report", "stopped"], "the same skdcec cluster command goes on"),
@@ -1159,7 +1162,10 @@ def test_similar_protects_files_and_says_what_is_missing(clustered, folder, tmp_
     assert "exists" in run("similar", clustered, query, "--sheet", query).err
     assert "should end in" in run("similar", clustered, query, "--sheet", "sheet.txt").err
     assert "--in FOLDER" in run("similar", clustered / "model.safetensors", query).err
-    assert "No image found" in run("similar", clustered, tmp_path / "missing.png").err
+    meant = f"is {tmp_path / 'query.png'} meant?"
+    assert meant in run("similar", clustered, tmp_path / "qeury.png").err
+    assert "put --text before them" in run("similar", clustered, "a ship in a storm").err
+    assert "is there; a file that is dragged" in run("similar", clustered, "missing.png").err
     result = run("similar", clustered, query, tmp_path / "missing.png")
     assert result.status == 0
     assert "1 file(s) cannot be used" in result.err
@@ -1188,7 +1194,7 @@ def test_choose_k_writes_page_table_picture_and_verdict(compared):
     page = (compared / "choose_k.html").read_text()
     assert record["verdict"].split(":")[0] in page
     for k, plausible in zip(table["n_clusters"], table["plausible"], strict=True):
-        heading = f"<h2>{k} c" if int(k) == record["best_n_clusters"] else f"<h3>k = {k}<"
+        heading = f"<h2>{k} c" if int(k) == record["best_n_clusters"] else f"<h3>{k} clusters<"
         assert (heading in page) == (plausible == "True")
     with Image.open(compared / "choose_k.png") as picture:
         assert picture.width > 400
@@ -1215,7 +1221,7 @@ def test_choose_k_prints_the_table_and_goes_on_from_its_cache(
     done = run(*arguments, "--out", tmp_path / "again")
     assert done.status == 0
     assert not fits
-    first, command, _, _, _, *lines = done.out.splitlines()
+    first, command, _, _, _, _, *lines = done.out.splitlines()
     best = json.loads((compared / "run.json").read_text())["best_n_clusters"]
     assert str(best) in first
     assert command.startswith(f"Next: skdcec cluster {folder} -k {best}")

@@ -301,6 +301,9 @@ def test_what_a_run_wrote_is_not_said_to_be_unusable(tmp_path):
     skipped = [("out/run.json", "no image"), ("run.json", "no image"), ("out/a.txt", "no image")]
     left = without_own_files(skipped, str(tmp_path), tmp_path / "out")
     assert [name for name, _ in left] == ["run.json", "out/a.txt"]
+    # Nor what another one wrote, as its record says.
+    (tmp_path / "run.json").write_text('{"program": "skdcec"}')
+    assert without_own_files(skipped, str(tmp_path), tmp_path / "out") == [skipped[2]]
 
 
 # The cache

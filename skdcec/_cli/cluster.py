@@ -27,6 +27,7 @@ from skdcec._cli.words import Words, asked_terms, drafted, names_for
 from skdcec._files import as_rows
 from skdcec._folders import DUPLICATES, MODEL, PAGE, file_digest, staged
 from skdcec._recipes import (
+    DEFAULT_CLUSTERS,
     Plan,
     choose_n_clusters,
     make_model,
@@ -170,7 +171,10 @@ def _tell_start(out: Path, previous: Run | None, start: Corrections | None, *, q
 
 def _n_clusters(options: ClusterOptions, n: int, start: Corrections | None) -> int:
     if n < 2:
-        raise ValueError(f"{options.folder} gives {n} image, and groups take several.")
+        raise ValueError(
+            f"{options.folder} gives {n} image, and groups take several: name the folder that it "
+            "is in, with the others."
+        )
     if start:
         if options.clusters not in (None, start.n_clusters):
             raise ValueError(
@@ -179,7 +183,12 @@ def _n_clusters(options: ClusterOptions, n: int, start: Corrections | None) -> i
             )
         return start.n_clusters
     if options.clusters is None:
-        return choose_n_clusters(n)
+        usual = choose_n_clusters(n)
+        if usual < DEFAULT_CLUSTERS:
+            note(
+                f"{n} images are few: {counted(usual)}, or as many as -k says.", quiet=options.quiet
+            )
+        return usual
     if options.clusters > n:
         raise ValueError(f"-k {options.clusters} clusters are more than the {n} images.")
     return options.clusters

@@ -23,7 +23,7 @@ from skdcec._cli.options import (
 )
 from skdcec._cli.progress import current
 from skdcec._files import read_json
-from skdcec._folders import MODEL, RECORD, OtherFiles, claim, holding
+from skdcec._folders import MODEL, RECORD, OtherFiles, claim, holding, is_recorded
 from skdcec._named import JOINT, NETWORKS, resolve_name, words_of
 from skdcec._recipes import (
     ENCODERS,
@@ -284,9 +284,13 @@ def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
             memory=kept(cache, "features"),
         )
     except (ImportError, ValueError) as error:
+        known = f"--encoder {name} is none of auto, {', '.join(ENCODERS)}"
         meant = difflib.get_close_matches(name, ENCODERS, n=1, cutoff=0.75)
+        if meant and isinstance(error, ImportError):
+            # Whoever has no such library asked for none of its networks.
+            raise ValueError(f"{known}; is {meant[0]} meant?") from error
         raise ValueError(
-            f"--encoder {name} is none of auto, {', '.join(ENCODERS)}"
+            known
             + (f" (is {meant[0]} meant?)" if meant else "")
             + f", and cannot be had from {library_of(name)}: {error}"
         ) from error
@@ -339,9 +343,23 @@ def load_bunch(
     """Read the images of a source."""
     from skdcec.datasets import load_images
 
-    return load_images(
-        source, **settings, **more, cache=cache, n_jobs=options.jobs, verbose=not options.quiet
-    )
+    more |= {"cache": cache, "n_jobs": options.jobs, "verbose": not options.quiet}
+    try:
+        return load_images(source, **settings, **more)
+    except ValueError as error:
+        if isinstance(source, str) and is_recorded(Path(source)):
+            here = printable(source)
+            raise ValueError(f"{here} holds what skdcec found{_where_found(source)}") from error
+        raise
+
+
+def _where_found(out: str) -> str:
+    """Say which images a run is of, if they are still there."""
+    arguments = read_json(Path(out) / RECORD).get("arguments")
+    folder = arguments.get("folder") if isinstance(arguments, dict) else None
+    if isinstance(folder, str) and os.path.exists(folder):
+        return f", and no images: is {printable(folder)} meant?"
+    return ", and no images: the folder that they are in is needed."
 
 
 def source_options(options: ReadingOptions) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import textwrap
 from pathlib import Path
@@ -72,6 +73,7 @@ def _by_images(options: SimilarOptions, saved: SavedModel, result: Run | None) -
 
     cache = cache_folder(options.cache)
     settings, backbone = reading_of(saved, options, cache)
+    _check_there(options)
     queries = load_bunch(options, list(dict.fromkeys(options.images)), settings, cache=None)
     tell_skipped(queries.skipped, options.strict)
     inputs = model_inputs(backbone, queries.images, quiet=options.quiet)
@@ -82,6 +84,25 @@ def _by_images(options: SimilarOptions, saved: SavedModel, result: Run | None) -
         metric_of(saved.model.encoder_),
         options.top,
     )
+
+
+def _check_there(options: SimilarOptions) -> None:
+    """Say what may be meant where none of the images asked about is a file."""
+    from skdcec.datasets.within import is_there
+
+    if any(map(is_there, options.images)):
+        return
+    asked = options.images[0]
+    where, name = os.path.split(os.path.abspath(asked))
+    names = os.listdir(where) if os.path.isdir(where) else []
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+    if near:
+        hint = f"is {printable(os.path.join(os.path.dirname(asked), near[0]))} meant?"
+    elif not os.path.splitext(name)[1]:
+        hint = "to look for what words describe, put --text before them."
+    else:
+        hint = "a file that is dragged into the terminal types its whole path."
+    raise ValueError(f"No image {printable(asked)!r} is there; {hint}")
 
 
 def _by_text(options: SimilarOptions, saved: SavedModel, result: Run | None) -> list[_Found]:
