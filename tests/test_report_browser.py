@@ -377,6 +377,31 @@ def test_metadata_cells_open_their_images(open_page):
     assert "40 images" in page.text_content("#gallery h3")
 
 
+def test_a_single_image_is_no_more_than_chance_would_give(open_page, tmp_path):
+    path = tmp_path / "page.html"
+    metadata = {"by": ["a"] * 60 + ["b"] + ["a"] * 4 + ["c"] * 35}
+    labels = np.repeat([0, 1, 2], [60, 5, 35])
+    write_report(path, np.zeros((100, 8, 8), dtype=np.uint8), labels, metadata=metadata)
+    cells = open_page(file=path).evaluate(
+        "[...document.querySelectorAll('.cross td button')].map((cell) => "
+        "[cell.textContent, cell.title.split('residual ')[1], cell.style.length > 0])"
+    )
+    strong = {text: shaded for text, residual, shaded in cells if float(residual) > 2}
+    assert strong["1"] is False
+    assert strong["35"] is True
+
+
+def test_what_is_changed_in_a_card_stays_within_it(open_page):
+    page = open_page()
+    page.evaluate("changeName(2, { name: 'A very long name of a cluster with many words in it' })")
+    page.locator("article.cluster summary").first.click()
+    ends = (
+        "[...document.querySelectorAll('.cluster-about, .cluster-about .mover select')].slice(0, 2)"
+    )
+    about, select = page.evaluate(f"{ends}.map((node) => node.getBoundingClientRect().right)")
+    assert select <= about
+
+
 def test_rare_values_share_a_row_that_opens_them(browser, tmp_path):
     # Forty values of three images each, and nine of one.
     values = [f"v{i % 40}" for i in range(120)] + [f"rare {i}" for i in range(9)]
@@ -653,10 +678,10 @@ def test_pictures_on_the_map_do_not_overlap(open_page):
     assert len({tuple(cell) for cell in cells}) == len(cells) > N / 2
 
 
-@pytest.mark.parametrize("n", [5, 40, N])
+@pytest.mark.parametrize("n", [5, 40, 192, N])
 def test_the_whole_map_cuts_no_picture_off(open_page, page_file, tmp_path, n):
     path = page_file
-    if n < N:
+    if n != N:
         path = tmp_path / "page.html"
         places = np.random.default_rng(n).random((n, 2))
         images = np.zeros((n, 8, 8), dtype=np.uint8)
@@ -664,7 +689,10 @@ def test_the_whole_map_cuts_no_picture_off(open_page, page_file, tmp_path, n):
     page = open_page(file=path)
     edges = """layoutThumbnails().map((i) => placeOf(i)).flatMap(([x, y]) => [x, y,
         screen2d.width - x, screen2d.height - y]).reduce((a, b) => Math.min(a, b))"""
-    assert page.evaluate(edges) >= page.evaluate("layout.side / 2")
+    for width in (1280, 1240, 1000, 820, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        wait_until(page, "screen2d.width === canvas.clientWidth")
+        assert page.evaluate(edges) >= page.evaluate("layout.side / 2"), width
 
 
 def test_a_small_cluster_is_shown_whole_at_a_glance(open_page, tmp_path):

@@ -175,3 +175,17 @@ def test_the_answer_is_a_sentence(evidence, plausible, expected):
         "silhouette": np.array([0.1, 0.2, 0.1, 0.3, 0.1]),
     }
     assert answer(results, best_n_clusters=11, evidence=evidence) == expected
+
+
+def test_the_answer_goes_by_what_was_chosen_by():
+    results = {
+        "n_clusters": np.arange(8, 13),
+        "plausible": np.array([True, True, True, True, False]),
+        "silhouette": np.array([0.1, 0.2, 0.1, 0.3, 0.1]),
+        "support": np.array([0.95, 0.94, 0.99, 1, 0.5]),
+    }
+    told = answer(results, best_n_clusters=11, evidence="structure")
+    assert told == "No natural number. 11, 10 and 8 look best."
+    results["support"] = np.full(5, np.nan)
+    told = answer(results, best_n_clusters=11, evidence="structure")
+    assert told == "No natural number. 11, 9 and 8 look best."

@@ -96,6 +96,9 @@ def answer(results: dict[str, np.ndarray], *, best_n_clusters: int, evidence: st
     if evidence == "unknown":
         return "Nothing to compare."
     numbers, scores = results["n_clusters"], results["silhouette"]
+    # What was chosen by, where it is known: silhouettes of models and of k-means are not alike.
+    if np.isfinite(results.get("support", np.nan)).any():
+        scores = results["support"]
     good = [int(k) for k in numbers[np.argsort(-scores, kind="stable")] if k != best_n_clusters]
     plausible = set(numbers[results["plausible"]].tolist())
     shown = [best_n_clusters, *[k for k in good if k in plausible][:2]]

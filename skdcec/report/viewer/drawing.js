@@ -26,7 +26,7 @@ const extent = [0, 1].map((axis) => {
 
 // Around the whole map there is room for the pictures at its border, which lie up to a side beyond their point.
 function scale() {
-  const border = Math.min(2.2 * thumbnailSide(1), 0.4 * Math.min(screen2d.width, screen2d.height));
+  const border = Math.min(2.4 * thumbnailSide(1), 0.4 * Math.min(screen2d.width, screen2d.height));
   const within = (length, part) => Math.min(length * part, length - border);
   return state.zoom * Math.min(within(screen2d.width, 0.93) / extent[0], within(screen2d.height, 0.9) / extent[1]);
 }

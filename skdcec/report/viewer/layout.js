@@ -31,7 +31,7 @@ function layoutThumbnails() {
   if (layout.grid === grid && layout.shown) return layout.shown;
   Object.assign(layout, { grid, shown: [], behind: new Map() });
   layout.drawn.fill(0);
-  const width = Math.ceil(1 / grid) + 2 * REACH + 1;
+  const width = 2 * middle() + 1;
   const owners = new Map();
   const settle = (i, column, row) => {
     owners.set(row * width + column, i);
@@ -65,12 +65,15 @@ function layoutThumbnails() {
   return layout.shown;
 }
 
+// The column, or row, of the cell amid the map.
+function middle() { return Math.ceil(0.5 / layout.grid) + REACH; }
+
 function homeOf(i) {
-  return [0, 1].map((axis) => Math.floor(positions[2 * i + axis] / layout.grid) + REACH);
+  return [0, 1].map((axis) => Math.round((positions[2 * i + axis] - 0.5) / layout.grid) + middle());
 }
 
 function thumbnailPlace(i) {
-  return pointToScreen((layout.column[i] - REACH + 0.5) * layout.grid, (layout.row[i] - REACH + 0.5) * layout.grid);
+  return pointToScreen(0.5 + (layout.column[i] - middle()) * layout.grid, 0.5 + (layout.row[i] - middle()) * layout.grid);
 }
 
 function isThumbnail(i) { return drawsThumbnails() && layoutThumbnails() && layout.drawn[i] === 1; }

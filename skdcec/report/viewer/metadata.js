@@ -51,7 +51,7 @@ function crossTable(agreement, open) {
     swatch(clusterColour(cluster)), " ", element("span", { "data-name-of": cluster }, clusterName(cluster)))), element("th", { scope: "col" }, "all"));
   const missing = agreement.n_missing ? ` ${images(agreement.n_missing)} without a value left out.` : "";
   return element("details", { open }, element("summary", {}, `Clusters and ${agreement.column}`),
-    element("div", {}, element("p", { class: "hint small" }, "Blue cells hold more images than chance would give, orange ones fewer; the deeper, the less likely it is chance (", term("residual"), ` beyond 2). A cell opens its images${onThisPage()}.${missing} The counts are those of ${SAMPLED ? "all images in " : ""}the clusters as they were found.`),
+    element("div", {}, element("p", { class: "hint small" }, "Blue cells hold more images than chance would give, orange ones fewer; the deeper, the less likely it is chance (", term("residual"), ` beyond 2; a single image has no colour). A cell opens its images${onThisPage()}.${missing} The counts are those of ${SAMPLED ? "all images in " : ""}the clusters as they were found.`),
       scroller(`Clusters and ${agreement.column}`, element("table", { class: "cross" }, element("thead", {}, head), element("tbody", {}, ...rows)))));
 }
 
@@ -68,7 +68,8 @@ function crossCell(agreement, column, r, c) {
   }, {
     disabled: inCell === 0, title: `${level}: ${images(inCell)}, ${agreement.expected[r][c].toFixed(1)} expected, residual ${residual.toFixed(1)}`,
   });
-  if (Math.abs(residual) > 2) {
+  // A single image is no pattern, however rare its value.
+  if (Math.abs(residual) > 2 && (residual < 0 || inCell > 1)) {
     cell.style.setProperty("--shade", `var(--${residual > 0 ? "more" : "fewer"})`);
     cell.style.setProperty("--depth", Math.min(0.7, 0.06 + Math.abs(residual) / 28));
   }
