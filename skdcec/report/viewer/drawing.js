@@ -24,9 +24,9 @@ const extent = [0, 1].map((axis) => {
   return Math.max(high - low, 0.05);
 });
 
-// Around the whole map there is room for the pictures at its border, which lie up to a side beyond their point.
+// Around the whole map there is room for half of the pictures at its border.
 function scale() {
-  const border = Math.min(2.4 * thumbnailSide(1), 0.4 * Math.min(screen2d.width, screen2d.height));
+  const border = Math.min(1.2 * thumbnailSide(1), 0.4 * Math.min(screen2d.width, screen2d.height));
   const within = (length, part) => Math.min(length * part, length - border);
   return state.zoom * Math.min(within(screen2d.width, 0.93) / extent[0], within(screen2d.height, 0.9) / extent[1]);
 }

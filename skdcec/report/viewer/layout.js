@@ -11,6 +11,13 @@ const STEPS = (() => {
   return steps.sort((a, b) => Math.hypot(...a) - Math.hypot(...b));
 })();
 
+// From the middle of the map to its outermost image, across and down.
+const farthest = [0, 1].map((axis) => {
+  let far = 0;
+  for (let i = axis; i < 2 * N; i += 2) far = Math.max(far, Math.abs(positions[i] - 0.5));
+  return far;
+});
+
 // The side of the square that each image would have if all shared the map evenly.
 function room() { return Math.sqrt((screen2d.width * screen2d.height) / N); }
 
@@ -68,8 +75,13 @@ function layoutThumbnails() {
 // The column, or row, of the cell amid the map.
 function middle() { return Math.ceil(0.5 / layout.grid) + REACH; }
 
+// No cell lies amid farther out than the outermost image, so that the map ends half a picture beyond it.
 function homeOf(i) {
-  return [0, 1].map((axis) => Math.round((positions[2 * i + axis] - 0.5) / layout.grid) + middle());
+  return [0, 1].map((axis) => {
+    const last = Math.floor(farthest[axis] / layout.grid);
+    const home = Math.round((positions[2 * i + axis] - 0.5) / layout.grid);
+    return Math.min(last, Math.max(-last, home)) + middle();
+  });
 }
 
 function thumbnailPlace(i) {
