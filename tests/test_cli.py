@@ -899,6 +899,8 @@ def test_assign_agrees_with_the_table(out, folder, run):
     table = read_csv(result.out)
     assert table["file"] == clusters["file"]
     assert table["cluster"] == clusters["cluster"]
+    sizes = [(table["cluster"].count(cluster), cluster) for cluster in {*table["cluster"]}]
+    assert all(f"{size} in cluster {cluster}" in result.err for size, cluster in sizes)
     assert table["confidence"] == clusters["confidence"]
     assert table["flag"].count("unlike") <= 2
 

@@ -86,8 +86,9 @@ def _add_cluster(commands: Any) -> None:
         'scans/*.tif' in quotes, a CSV table with a column of file names, or a ZIP archive.
 
         Where something has to be trained, for how long is planned from the number of images and
-        the measured speed of this computer. What was read and trained is kept in the cache, so the
-        second run over a folder, one that was interrupted, and one with another -k are much faster.
+        the measured speed of this computer. What was read and trained is kept in the cache, so
+        then the second run over a folder, one that was interrupted, and one with another -k are
+        much faster.
         """,
         """
         skdcec cluster paintings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from skdcec._runs import Names
+
+
+# So many clusters are named; the table has all.
+_N_COUNTED = 8
 
 
 class _Known(NamedTuple):
@@ -42,6 +47,7 @@ def run(options: AssignOptions) -> None:
     table["name"] = [names.get(cluster, {}).get("name", "") for cluster in table["cluster"]]
     table |= _novelty(saved, inputs)
     write_results(table, target, as_json=options.json)
+    note(_counts(table), quiet=options.quiet)
     n = len(bunch.paths)
     if places:
         text = f"Known again, and where somebody put them by hand: {len(places)} of {n} images."
@@ -55,6 +61,17 @@ def run(options: AssignOptions) -> None:
         named = ", ".join(unlike[:3]) + (" and others" if len(unlike) > 3 else "")
         text = f"{len(unlike)} of {n} images are unlike any cluster: {named}."
         note(text, quiet=options.quiet)
+
+
+def _counts(table: Table) -> str:
+    """Say how many images went to the clusters that took most."""
+    counted = Counter(zip(table["cluster"], table["name"], strict=True)).most_common()
+    several = [
+        f"{n} in cluster {cluster}" + (f" ({printable(name)})" if name else "")
+        for (cluster, name), n in counted[:_N_COUNTED]
+    ]
+    rest = ", the others in others" if len(counted) > _N_COUNTED else ""
+    return f"{', '.join(several)}{rest}."
 
 
 def _assigned(
