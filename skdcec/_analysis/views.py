@@ -22,6 +22,8 @@ from skdcec.metrics import modularity
 _N_SEEN, _LEAST = 300, 20
 # Larger images are looked at in about this size, and their pixels in that.
 _SIDE, _PIXEL_SIDE = 64, 32
+# Of red, green and blue, in how light a colour is (ITU-R BT.601).
+_LUMA = (0.299, 0.587, 0.114)
 _N_COMPONENTS = 32
 # Few clusters and many, with a handful of images each.
 _N_CLUSTERS = (3, 6, 12, 24, 48)
@@ -88,9 +90,19 @@ def look(images: np.ndarray, space: Any) -> Views | None:
     if len(rows) < _LEAST:
         return None
     seen = _reduced(images[rows], _SIDE)
-    pixels = _reduced(seen, _PIXEL_SIDE).reshape(len(seen), -1)
     embedding = space.fit_transform(seen.repeat(3 // seen.shape[3], axis=3))
-    return Views(structure(pixels), structure(embedding))
+    return Views(structure(_layout(seen)), structure(embedding))
+
+
+def _layout(images: np.ndarray) -> np.ndarray:
+    """Return where each image is lighter and darker than it is on the whole.
+
+    Colours, and how light an image is, say nothing of shapes.
+    """
+    pixels = _reduced(images, _PIXEL_SIDE).astype(np.float64)
+    lightness = pixels @ _LUMA if pixels.shape[3] == 3 else pixels[..., 0]
+    rows = lightness.reshape(len(images), -1)
+    return rows - rows.mean(axis=1, keepdims=True)
 
 
 def structure(points: np.ndarray) -> float:
