@@ -472,7 +472,7 @@ def _side_by_side(blocks: Sequence[tuple[int, float]], n_clusters: int) -> Model
     from skdcec.features.balanced import BalancedBlocks
 
     widths, shares = zip(*blocks, strict=True)
-    n_components = min(32, sum(widths))
+    n_components = min(BalancedBlocks().n_components, sum(widths))
     return DeepEmbeddingClustering(
         n_clusters,
         encoder=BalancedBlocks(list(widths), shares=list(shares), n_components=n_components),

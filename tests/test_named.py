@@ -128,7 +128,7 @@ def test_paintings_are_clustered_without_training():
     np.testing.assert_array_equal(labels, model.predict(images))
     assert model.module_ is None
     assert model.n_iter_ == 0
-    assert model.transform(images).shape == (30, 32)
+    assert model.transform(images).shape == (30, 96)
 
 
 def test_what_has_no_network_is_kept_in_a_file(tmp_path):
