@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdcec._analysis.images import as_images
 from skdcec._analysis.samples import stratified_rows
 from skdcec._analysis.spaces import as_rows, embed
+from skdcec._callers import caller_level
 from skdcec._nn.batches import divide, fits_float32
 from skdcec._persistence import SavedEstimator, declared, register
 from skdcec._persistence.declared import Kind
@@ -164,7 +165,7 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
                 f"{len(labels)} images are too few to tell which new ones are unlike them, so none "
                 f"will be flagged as such: at least {_MIN_IMAGES} are needed.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=caller_level(),
             )
             self.offset_ = -math.inf
             return self

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Bunch, Tags
 
+from skdcec._callers import caller_level
 from skdcec._sklearn_compat import Interval, StrOptions, validate_params
 from skdcec.datasets.decode import FORMATS, MAX_PIXELS
 from skdcec.datasets.files import File, Listing, Skipped, list_files, same_file
@@ -250,7 +251,9 @@ def load_images(
     if skipped and on_error == "raise":
         raise ValueError(f'{_summary(skipped)} Use on_error="skip" to leave such files out.')
     if skipped:
-        warnings.warn(f"{_summary(skipped)} `skipped` lists them.", UserWarning, stacklevel=3)
+        warnings.warn(
+            f"{_summary(skipped)} `skipped` lists them.", UserWarning, stacklevel=caller_level()
+        )
 
     ids = [file.id for file in good]
     return Bunch(
@@ -414,7 +417,9 @@ class ImageLoader(TransformerMixin, BaseEstimator):
                 f'{summary} Use on_error="blank" to get black images in place of such files.'
             )
         if errors:
-            warnings.warn(f"{summary} Their images are black.", UserWarning, stacklevel=2)
+            warnings.warn(
+                f"{summary} Their images are black.", UserWarning, stacklevel=caller_level()
+            )
         return images
 
     def __sklearn_is_fitted__(self) -> bool:

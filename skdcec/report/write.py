@@ -29,6 +29,7 @@ from skdcec._analysis.spaces import (
     within_range,
 )
 from skdcec._analysis.stability import cluster_stability
+from skdcec._callers import caller_level
 from skdcec._encoders.recognition import recognized
 from skdcec._files import Table, check_target, write_bytes
 from skdcec._sklearn_compat import check_array
@@ -203,7 +204,7 @@ def report_from_estimator(
             "report_from_estimator takes the path last, as in report_from_estimator(estimator, X, "
             "path); that it may come first will end in version 0.3.",
             FutureWarning,
-            stacklevel=2,
+            stacklevel=caller_level(),
         )
         estimator, X, path = X, path, estimator
     if not isinstance(path, (str, os.PathLike)):
@@ -472,7 +473,7 @@ def _warn_of_size(n_bytes: int, max_bytes: int, n: int) -> None:
         warnings.warn(
             f"The page has {n_bytes:_} bytes, more than max_bytes={max_bytes:_}: the map and the "
             f"table of {n} images alone need that much; max_images says how many it shows.",
-            stacklevel=3,
+            stacklevel=caller_level(),
         )
 
 
