@@ -36,6 +36,21 @@ _PARAMETERS = {
 }
 
 
+class _Collection(Bunch):
+    """What was loaded; shown, it says how much of what there is, and no pixels."""
+
+    def __repr__(self) -> str:
+        kinds = (f"{name}: {_kind_of(value)}" for name, value in self.items())
+        return f"Bunch({', '.join(kinds)})"
+
+
+def _kind_of(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"{type(value).__name__} of shape {shape}"
+    return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else repr(value)
+
+
 @validate_params(
     {
         "source": "no_validation",
@@ -256,7 +271,7 @@ def load_images(
         )
 
     ids = [file.id for file in good]
-    return Bunch(
+    return _Collection(
         images=images,
         paths=np.array(ids, dtype=object),
         filenames=np.array([file.path for file in good], dtype=object),
