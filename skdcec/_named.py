@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # What takes seconds to import is imported where it is used: the command names these in its help.
 NAMES = ("auto", "autoencoder", "contrastive", "paintings")
@@ -21,6 +24,9 @@ PAINTING_SIZE = 128
 # So many images of one's own teach an encoder more than paintings of others did before.
 CONTRASTIVE_MIN_IMAGES = 10_000
 
+# The painting encoder makes nothing of lower or narrower images, nor of rows of values.
+_LEAST_SIDE = 8
+
 # Fewer gray images are no great work to keep apart, and ten values, which suffice for kinds of
 # digits, lose what tells forty faces apart.
 _FEW_IMAGES = 1000
@@ -31,26 +37,43 @@ _N_COMPONENTS = 32  # as published for paintings
 _EPOCHS = 100
 
 
-def resolve_name(name: str, n_images: int, n_channels: int) -> str:
+def resolve_name(name: str, images: np.ndarray, *, device: Any = None) -> str:
     """Return what "auto" stands for; any other name as it is.
 
     Parameters
     ----------
     name : str
-    n_images : int
-    n_channels : int
-        1 for gray images, whose shapes are what counts.
+    images : ndarray of shape (n_samples, height, width, channels)
+        Of which a sample is looked at.
+    device : str, torch.device or None
+        What the painting encoder looks at them on; None takes a GPU where there is one.
 
     Returns
     -------
     name : str
-        For "auto", "autoencoder" for gray images; for images in colour "paintings", and
-        "contrastive" where there are very many.
+        For "auto", "autoencoder" where shapes hold together pixel by pixel, about as well as the
+        painting encoder sees them; where it sees more clusters, "paintings", or "contrastive" for
+        very many images. Where neither shows any, gray images are taken for shapes.
     """
     if name != "auto":
         return name
-    if n_channels == 1:
+    from skdcec._analysis.views import encoder_sees_more
+    from skdcec._encoders.images import are_gray
+    from skdcec._encoders.weights import comes_with_us
+
+    if images.shape[3] not in (1, 3) or min(images.shape[1:3]) < _LEAST_SIDE:
         return "autoencoder"
+    is_there = comes_with_us("paintings")
+    sees_more = encoder_sees_more(images, device=device) if is_there else None
+    if sees_more is None:
+        sees_more = not are_gray(images)
+    if not sees_more:
+        return "autoencoder"
+    return name_for_scenes(len(images)) if is_there else "contrastive"
+
+
+def name_for_scenes(n_images: int) -> str:
+    """Return the encoder of so many images whose shapes lie anywhere, as those of paintings do."""
     return "contrastive" if n_images >= CONTRASTIVE_MIN_IMAGES else "paintings"
 
 
@@ -87,9 +110,10 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     Parameters
     ----------
     name : str
-        "auto", "autoencoder", "contrastive", "paintings"; or the name of a network as
-        :class:`skdcec.features.PretrainedFeatures` takes it, with its library; or several of these
-        joined by "+", among which may also be networks of torchvision.
+        "autoencoder", "contrastive", "paintings", which is what `resolve_name` makes of "auto";
+        or the name of a network as :class:`skdcec.features.PretrainedFeatures` takes it, with its
+        library; or several of these joined by "+", among which may also be networks of
+        torchvision.
     n_images : int
     n_channels : int
 
@@ -110,9 +134,9 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     Examples
     --------
     >>> from skdcec._named import encoder_by_name
-    >>> encoder_by_name("auto", n_images=5000, n_channels=1)
+    >>> encoder_by_name("autoencoder", n_images=5000, n_channels=1)
     ConvAutoencoder(augmentation=RandomAffine(), max_epochs=100)
-    >>> encoder_by_name("auto", n_images=500, n_channels=3)
+    >>> encoder_by_name("paintings", n_images=500, n_channels=3)
     SideBySide()
     >>> len(encoder_by_name("paintings+timm/resnet18", n_images=500, n_channels=3).parts)
     2
@@ -122,7 +146,6 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     from skdcec.augmentation import digit_augmentation
     from skdcec.features.side_by_side import SideBySide
 
-    name = resolve_name(name, n_images, n_channels)
     if is_space(name):
         return SideBySide([_part(word, n_images, n_channels) for word in words_of(name)])
     if name not in NAMES:

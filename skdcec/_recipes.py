@@ -69,7 +69,7 @@ _CLUSTERING_SECONDS = 1e-3
 # Which encoder
 
 
-def choose_encoder(images: np.ndarray, encoder: str = "auto") -> str:
+def choose_encoder(images: np.ndarray, encoder: str = "auto", *, device: str | None = None) -> str:
     """Return the encoder that images are compared by.
 
     Parameters
@@ -77,8 +77,11 @@ def choose_encoder(images: np.ndarray, encoder: str = "auto") -> str:
     images : ndarray of shape (n_samples, height, width, 3)
         As files are read: gray ones have three equal channels.
     encoder : str, default="auto"
-        "auto" is "autoencoder" for gray images, else "paintings", or "contrastive" for 10 000
-        images or more. Any other name, such as that of a network, is returned as it is.
+        What "auto" is depends on what a sample of the images shows, as
+        :func:`skdcec._named.resolve_name` has it. Any other name, such as that of a network, is
+        returned as it is.
+    device : str, default=None
+        What the sample is looked at on; None takes a GPU where there is one.
 
     Returns
     -------
@@ -92,9 +95,7 @@ def choose_encoder(images: np.ndarray, encoder: str = "auto") -> str:
     >>> choose_encoder(gray), choose_encoder(gray, "densenet121")
     ('autoencoder', 'densenet121')
     """
-    from skdcec._encoders.images import are_gray
-
-    return resolve_name(encoder, len(images), 1 if are_gray(images) else 3)
+    return resolve_name(encoder, images, device=device)
 
 
 def choose_n_clusters(n_images: int) -> int:
@@ -282,7 +283,7 @@ def plan_training(
 
     from skdcec._encoders.cache import content_digest
 
-    encoder = choose_encoder(X, encoder)
+    encoder = choose_encoder(X, encoder, device=device)
     digest = content_digest(X)
     if not is_trained(encoder):
         embedding = 0.0
@@ -471,7 +472,7 @@ def _side_by_side(blocks: Sequence[tuple[int, float]], n_clusters: int) -> Model
     from skdcec.features.balanced import BalancedBlocks
 
     widths, shares = zip(*blocks, strict=True)
-    n_components = min(32, sum(widths))
+    n_components = min(BalancedBlocks().n_components, sum(widths))
     return DeepEmbeddingClustering(
         n_clusters,
         encoder=BalancedBlocks(list(widths), shares=list(shares), n_components=n_components),

@@ -63,22 +63,27 @@ class Interval(_Interval):
 
 
 @contextmanager
-def unwarned(message: str = "", module: str = r"sklearn\.") -> Iterator[None]:
-    """Ignore warnings of convergence, one for each of many runs, where we count what they found.
+def unwarned(
+    message: str = "",
+    module: str = r"sklearn\.",
+    category: type[Warning] = ConvergenceWarning,
+) -> Iterator[None]:
+    """Ignore warnings, by default those of convergence, one for each of many runs we count.
 
     Parameters
     ----------
     message, module : str
         Patterns of the beginnings of the messages, and of the names of the modules.
+    category : subclass of Warning
     """
     if getattr(sys.flags, "context_aware_warnings", False):
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message, ConvergenceWarning, module)
+            warnings.filterwarnings("ignore", message, category, module)
             yield
         return
     # catch_warnings would put back the list it found, which takes away what other threads have
     # changed meanwhile; one entry in and the same out does not.
-    entry = ("ignore", re.compile(message), ConvergenceWarning, re.compile(module), 0)
+    entry = ("ignore", re.compile(message), category, re.compile(module), 0)
     filters = cast(list[Any], warnings.filters)
     filters.insert(0, entry)
     try:

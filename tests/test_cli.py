@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from sklearn.datasets import load_digits
 from torch import nn
 
 import skdcec
@@ -427,20 +428,23 @@ def test_unusable_files_are_listed(tmp_path, run):
 
 
 @pytest.mark.parametrize(
-    ("mode", "more", "encoder", "size"),
+    ("are_shapes", "more", "encoder", "size"),
     [
-        ("RGB", [], "paintings", 128),
-        ("RGB", ["--size", "32"], "paintings", 32),
-        # Known to be gray only when they have been read.
-        ("L", [], "autoencoder", 64),
+        (False, [], "paintings", 128),
+        (False, ["--size", "32"], "paintings", 32),
+        # Known to be shapes only when they have been read.
+        (True, [], "autoencoder", 64),
     ],
 )
-def test_images_are_looked_at_in_the_size_of_the_encoder(mode, more, encoder, size, tmp_path, run):
+def test_images_are_looked_at_in_the_size_of_the_encoder(
+    are_shapes, more, encoder, size, tmp_path, run
+):
     folder, out = tmp_path / "images", tmp_path / "out"
     folder.mkdir()
-    for i in range(24):
+    for i, digit in enumerate(load_digits().images[:24]):
+        shape = Image.fromarray((digit * 15).astype(np.uint8))
         kind = ("gold", "night", "green")[i % 3]
-        picture(kind, i).convert(mode).save(folder / f"{i}.png")
+        (shape if are_shapes else picture(kind, i)).save(folder / f"{i}.png")
     (folder / "empty.jpg").touch()
     result = run(
         "cluster",

@@ -393,7 +393,7 @@ def test_words_are_joined(timm):
     assert model.module_ is None
     assert model.n_iter_ == 0
     np.testing.assert_array_equal(labels, model.predict(images))
-    assert model.transform(images).shape == (30, 32)
+    assert model.transform(images).shape == (30, 96)
     painted, network = model.encoder_.parts_
     assert painted.parts_[0].image_shape_ == (128, 128, 3)
     values = np.hstack([painted.transform(images), network.transform(images)])
@@ -404,7 +404,7 @@ def test_words_are_joined(timm):
 
 def test_a_network_may_stand_alone(timm):
     model = DeepConvEmbeddingClustering(2, encoder="timm/vit_tiny.tag", random_state=0)
-    assert model.fit(paint(20)).transform(paint(20)).shape == (20, 32)
+    assert model.fit(paint(20)).transform(paint(20)).shape == (20, 96)
 
 
 @pytest.mark.parametrize("encoder", ["paintings+", "paintings+paintings", "auto+timm/x", "+"])

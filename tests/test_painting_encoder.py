@@ -55,7 +55,7 @@ def test_pictures_lie_where_they_lay():
 def test_the_space_of_paintings_is_made_without_training(tmp_path):
     space = painting_space().fit(pictures())
     embedding = space.transform(pictures())
-    assert embedding.shape == (3, 32)
+    assert embedding.shape == (3, 96)
     np.testing.assert_allclose(SideBySide().fit_transform(pictures()), embedding, atol=1e-6)
     space.save(tmp_path / "space.safetensors")
     loaded = SideBySide.load(tmp_path / "space.safetensors")

@@ -45,8 +45,8 @@ def speeds(monkeypatch):
         (10_000, 200, "autoencoder", "autoencoder"),
     ],
 )
-def test_auto_looks_at_colours_and_counts(n, colour, encoder, chosen):
-    images = np.zeros((n, 2, 2, 3), dtype=np.uint8)
+def test_of_what_shows_nothing_auto_takes_colours_and_counts(n, colour, encoder, chosen):
+    images = np.zeros((n, 8, 8, 3), dtype=np.uint8)
     images[:, 0, 0, 1] = colour
     assert choose_encoder(images, encoder) == chosen
 

@@ -136,8 +136,8 @@ def test_what_was_found_is_exported_with_the_run_and_later(folder, tmp_path, run
     clusters = read_table(out / "clusters.csv")
     assert columns["path"] == clusters["file"]
     assert columns["probability"] == clusters["confidence"]
-    vectors = np.array([columns[f"embedding_{i}"] for i in range(32)], dtype=float).T
-    kinds = BalancedBlocks([40]).fit_transform(rows_of(KINDS))
+    vectors = np.array([columns[f"embedding_{i}"] for i in range(40)], dtype=float).T
+    kinds = BalancedBlocks([40], n_components=40).fit_transform(rows_of(KINDS))
     np.testing.assert_allclose(vectors, kinds, atol=1e-5)
     assert {*zip(again["cluster"], again["cluster_name"], strict=True)} == {
         ("0", "Ships"),

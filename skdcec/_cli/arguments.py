@@ -423,8 +423,9 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         "trained, which takes seconds), or a network that was trained on other images, by its "
         "name: one of torchvision, such as densenet121, timm/NAME, hf-hub:OWNER/NAME, "
         "local-dir:FOLDER or open_clip/NAME/TAG. paintings and networks joined by +, such as "
-        "paintings+densenet121, stand side by side. auto, the default, is autoencoder for gray "
-        f"images, else paintings, or contrastive for {CONTRASTIVE_MIN_IMAGES} images or more",
+        "paintings+densenet121, stand side by side. auto, the default, looks at some images: where "
+        "shapes lie alike, as in digits or faces, it is autoencoder, else paintings, or "
+        f"contrastive for {CONTRASTIVE_MIN_IMAGES} images or more",
     )
     _add_weights(compared)
     compared.add_argument(

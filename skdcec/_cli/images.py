@@ -24,7 +24,7 @@ from skdcec._cli.options import (
 from skdcec._cli.progress import current
 from skdcec._files import read_json
 from skdcec._folders import MODEL, RECORD, OtherFiles, claim, holding
-from skdcec._named import JOINT, NETWORKS, resolve_name, words_of
+from skdcec._named import JOINT, NETWORKS, name_for_scenes, words_of
 from skdcec._recipes import (
     ENCODERS,
     GIVEN,
@@ -182,9 +182,9 @@ def _read_collection(options: TrainingOptions, out: Path) -> Collection:
     skipped = without_own_files(bunch.skipped, options.folder, out)
     tell_skipped(skipped, options.strict)
     if given is None:
-        encoder = choose_encoder(bunch.images, options.encoder)
+        encoder = choose_encoder(bunch.images, options.encoder, device=options.device)
         if options.size is None and image_size(encoder) != size:
-            # Gray ones, which are compared by their shapes.
+            # Those that are compared by their shapes.
             settings["size"] = image_size(encoder)
             bunch = load_bunch(
                 options, options.folder, settings, cache=cache, **source_options(options)
@@ -205,7 +205,7 @@ def _likely_size(options: TrainingOptions, cache: Path | None) -> int:
 
     listing = list_files(options.folder, options.file_column, cache, pages=options.pages)
     n_images = min(len(listing.files), options.sample or len(listing.files))
-    return image_size(resolve_name("auto", n_images, n_channels=3))
+    return image_size(name_for_scenes(n_images))
 
 
 def _given_vectors(

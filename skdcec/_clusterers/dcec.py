@@ -16,9 +16,10 @@ from skdcec._clusterers.pretraining import can_decode
 from skdcec._encoders.autoencoder import ConvAutoencoder
 from skdcec._encoders.base import decode_embedding
 from skdcec._encoders.images import ImageInput, are_gray, restore_layout
-from skdcec._named import NAMES, encoder_by_name
+from skdcec._named import NAMES, encoder_by_name, resolve_name
+from skdcec._nn import distributed
 from skdcec._persistence import declared, register
-from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, available_if
+from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, available_if, unwarned
 
 
 @register
@@ -39,9 +40,10 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         the encoder protocol. Words stand for encoders that do well: "autoencoder" compares
         shapes, and sees them shifted and turned; "contrastive" compares colours and
         textures, "paintings" the same by weights that were trained on paintings, beside colours
-        and edges: there, nothing is trained, and the start is the result. "auto" is
-        "autoencoder" for gray images, also of three equal channels, else "paintings", or
-        "contrastive" for 10 000 images or more. "timm/NAME" and the other names of
+        and edges: there, nothing is trained, and the start is the result. "auto" looks at a
+        sample: where clusters hold together pixel by pixel about as well as in what the painting
+        encoder sees, as those of digits, faces and clothes do, it is "autoencoder"; else
+        "paintings", or "contrastive" for 10 000 images or more. "timm/NAME" and the other names of
         :class:`~skdcec.features.PretrainedFeatures` are networks trained elsewhere, and words
         joined by "+", such as "paintings+timm/NAME", stand side by side, each with the same
         variance: there, too, the start is the result. A
@@ -277,10 +279,18 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         decoded = decode_embedding(self.module_, Z, self._n_features_out, self.scale_)
         return restore_layout(decoded.reshape(len(decoded), *self.image_shape_), self._layout)
 
+    def _pretrain(self, array: np.ndarray, seed: int) -> Any:
+        if not (isinstance(self.encoder, str) and self.encoder == "auto"):
+            return super()._pretrain(array, seed)
+        # Whoever asks for what does best need not hear that it was made for colours.
+        with unwarned("X holds gray images", "", UserWarning):
+            return super()._pretrain(array, seed)
+
     def _given_encoder(self, images: np.ndarray) -> Any:
         if isinstance(self.encoder, str):
+            name = distributed.on_first(resolve_name, self.encoder, images, device=self.device)
             n_channels = 1 if are_gray(images) else images.shape[3]
-            return encoder_by_name(self.encoder, len(images), n_channels)
+            return encoder_by_name(name, len(images), n_channels)
         return ConvAutoencoder() if self.encoder is None else self.encoder
 
     def _given_image_shape(self) -> tuple[int, ...] | None:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 _FOLDER = Path(__file__).parents[1] / "_weights"
 
@@ -27,7 +28,7 @@ def weights_file(weights: str | os.PathLike[str]) -> Path:
         If there are no such weights.
     """
     if weights in NAMES:
-        path = _FOLDER / f"{weights}.safetensors"
+        path = _own_file(weights)
         if not path.is_file():
             raise ValueError(
                 f"weights={weights!r} are not part of this installation of skdcec, since whoever "
@@ -41,3 +42,12 @@ def weights_file(weights: str | os.PathLike[str]) -> Path:
             f"{', '.join(map(repr, NAMES))}."
         )
     return path
+
+
+def comes_with_us(name: str) -> bool:
+    """Whether the weights of this name are part of this installation."""
+    return _own_file(name).is_file()
+
+
+def _own_file(name: Any) -> Path:
+    return _FOLDER / f"{name}.safetensors"

@@ -37,7 +37,7 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Columns of each block; None for one block of all columns.
     shares : sequence of float, default=None
         Variance of each block, in any unit; None gives all the same.
-    n_components : int, default=32
+    n_components : int, default=96
         Principal components that are kept. Where rows differ in fewer directions, the rest is 0.
 
     Attributes
@@ -99,7 +99,7 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         widths: Sequence[int] | None = None,
         *,
         shares: Sequence[float] | None = None,
-        n_components: int = 32,
+        n_components: int = 96,
     ):
         self.widths = widths
         self.shares = shares

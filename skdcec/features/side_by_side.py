@@ -57,7 +57,7 @@ class SideBySide(
         ``ContrastiveEncoder(weights="paintings", max_epochs=0)``. Copies of them are fitted;
         what is in a ``FrozenEstimator`` is taken as it was fitted. None takes what describes
         paintings best: :func:`painting_parts`.
-    n_components : int or None, default=32
+    n_components : int or None, default=96
         Principal components that are kept; None keeps all values as they stand. Where images
         differ in fewer directions, the rest is 0.
     image_shape : tuple (height, width) or (height, width, channels), default=None
@@ -144,7 +144,7 @@ class SideBySide(
         self,
         parts: Sequence[Any] | None = None,
         *,
-        n_components: int | None = 32,
+        n_components: int | None = 96,
         image_shape: tuple[int, ...] | None = None,
         data_format: str = "channels_last",
         device: Any = None,

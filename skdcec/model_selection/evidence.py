@@ -10,13 +10,14 @@ from scipy.linalg import eigh
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
+from skdcec._analysis.clouds import normal_draws
 from skdcec._analysis.mixtures import best_mixture, fit_mixture
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.stability import principal, resampled_labels
 from skdcec._clusterers.graph import neighbors_of
 from skdcec._clusterers.starts import find_labels
 from skdcec.metrics import modularity
-from skdcec.model_selection.null import cluster_by_k_means, normal_draws
+from skdcec.model_selection.null import cluster_by_k_means
 
 # What is read here are shares of points and edges, which so many points give to a few percent.
 MAX_POINTS = 1000

@@ -1,12 +1,13 @@
-"""Are there groups at all? A model of points without clusters, and a test for gaps."""
+"""Are there groups at all? Silhouettes of points without clusters, and a test for gaps."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.isotonic import isotonic_regression
 from sklearn.preprocessing import normalize
 
+from skdcec._analysis.clouds import normal_draws
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.spaces import within_range
 from skdcec._sklearn_compat import unwarned
@@ -105,31 +106,6 @@ def gaussian_null(
         means[draw] = silhouettes(distance_matrix(drawn, metric), labellings).mean(axis=1)
         on_draw()
     return means
-
-
-def normal_draws(points: np.ndarray, *, n_draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield samples of one normal distribution with the mean and covariance of `points`.
-
-    Parameters
-    ----------
-    points : ndarray of shape (n_samples, n_components), dtype float64
-    n_draws, seed : int
-
-    Yields
-    ------
-    drawn : ndarray of shape (n_samples, n_components)
-    """
-    rng = np.random.default_rng(seed)
-    mean, spread = points.mean(axis=0), _square_root(points)
-    for _ in range(n_draws):
-        yield mean + rng.standard_normal((len(points), spread.shape[0])) @ spread
-
-
-def _square_root(points: np.ndarray) -> np.ndarray:
-    """Return R with R.T @ R the covariance; fewer rows than columns where it has no full rank."""
-    centered = points - points.mean(axis=0)
-    _, scales, axes = np.linalg.svd(centered / np.sqrt(len(points) - 1), full_matrices=False)
-    return scales[:, None] * axes
 
 
 def dip_statistic(values: np.ndarray) -> float:
