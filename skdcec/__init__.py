@@ -51,4 +51,5 @@ if not TYPE_CHECKING:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    own = (name for name in globals() if name.startswith("_"))
+    return sorted({*own, *__all__, *_MODULES})

@@ -4,7 +4,7 @@ import sys
 from types import FrameType
 
 # What stands between a call by the user and a warning of ours.
-_BETWEEN = {"skdcec", "skorch", "sklearn", "joblib", "contextlib"}
+_BETWEEN = {"skdcec", "skorch", "sklearn", "joblib", "torch", "contextlib"}
 
 
 def caller_level() -> int:

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skdcec._callers import caller_level
+
 Table = dict[str, list[Any]]
 
 
@@ -456,7 +458,7 @@ def _decode(data: bytes, path: str | os.PathLike[str]) -> str:
             f"{os.fspath(path)!r} is not UTF-8 and is read as Windows-1252; check names with "
             "accents.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=caller_level(),
         )
         return data.decode("cp1252", errors="replace")
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any, TypeVar
 
+from skdcec._callers import caller_level
 from skdcec._files import read_json, write_json
 
 MODEL = "model.safetensors"
@@ -155,7 +156,7 @@ def _open_lock(path: Path) -> int | None:
                 f"{path.parent} cannot be locked ({error.strerror}): no other run may write there "
                 "at the same time.",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=caller_level(),
             )
             return file
     except BaseException:

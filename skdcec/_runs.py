@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from skdcec._callers import caller_level
 from skdcec._files import as_table, parse_json, read_json, versions, write_json, write_table
 from skdcec._folders import (
     ARRAYS,
@@ -293,7 +294,7 @@ class Run:
             f"The names in {path} belong to other clusters and are not used; skdcec report {out} "
             f"--names {path} uses them all the same.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=caller_level(),
         )
         return {}
 
@@ -404,7 +405,7 @@ def stored_names(out: Path) -> StoredNames | None:
         # Not worth losing a training for.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         text = reason if str(path) in reason else f"{path}: {reason}"
-        warnings.warn(f"The names are not used: {text}", UserWarning, stacklevel=3)
+        warnings.warn(f"The names are not used: {text}", UserWarning, stacklevel=caller_level())
         return None
 
 
@@ -594,7 +595,8 @@ def cache_folder(path: str | os.PathLike | None = None) -> Path | None:
             raise PermissionError(f"no permission to write into {folder}")
     except OSError as error:
         warnings.warn(
-            f"The cache cannot be used ({error}); the next run starts from nothing.", stacklevel=2
+            f"The cache cannot be used ({error}); the next run starts from nothing.",
+            stacklevel=caller_level(),
         )
         return None
     return folder

@@ -11,7 +11,8 @@ import numpy as np
 from sklearn import utils
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing as safe_indexing
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils._param_validation import HasMethods, Options, StrOptions
+from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils.validation import _check_feature_names as check_feature_names
 from sklearn.utils.validation import _num_samples as num_samples
 
@@ -52,6 +53,13 @@ __all__ = [
 
 # The attribute in which `set_output` keeps what it was asked for.
 OUTPUT_CONFIG = "_sklearn_output_config"
+
+
+class Interval(_Interval):
+    """A range of numbers, to which True, a 1 to Python and scikit-learn, does not belong."""
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Random changes of a batch of images, which an embedding should not depend on."""
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -510,12 +511,24 @@ def check_called(augmentation: Any) -> None:
     Raises
     ------
     TypeError
-        If it is a class, or one of the functions above.
+        If it is a class, one of the functions above, or takes something else than a batch.
     """
     makers = (digit_augmentation, painting_augmentation)
     if isinstance(augmentation, type) or any(augmentation is maker for maker in makers):
         name = augmentation.__name__
         raise TypeError(f"augmentation={name} makes one when it is called: augmentation={name}().")
+    try:
+        signature = inspect.signature(augmentation)
+    except (TypeError, ValueError):
+        return
+    named = {"generator": None} if "generator" in signature.parameters else {}
+    try:
+        signature.bind(None, **named)
+    except TypeError as error:
+        raise TypeError(
+            f"augmentation={augmentation!r} takes {signature} ({error}): it is called with a "
+            "batch, and with the keyword generator if it has a parameter of that name."
+        ) from None
 
 
 def _resample(batch: Tensor, theta: Tensor, size: tuple[int, int], padding: str) -> Tensor:

@@ -7,16 +7,17 @@ from numbers import Real
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skdcec._analysis.images import as_images
 from skdcec._analysis.samples import stratified_rows
 from skdcec._analysis.spaces import as_rows, embed
+from skdcec._callers import caller_level
 from skdcec._nn.batches import divide, fits_float32
 from skdcec._persistence import SavedEstimator, declared, register
 from skdcec._persistence.declared import Kind
+from skdcec._sklearn_compat import HasMethods, Interval, fit_context
 
 __all__ = ["NoveltyDetector"]
 
@@ -119,7 +120,7 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
         self.estimator = estimator
         self.contamination = contamination
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> Self:
         """Learn what is usual, and set the limit.
 
@@ -164,7 +165,7 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
                 f"{len(labels)} images are too few to tell which new ones are unlike them, so none "
                 f"will be flagged as such: at least {_MIN_IMAGES} are needed.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=caller_level(),
             )
             self.offset_ = -math.inf
             return self

@@ -248,3 +248,18 @@ def test_training_with_a_preset_is_repeatable_and_differs_from_training_without(
     first, again = embedding(digit_augmentation()), embedding(digit_augmentation())
     assert np.array_equal(first, again)
     assert not np.allclose(first, embedding(None))
+
+
+@pytest.mark.parametrize("wrong", [lambda x, draws: x, lambda: None, lambda *, generator: None])
+def test_what_cannot_be_called_with_a_batch_says_how_it_is_called(wrong):
+    encoder = ConvAutoencoder(2, filters=(2,), max_epochs=1, augmentation=wrong)
+    with pytest.raises(TypeError, match=r"takes \(.* it is called with a batch, and .* generator"):
+        encoder.fit(np.zeros((4, 8, 8), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "right", [lambda x: x, lambda x, generator: x, lambda x, scale=1: x, lambda *args: args[0]]
+)
+def test_what_can_be_called_with_a_batch_is(right):
+    encoder = ConvAutoencoder(2, filters=(2,), max_epochs=1, augmentation=right, random_state=0)
+    assert encoder.fit(np.zeros((4, 8, 8), np.uint8)).n_iter_ == 1

@@ -1,5 +1,6 @@
 """scikit-learn's own checks, on every estimator and every pairing of clusterer and encoder."""
 
+import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
@@ -22,6 +23,8 @@ from skdcec import (
     DeepEmbeddingClustering,
     DenseAutoencoder,
 )
+from skdcec._sklearn_compat import Interval
+from skdcec.datasets import ImageLoader
 from skdcec.features import (
     BalancedBlocks,
     ColorEdgeFeatures,
@@ -29,6 +32,7 @@ from skdcec.features import (
     Resized,
     SideBySide,
 )
+from skdcec.model_selection import NClustersSearch
 
 # The checks feed constant and tiny data, on which clusters do die.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -85,3 +89,22 @@ def test_scikit_learn_compatible(estimator, check):
 )
 def test_names_and_containers(estimator, check):
     check(type(estimator).__name__, clone(estimator))
+
+
+# To Python, and to scikit-learn, True is the number 1.
+@pytest.mark.parametrize("wrong", [True, np.True_])
+@pytest.mark.parametrize(
+    "estimator",
+    [*estimators, NClustersSearch(estimators[-1]), ImageLoader()],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_true_is_no_number(estimator, wrong):
+    ranges = [
+        name
+        for name, constraints in estimator._parameter_constraints.items()
+        if any(isinstance(constraint, Interval) for constraint in constraints)
+    ]
+    for name in ranges:
+        named = f"The '{name}' parameter of {type(estimator).__name__} must be .* Got {wrong!r} "
+        with pytest.raises(ValueError, match=named):
+            clone(estimator).set_params(**{name: wrong}).fit(np.zeros((20, 16)))

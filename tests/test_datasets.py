@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -713,6 +714,19 @@ def test_metadata_is_not_guessed(folder):
     table.write_text("file,n\nb/2.png,x\n1.png,y\n10.png,z\n2.png,w\n")
     bunch = load_images(folder, size=8, metadata=table)
     assert bunch.metadata["n"].tolist() == ["y", "w", "x", "z"]
+
+
+def test_a_collection_is_shown_without_its_pixels(folder):
+    bunch = load_images(folder, size=8, metadata="folders")
+    assert repr(bunch) == (
+        "Bunch(images: ndarray of shape (3, 8, 8, 3), paths: ndarray of shape (3,), "
+        "filenames: ndarray of shape (3,), metadata: dict of 1, skipped: list of 0, "
+        "duplicates: list of 0)"
+    )
+    bunch.note = None
+    copy = pickle.loads(pickle.dumps(bunch))
+    assert "note: None" in repr(copy)
+    np.testing.assert_array_equal(copy.images, bunch.images)
 
 
 def test_metadata_warns_both_ways_and_keeps_all_images(folder):

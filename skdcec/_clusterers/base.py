@@ -197,7 +197,8 @@ class BaseEmbeddingClustering(
             distributed.check_data(array, content_digest)
             if len(array) < self.n_clusters:
                 raise ValueError(
-                    f"n_samples={len(array)} should be >= n_clusters={self.n_clusters}."
+                    f"n_samples={len(array)} should be >= n_clusters={self.n_clusters}: set "
+                    f"n_clusters to {len(array)} or less, or give more samples."
                 )
             device = resolve_device(self.device)
             pretraining_seed, start_seed, joint_seed = self._draw_seeds()

@@ -31,9 +31,11 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         Number of clusters.
     encoder : estimator, default=None
         What is pretrained: None for ``DenseAutoencoder()``, or any estimator of the encoder
-        protocol. A ``FrozenEstimator`` around a fitted one skips the pretraining and is
-        left as it is. Where its own `random_state`, `device` or `verbose` is None, it takes
-        the value from here. Joint training has its `precision`.
+        protocol. For a table of few columns,
+        ``DenseAutoencoder(hidden_layer_sizes=(50, 50, 200))`` takes a quarter of the time. A
+        ``FrozenEstimator`` around a fitted one skips the pretraining and is left as it is. Where
+        its own `random_state`, `device` or `verbose` is None, it takes the value from here. Joint
+        training has its `precision`.
     gamma : float, default=1.0
         Weight of the clustering loss, summed over clusters and averaged over samples.
     reconstruction_weight : float, default=0.0

@@ -166,7 +166,8 @@ class Progress(Callback):
 
     def on_epoch_end(self, net: "EmbeddingNet", **kwargs: Any) -> None:
         row = net.history[-1]
-        shown = {"epoch": len(net.history), "loss": f"{row['train_loss']:.4g}"}
+        epoch = f"{len(net.history)}/{net.max_epochs}"
+        shown = {"epoch": epoch, "loss": f"{row['train_loss']:.4g}"}
         if "label_change" in row:
             shown["label change"] = f"{row['label_change']:.2%}"
         self.bar.set_postfix(shown, refresh=False)

@@ -312,7 +312,6 @@ def train(
     OSError
         If the device fails.
     """
-    # A bar that shows nothing would still start tqdm's monitoring thread.
     shown = verbose and distributed.is_first()
     steps = net.max_epochs * len(loader)
     bar = _bars.bar(steps, description, passes=net.max_epochs) if shown else None

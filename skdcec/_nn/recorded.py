@@ -16,6 +16,7 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, PassthroughScoring
 from torch import Tensor
 
+from skdcec._callers import caller_level
 from skdcec._nn.draws import Draws
 from skdcec._nn.later import Step
 from skdcec._nn.modules import AutoencoderModule, ClusteringModule, ContrastiveModule
@@ -128,7 +129,7 @@ class Recorder:
                 f"The device {self._net.device} could not record a step of training ({reason}): "
                 "training takes longer, and gives the same.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=caller_level(),
             )
             return None
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from safetensors.torch import save as serialize
 from sklearn.base import BaseEstimator
 
+from skdcec._callers import caller_level
 from skdcec._files import check_source, check_target, write_bytes
 from skdcec._folders import MODEL
 from skdcec._persistence.read import Reader, check_images
@@ -91,7 +92,7 @@ def save(
             f"Not saved, because it cannot be rebuilt from plain values: "
             f"{', '.join(sorted(left_out))}.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=caller_level(),
         )
     write_bytes(path, [content])
 

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
+from skdcec._callers import caller_level
 from skdcec._persistence.declared import MAX_WEIGHT, Kind
 from skdcec._persistence.registry import (
     ENCODER,
@@ -121,7 +122,7 @@ class Reader:
                 f"The model returned frames of {output}, which is not installed: it now returns "
                 "arrays.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=caller_level(),
             )
             delattr(estimator, OUTPUT_CONFIG)
 

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Bunch, Tags
 
+from skdcec._callers import caller_level
 from skdcec._sklearn_compat import Interval, StrOptions, validate_params
 from skdcec.datasets.decode import FORMATS, MAX_PIXELS
 from skdcec.datasets.files import File, Listing, Skipped, list_files, same_file
@@ -33,6 +34,21 @@ _PARAMETERS = {
     "n_jobs": [Integral, None],
     "verbose": ["verbose"],
 }
+
+
+class _Collection(Bunch):
+    """What was loaded; shown, it says how much of what there is, and no pixels."""
+
+    def __repr__(self) -> str:
+        kinds = (f"{name}: {_kind_of(value)}" for name, value in self.items())
+        return f"Bunch({', '.join(kinds)})"
+
+
+def _kind_of(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"{type(value).__name__} of shape {shape}"
+    return f"{type(value).__name__} of {len(value)}" if hasattr(value, "__len__") else repr(value)
 
 
 @validate_params(
@@ -250,10 +266,12 @@ def load_images(
     if skipped and on_error == "raise":
         raise ValueError(f'{_summary(skipped)} Use on_error="skip" to leave such files out.')
     if skipped:
-        warnings.warn(f"{_summary(skipped)} `skipped` lists them.", UserWarning, stacklevel=3)
+        warnings.warn(
+            f"{_summary(skipped)} `skipped` lists them.", UserWarning, stacklevel=caller_level()
+        )
 
     ids = [file.id for file in good]
-    return Bunch(
+    return _Collection(
         images=images,
         paths=np.array(ids, dtype=object),
         filenames=np.array([file.path for file in good], dtype=object),
@@ -414,7 +432,9 @@ class ImageLoader(TransformerMixin, BaseEstimator):
                 f'{summary} Use on_error="blank" to get black images in place of such files.'
             )
         if errors:
-            warnings.warn(f"{summary} Their images are black.", UserWarning, stacklevel=2)
+            warnings.warn(
+                f"{summary} Their images are black.", UserWarning, stacklevel=caller_level()
+            )
         return images
 
     def __sklearn_is_fitted__(self) -> bool:

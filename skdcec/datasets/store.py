@@ -17,6 +17,7 @@ from filelock import FileLock
 from numpy.lib import format as npy_format
 from PIL import __version__ as pillow_version
 
+from skdcec._callers import caller_level
 from skdcec._files import replacing
 from skdcec.datasets.decode import UNREADABLE
 from skdcec.datasets.files import File, Listing
@@ -80,7 +81,7 @@ def load_rows(
             warnings.warn(
                 f"{problem}; the images are kept in memory and decoded again next time.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=caller_level(),
             )
     images = np.empty((len(files), *settings.shape), dtype=np.uint8)
     rows: list[Row] = []
@@ -196,7 +197,7 @@ def _read_store(folder: str, name: str, settings: Settings) -> _Store | None:
         warnings.warn(
             f"The cache {path!r} is damaged ({error}); its images are decoded again.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=caller_level(),
         )
         return None
     return store

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from skdcec._callers import caller_level
 from skdcec._files import distinct, plain_heading, read_cells
 
 FILE_COLUMNS = (
@@ -161,4 +162,6 @@ def warn_unmatched(ids: list[str], row_of: dict[str, int], table: Table) -> None
         if names
     ]
     if messages:
-        warnings.warn(f"{table.path!r}: {'; '.join(messages)}.", UserWarning, stacklevel=5)
+        warnings.warn(
+            f"{table.path!r}: {'; '.join(messages)}.", UserWarning, stacklevel=caller_level()
+        )

@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.spaces import as_rows, metric_of
+from skdcec._callers import caller_level
 from skdcec._sklearn_compat import num_samples
 from skdcec.model_selection.null import GAP_SPLITS, gap_p_value
 
@@ -161,7 +162,7 @@ def compare_models(
             f"{undefined} of {len(models)} models put the rows that are scored into one cluster, "
             "or each into its own, which has no score: NaN.",
             UndefinedMetricWarning,
-            stacklevel=2,
+            stacklevel=caller_level(),
         )
     weights = space_weights(scores, p_values)
     filled = np.nan_to_num(scores, nan=np.nanmin(scores) if np.isfinite(scores).any() else np.nan)

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 
 from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
+from skdcec._bars import without_bars
 from skdcec._callers import caller_level
 from skdcec._sklearn_compat import (
     HasMethods,
@@ -251,7 +253,8 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
                 n_jobs=n_jobs, return_as=_return_as(), **ending_with_parent()
             )
             found = {}
-            for run in parallel(self._jobs(clusterer, reached, chosen, run_seeds, cache)):
+            jobs = self._jobs(clusterer, reached, chosen, run_seeds, cache, n_jobs)
+            for run in parallel(jobs):
                 bar.done(JOINT)
                 table.add(run)
                 k = run.n_clusters
@@ -295,17 +298,23 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         return clusterer, Space(points, metric)
 
     def _jobs(
-        self, clusterer: Any, X: Any, chosen: Sequence[int], run_seeds: list[int], cache: Cache
+        self,
+        clusterer: Any,
+        X: Any,
+        chosen: Sequence[int],
+        run_seeds: list[int],
+        cache: Cache,
+        n_jobs: int,
     ) -> Iterator:
         """Yield the trainings to do, as joblib takes them: made when their turn comes."""
+        aside = self.verbose and n_jobs > 1
+        train = partial(without_bars, run_candidate) if aside else run_candidate
         for run, seed in enumerate([None, *run_seeds]):
             for k in chosen:
                 candidate = clone(clusterer).set_params(n_clusters=int(k))
                 if seed is not None and "random_state" in candidate.get_params(deep=False):
                     candidate.set_params(random_state=seed)
-                yield joblib.delayed(EndsWithParent(run_candidate))(
-                    candidate, X, int(k), run, cache
-                )
+                yield joblib.delayed(EndsWithParent(train))(candidate, X, int(k), run, cache)
 
     def _finish(self, table: Table, head: Any, seed: int) -> None:
         """Store what was found."""

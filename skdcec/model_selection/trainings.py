@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from skdcec._analysis.spaces import Space, metric_of
+from skdcec._callers import caller_level
 from skdcec._encoders.cache import content_digest, plain_value
 from skdcec._nn import distributed
 from skdcec._nn.checkpoints import kept_until_stored
@@ -78,7 +79,9 @@ def _read(cached: Any, key: str, arguments: tuple[Any, ...]) -> tuple[Any, str |
     """Return a training that is in the cache, if it is as it was written, or train."""
     content, digest = cached(key, arguments)
     if digest is not None and _digest_of(content) != digest:
-        warnings.warn("A training in the cache is damaged and is done again.", stacklevel=3)
+        warnings.warn(
+            "A training in the cache is damaged and is done again.", stacklevel=caller_level()
+        )
         cached.call_and_shelve(key, arguments).clear()
         content, digest = cached(key, arguments)
     return content, digest
@@ -123,7 +126,9 @@ def cache_of(clusterer: Any, X: Any, memory: Any, space: Space) -> Cache:
     try:
         plain = {k: plain_value(k, v) for k, v in params.items() if k not in session}
     except TypeError as error:
-        warnings.warn(f"The trainings are not cached: {error}", UserWarning, stacklevel=4)
+        warnings.warn(
+            f"The trainings are not cached: {error}", UserWarning, stacklevel=caller_level()
+        )
         return Cache(memory, "")
     parts = [
         f"{type(clusterer).__module__}.{type(clusterer).__qualname__}",

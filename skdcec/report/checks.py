@@ -19,7 +19,10 @@ def check_labels(labels: Any) -> np.ndarray:
     if array.ndim != 1 or not len(array):
         raise ValueError(f"labels has shape {array.shape}; one label per image is needed.")
     if not np.issubdtype(array.dtype, np.number) or np.any(array != np.floor(array)):
-        raise ValueError(f"labels must be whole numbers, got {array.dtype}.")
+        raise ValueError(
+            f"labels must be whole numbers, got {array.dtype}; "
+            "np.unique(labels, return_inverse=True)[1] numbers others."
+        )
     array = array.astype(np.int64)
     if array.min() < -1 or array.max() >= MAX_CLUSTERS:
         raise ValueError(

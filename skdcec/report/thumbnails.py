@@ -13,6 +13,7 @@ from joblib import Parallel, delayed
 from PIL import Image, ImageOps
 
 from skdcec._analysis.images import to_pixels, value_range
+from skdcec._callers import caller_level
 from skdcec._maps import MappedRows
 from skdcec.datasets.decode import (
     MAX_PIXELS,
@@ -181,7 +182,7 @@ class Pictures:
         warnings.warn(
             f"{len(self.undrawn)} of {self.n} images cannot be drawn and are shown as gray tiles: "
             f"{', '.join(first)}{more}.",
-            stacklevel=3,
+            stacklevel=caller_level(),
         )
 
     def _each(

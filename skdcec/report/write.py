@@ -1,6 +1,7 @@
 """How is a page made, from a fitted estimator or from plain arrays?"""
 
 import html
+import inspect
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from skdcec._analysis.spaces import (
     within_range,
 )
 from skdcec._analysis.stability import cluster_stability
+from skdcec._callers import caller_level
 from skdcec._encoders.recognition import recognized
 from skdcec._files import Table, check_target, write_bytes
 from skdcec._sklearn_compat import check_array
@@ -41,6 +43,7 @@ from skdcec.report.checks import (
     check_skipped,
     image_names,
 )
+from skdcec.report.given import columns_of, images_in, numbered
 from skdcec.report.metadata import agreement_of, metadata_columns, standouts
 from skdcec.report.names import check_names
 from skdcec.report.page import (
@@ -155,12 +158,14 @@ def report_from_estimator(
         Read through ``labels_``, ``predict_proba``, ``transform``, ``cluster_centers_``,
         ``encoder_``, ``history_`` and ``get_params``.
     X : array-like of shape (n_samples, ...)
-        What the estimator was fitted on.
+        What the estimator was fitted on. What :func:`skdcec.datasets.load_images` returns brings
+        names and metadata of the images along.
     path : str or path-like
         The HTML file to write.
     images : array or list of paths, default=None
-        What the page shows, if not `X`, in the form that :func:`write_report` takes: files give
-        larger thumbnails than a small `X`.
+        What the page shows, if not `X`, in the form that :func:`write_report` takes: files, such
+        as the ``filenames`` of what :func:`skdcec.datasets.load_images` returns, give larger
+        thumbnails than a small `X`, and lead to the originals.
     settings : mapping, default=None
         Added to the estimator's parameters on the page.
     **options
@@ -177,7 +182,7 @@ def report_from_estimator(
         If `X` does not have one row per label, or cannot be shown as images.
     TypeError
         If the estimator has no ``labels_``, or does not say where the centers of its clusters are,
-        or `path` is no path.
+        `path` is no path, or :func:`write_report` has no such option.
     NotFittedError
         If the estimator is not fitted.
 
@@ -208,7 +213,7 @@ def report_from_estimator(
             "report_from_estimator takes the path last, as in report_from_estimator(estimator, X, "
             "path); that it may come first will end in version 0.3.",
             FutureWarning,
-            stacklevel=2,
+            stacklevel=caller_level(),
         )
         estimator, X, path = X, path, estimator
     if not isinstance(path, (str, os.PathLike)):
@@ -216,7 +221,9 @@ def report_from_estimator(
             f"path is of type {type(path).__name__}; the HTML file to write comes last, as in "
             "report_from_estimator(estimator, X, path)."
         )
+    _check_options(options)
     estimator = best_of(estimator)
+    options = columns_of(X) | options
     X = data_for(estimator, X)
     if isinstance(X, (str, os.PathLike)):
         # Says what would do.
@@ -252,6 +259,17 @@ def report_from_estimator(
         "settings": parameters | dict(settings or {}),
     }
     return write_report(path, images, model.labels_, **(inferred | options))
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse before anything is computed what `write_report` would not know."""
+    known = [*inspect.signature(write_report).parameters][3:]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise TypeError(
+            f"report_from_estimator has no {unknown[0]!r}; beside its own parameters it takes "
+            f"those of write_report: {', '.join(known)}."
+        )
 
 
 def write_report(
@@ -292,9 +310,11 @@ def write_report(
     images : array of shape (n, H, W) or (n, H, W, C), or list of n paths
         Pixels of 1, 3 or 4 channels (a memory map will do), or image files. Values that are
         not uint8 are scaled to their range. A file that cannot be read becomes a gray tile,
-        and one warning names such files and the reasons.
-    labels : array-like of shape (n,) of int
-        Clusters from 0; -1 stands for images in no cluster.
+        and one warning names such files and the reasons. What
+        :func:`skdcec.datasets.load_images` returns stands for its images, paths and metadata.
+    labels : array-like of shape (n,) of int or str
+        Clusters from 0; -1 stands for images in no cluster. Texts, such as the artists, are
+        clusters of these names, in alphabetical order.
     paths : sequence of str or path-like, default=None
         Names of the images. None: the files in `images`, or ``image 0``, ``image 1`` and so on.
     embedding : array-like of shape (n, d), default=None
@@ -359,7 +379,8 @@ def write_report(
     Raises
     ------
     ValueError
-        If an argument has another length than `labels`, or values out of range.
+        If an argument has another length than `labels`, or values out of range, or `images` are
+        relative paths none of which leads anywhere.
     TypeError
         If `max_images` is not a whole number, or `metadata` no table.
     OSError
@@ -385,13 +406,24 @@ def write_report(
     """
     path = check_target(path)
     max_images = check_max_images(max_images)
+    known = {
+        "paths": paths,
+        "metadata": metadata,
+        "skipped": skipped or None,
+        "duplicates": duplicates or None,
+    }
+    known = columns_of(images) | {key: value for key, value in known.items() if value is not None}
+    images = images_in(images)
+    labels, cluster_names = numbered(labels, cluster_names)
     labels = check_labels(labels)
     n = len(labels)
     check_length("images", images, n)
-    names, named = image_names(paths, images, n), check_names(cluster_names, labels)
-    columns = metadata_columns(metadata, n)
+    names, named = image_names(known.get("paths"), images, n), check_names(cluster_names, labels)
+    columns = metadata_columns(known.get("metadata"), n)
     files = payload_of_files(
-        check_skipped(skipped), check_groups("duplicates", duplicates, n), names
+        check_skipped(known.get("skipped", ())),
+        check_groups("duplicates", known.get("duplicates", ()), n),
+        names,
     )
     probabilities, distances = _check_arrays(
         labels, embedding, metric, probabilities, distances, map_coordinates
@@ -467,7 +499,7 @@ def _warn_of_size(n_bytes: int, max_bytes: int, n: int) -> None:
         warnings.warn(
             f"The page has {n_bytes:_} bytes, more than max_bytes={max_bytes:_}: the map and the "
             f"table of {n} images alone need that much; max_images says how many it shows.",
-            stacklevel=3,
+            stacklevel=caller_level(),
         )
 
 
