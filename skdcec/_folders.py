@@ -19,7 +19,7 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from socket import gethostname
@@ -493,3 +493,19 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def without_own_files(
+    skipped: Sequence[tuple[str, str]], source: str, out: Path
+) -> list[tuple[str, str]]:
+    """Leave out of the files that cannot be used those that commands wrote, into any folder."""
+    written = {os.path.abspath(out): True}
+
+    def is_own(path: str) -> bool:
+        folder, name = os.path.split(path)
+        if name not in OWN_FILES:
+            return False
+        return written.setdefault(folder, is_recorded(Path(folder)))
+
+    paths = (os.path.abspath(os.path.join(source, name)) for name, _ in skipped)
+    return [pair for pair, path in zip(skipped, paths, strict=True) if not is_own(path)]

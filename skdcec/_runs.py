@@ -27,7 +27,6 @@ from skdcec._folders import (
     DUPLICATES,
     MODEL,
     NAMES,
-    OWN_FILES,
     PAGE,
     RECORD,
     SKIPPED,
@@ -35,9 +34,9 @@ from skdcec._folders import (
     TEXTS,
     Mixed,
     Snapshot,
-    is_recorded,
     no_run,
     read_together,
+    without_own_files,
 )
 from skdcec._run_contents import check_values, parse_arrays
 
@@ -533,22 +532,6 @@ def default_out(source: str, kind: str = "clusters") -> Path:
     if not path.name:
         raise ValueError(f"{source} has no folder beside it to write into: name one by --out.")
     return path.with_name(f"{path.stem if path.is_file() else path.name}-{kind}")
-
-
-def without_own_files(
-    skipped: Sequence[tuple[str, str]], source: str, out: Path
-) -> list[tuple[str, str]]:
-    """Leave out of the files that cannot be used those that commands wrote, into any folder."""
-    written = {os.path.abspath(out): True}
-
-    def is_own(path: str) -> bool:
-        folder, name = os.path.split(path)
-        if name not in OWN_FILES:
-            return False
-        return written.setdefault(folder, is_recorded(Path(folder)))
-
-    paths = (os.path.abspath(os.path.join(source, name)) for name, _ in skipped)
-    return [pair for pair, path in zip(skipped, paths, strict=True) if not is_own(path)]
 
 
 def write_record(folder: Path, arguments: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
