@@ -44,8 +44,8 @@ def resolve_name(name: str, images: np.ndarray, *, device: Any = None) -> str:
     Parameters
     ----------
     name : str
-    images : ndarray of shape (n_samples, height, width, channels)
-        Of which a sample is looked at.
+    images : ndarray of shape (n_samples, height, width[, channels])
+        Of which a sample is looked at. Rows are no images, and left to an autoencoder.
     device : str, torch.device or None
         What the painting encoder looks at them on; None takes a GPU where there is one.
 
@@ -62,7 +62,8 @@ def resolve_name(name: str, images: np.ndarray, *, device: Any = None) -> str:
     from skdcec._encoders.images import are_gray
     from skdcec._encoders.weights import comes_with_us
 
-    if images.shape[3] not in (1, 3) or min(images.shape[1:3]) < _LEAST_SIDE:
+    images = images[..., None] if images.ndim == 3 else images
+    if images.ndim < 4 or images.shape[3] not in (1, 3) or min(images.shape[1:3]) < _LEAST_SIDE:
         return "autoencoder"
     is_there = comes_with_us("paintings")
     sees_more = encoder_sees_more(images, device=device) if is_there else None

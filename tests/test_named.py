@@ -65,6 +65,13 @@ def test_what_the_painting_encoder_cannot_see_is_left_to_an_autoencoder(seen, sh
     assert not asked
 
 
+def test_images_without_an_axis_of_channels_are_gray(seen):
+    asked = seen(True)
+    assert resolve_name("auto", np.zeros((30, 8, 8), np.uint8)) == "paintings"
+    assert asked == [(30, 8, 8, 1)]
+    assert resolve_name("auto", np.zeros((30, 64), np.uint8)) == "autoencoder"
+
+
 def test_auto_does_without_the_weights_that_a_packager_left_out(seen, monkeypatch, tmp_path):
     monkeypatch.setattr("skdcec._encoders.weights._FOLDER", tmp_path)
     asked = seen(True)
