@@ -34,7 +34,6 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 from skdcec import DeepConvEmbeddingClustering
-from skdcec._cli.progress import showing
 from skdcec.metrics import clustering_accuracy
 
 SCORES = ["NMI", "ACC", "silhouette (pixels)", "CH (pixels)", "silhouette (embedding)"]
@@ -70,10 +69,8 @@ def main(folder):
 
     print(f"\n1. Handwritten digits: {len(digits.images)} gray images of 8x8, in 10 clusters.")
     print("   Settings: the defaults, which learn from the images alone.\n", flush=True)
-    # The words of the command say how far it is.
-    with showing(quiet=False, form="bar"):
-        model = DeepConvEmbeddingClustering(n_clusters=10, random_state=0, verbose=1)
-        model, seconds = timed_fit(model, digits.images)
+    model = DeepConvEmbeddingClustering(n_clusters=10, random_state=0, verbose=1)
+    model, seconds = timed_fit(model, digits.images)
     compare(model, seconds, digits.images, digits.target)
     print(EXPLANATION)
     digit_clusters = from_typical_to_odd(model, digits.images)

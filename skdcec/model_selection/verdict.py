@@ -123,10 +123,8 @@ def _as_good(plausible: np.ndarray, best: int) -> str:
 
 def _why_not_higher(results: dict[str, np.ndarray], best: int) -> str:
     """Say why a number that is seen to have a higher silhouette is not the one that is chosen."""
-    numbers, models = (
-        results["n_clusters"],
-        np.where(results["trained"], results["silhouette"], np.nan),
-    )
+    numbers = results["n_clusters"]
+    models = np.where(results["trained"], results["silhouette"], np.nan)
     at = int(np.flatnonzero(numbers == best)[0])
     for of, silhouette in ("by k-means", results["screened_silhouette"]), ("as trained", models):
         if not np.isfinite(silhouette[at]):
