@@ -102,6 +102,62 @@ def test_the_posterior_is_that_of_a_mixture_of_the_same_values(groups):
         )
 
 
+def heavy_tailed(n_samples, n_clusters=6, n_components=60):
+    """Return points in wide directions and narrow ones, some of them far out, and their kinds."""
+    rng = np.random.default_rng(n_samples)
+    kinds = np.arange(n_samples) % n_clusters
+    means = 3 * np.random.default_rng(0).normal(size=(n_clusters, n_components))
+    points = rng.standard_t(3, size=(n_samples, n_components)) * np.linspace(12, 1, n_components)
+    return points + means[kinds], kinds
+
+
+@pytest.mark.parametrize("n_samples", [150, 600])
+def test_a_readout_is_as_sure_of_other_points_as_it_is_right(n_samples):
+    points, kinds = heavy_tailed(n_samples)
+    others, theirs = heavy_tailed(3000)
+    posterior = fit_readout(points, kinds, 6, 0).posterior(others)
+    right = (posterior.argmax(axis=1) == theirs).mean()
+    assert right < 0.95
+    assert abs(posterior.max(axis=1).mean() - right) < 0.07
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag"])
+def test_a_tempered_mixture_finds_the_same_clusters_and_is_less_sure_of_them(groups, covariance):
+    points, kinds = groups
+    # Of uneven sizes and widths.
+    points = points * np.where(kinds % 2, 1, 2)[:, None]
+    sure = mixtures._moments(points, kinds, 12, covariance, 0.01)
+    sure = sure._replace(weights=np.arange(1, 13) / 78)
+    less = sure.tempered(3.0)
+    np.testing.assert_allclose(less.weights.sum(), 1)
+    expected = sure.posterior(points).astype(float) ** (1 / 3)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(less.posterior(points), expected, atol=1e-5)
+
+
+def test_a_cluster_of_one_point_has_the_shape_that_all_share():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(41, 3)) * [4, 1, 1]
+    labels = np.repeat([0, 1], [40, 1])
+    own = mixtures._moments(points, labels, 2, "full", 0.01).covariances
+    shared = mixtures._moments(points, labels, 2, "tied", 0.01).covariances
+    np.testing.assert_allclose(own[1], shared[0])
+
+
+def test_few_points_draw_a_covariance_to_a_sphere_and_many_leave_it():
+    rng = np.random.default_rng(0)
+    spread = np.diag(np.linspace(0.1, 2, 30))
+    away = []
+    for n in (20, 200, 20_000):
+        points = rng.normal(size=(n, 30)) @ np.sqrt(spread)
+        sample = points.T @ points / n
+        found = mixtures._shrunk_covariance(points, np.trace(sample) / 30 * np.eye(30))
+        assert np.square(found - spread).sum() <= np.square(sample - spread).sum()
+        away.append(np.abs(found - sample).max())
+    assert away[0] > away[1] > away[2]
+    assert away[2] < 0.01
+
+
 def test_a_cluster_without_points_is_assigned_none():
     points = np.array([[0.0], [0.1], [5.0], [5.1]])
     readout = fit_readout(points, np.array([0, 0, 2, 2]), 3, 0)

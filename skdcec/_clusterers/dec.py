@@ -106,7 +106,9 @@ class DeepEmbeddingClustering(BaseEmbeddingClustering):
         The Gaussian mixture that tells the clusters from each other in the embedding of
         ``transform``, of shapes (n_clusters,), (n_clusters, n_components) and (n_clusters,
         n_components, n_components); covariances may also be those of all clusters, of shape
-        (1, n_components, n_components), or without correlations, (n_clusters, n_components).
+        (1, n_components, n_components), or, in very many components, without correlations,
+        (n_clusters, n_components). They are as wide, and the weights such, that ``predict_proba``
+        is only as sure of samples as it is right about those that it was not fitted to.
         None where the soft assignment to the centers tells them, as after a joint phase with
         an `init` that is neither "auto" nor labels.
     refined_ : bool
