@@ -237,6 +237,8 @@ def run_null(name, seed, args):
     """Ask for the verdict on a set without clusters; it does not depend on joint training."""
     images = null_set(name, seed, args.n_null_images)
     model = new_model(seed, args.quick, max_epochs=1)
+    if not args.quick:
+        model.set_params(encoder="auto")
     return verdict(NClustersSearch(model, range(2, 11)).fit(images))
 
 

@@ -185,6 +185,23 @@ def test_groups_apart_have_gaps_and_one_cloud_has_none():
         assert gap_p_value(cloud, 3, n_splits=3, seed=0) > 0.05
 
 
+@pytest.mark.parametrize("k", [2, 3, 6])
+def test_what_is_turned_or_moved_or_ends_somewhere_has_no_gap(k):
+    rng = RNG(k)
+    angles = rng.uniform(0, 2 * np.pi, size=(2, 600))
+    noise = rng.normal(scale=0.05, size=(600, 4))
+    circle = np.column_stack([np.cos(angles[0]), np.sin(angles[0]), np.zeros((600, 2))])
+    swinging = np.column_stack([np.cos(angles[0]), 0.5 * np.cos(angles[1]), np.zeros((600, 2))])
+    for points in (circle + noise, swinging + noise, rng.uniform(size=(600, 3))):
+        assert gap_p_value(points, k, n_splits=3, seed=0) > 0.05
+
+
+def test_a_gap_between_two_of_many_groups_is_seen():
+    # From any side, other groups lie where the gap is.
+    blobs, _ = make_blobs(1000, centers=10, n_features=4, cluster_std=0.7, random_state=0)
+    assert gap_p_value(blobs, 10, n_splits=3, seed=0) < 0.001
+
+
 def test_too_few_points_show_no_gap():
     assert gap_p_value(np.arange(6.0)[:, None], 2, n_splits=2, seed=0) == 1
     assert gap_p_value(RNG(0).normal(size=(50, 2)), 1, n_splits=2, seed=0) == 1
