@@ -100,6 +100,35 @@ def test_what_systems_leave_behind_is_passed_over_in_silence(folder):
     assert bunch.skipped == []
 
 
+def test_what_commands_wrote_among_the_images_is_none_of_them(folder):
+    every = load_images(folder, size=8).paths.tolist()
+    for out in (folder, folder / "a-choose-k"):
+        paint(out / "choose_k.png")
+        (out / "choose_k.html").write_text("page")
+        (out / "run.json").write_text('{"program": "skdcec"}')
+    paint(folder / "b/like 2.jpg", format="JPEG")
+    heads = "image,rank,similar,distance\r\n"
+    (folder / "b/like 2.csv").write_text(heads + "2.png,1,10.png,.5", encoding="utf-8-sig")
+    bunch = load_images(folder, size=8)
+    assert (bunch.paths.tolist(), bunch.skipped) == (every, [])
+    assert load_images(f"{folder}/**/*.png", size=8).paths.tolist() == every
+    # Whoever names a file means it.
+    assert len(load_images([folder / "choose_k.png"], size=8).images) == 1
+
+
+def test_files_that_are_only_called_like_results_are_images(folder):
+    every = load_images(folder, size=8).paths.tolist()
+    paint(folder / "b/choose_k.png")
+    (folder / "b/2.csv").write_text("image,rank\n2.png,1")
+    with pytest.warns(UserWarning, match="b/2.csv"):
+        found = load_images(folder, size=8).paths.tolist()
+    assert sorted(found) == sorted([*every, "b/choose_k.png"])
+    # A record of something else is not ours.
+    (folder / "b/run.json").write_text('{"program": "another"}')
+    with pytest.warns(UserWarning, match="2 file"):
+        assert load_images(folder, size=8).paths.tolist() == found
+
+
 def test_content_counts_not_the_extension(tmp_path):
     paint(tmp_path / "picture.txt", format="PNG")
     paint(tmp_path / "noextension", format="JPEG")

@@ -93,8 +93,8 @@ def load_images(
         One of
 
         - a folder, searched with all its sub-folders. Links to folders are followed, each folder
-          is read once. Hidden files and what operating systems leave behind (`.*`, `@eaDir`,
-          `Thumbs.db`, ...) are passed over;
+          is read once. Hidden files, what operating systems leave behind (`.*`, `@eaDir`,
+          `Thumbs.db`, ...) and what commands of skdcec wrote are passed over;
         - a pattern with `*`, `?`, `[...]` or `**`, as for :func:`glob.glob`;
         - a `.csv`, `.tsv` or `.txt` table with a column of file names, relative to the table, as
           spreadsheets write it, or one that `skdcec cluster` wrote, where it lies; see
