@@ -53,7 +53,7 @@ def _compare(options: ChooseKOptions, found: Collection, clock: Clock) -> NClust
     _tell_plan(options, n_images, numbers, plan, drawing)
     search = _search(options, found, inputs, numbers, plan)
     clock.lap("search")
-    with staged(found.out, replaces=CHOICE_FILES) as folder:
+    with current().make(1, "reading"), staged(found.out, replaces=CHOICE_FILES) as folder:
         _draw(options, found, search, inputs, folder)
         write_record(
             folder,
@@ -138,13 +138,20 @@ def _draw(
 def _tell_plan(
     options: ChooseKOptions, n_images: int, numbers: list[int], plan: Plan, drawing: float
 ) -> None:
+    from skdcec.model_selection.progress import JOINT, PRETRAINING, SCREENING
+
     n_trained = len(numbers) if options.all else min(3, len(numbers))
-    # The embedding is trained once, and the joint phases are what that is not.
-    phases = plan.seconds_of_phases
-    search = phases["clusters"] + phases["pretraining"] + _SCREENING_SECONDS * len(numbers)
-    search += phases["joint"] * n_trained * options.runs
+    # The embedding is trained once, and the joint phases are what that is not. Where nothing is
+    # trained, each model compares the images anew.
+    phases, n_fits = plan.seconds_of_phases, n_trained * options.runs
+    course = (
+        (PRETRAINING, phases["clusters"] + phases["pretraining"]),
+        (SCREENING, _SCREENING_SECONDS * len(numbers)),
+        (JOINT * n_fits, (phases["clusters"] + phases["joint"]) * n_fits),
+    )
+    search = sum(seconds for _, seconds in course)
     seconds = search + drawing
-    current().plan({"search": search, "pictures": drawing})
+    current().plan({"search": search, "pictures": drawing}, {"search": course})
     steps = [
         f"{plan.pretraining} passes to learn to compare them (--encoder {plan.encoder})"
         if plan.pretraining
