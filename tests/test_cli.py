@@ -1198,7 +1198,10 @@ def test_choose_k_writes_page_table_picture_and_verdict(compared):
     assert table["n_clusters"] == ["2", "3", "4", "5"]
     assert str(record["best_n_clusters"]) in table["n_clusters"]
     page = (compared / "choose_k.html").read_text()
+    # The record has the numbers, and the page what can be read without knowing them.
+    assert "k = " in record["verdict"]
     assert record["verdict"].split(":")[0] in page
+    assert not re.search(r"\b(p|k) =", page)
     for k, plausible in zip(table["n_clusters"], table["plausible"], strict=True):
         heading = f"<h2>{k} c" if int(k) == record["best_n_clusters"] else f"<h3>{k} clusters<"
         assert (heading in page) == (plausible == "True")
@@ -1230,6 +1233,7 @@ def test_choose_k_prints_the_table_and_goes_on_from_its_cache(
     first, command, _, _, _, _, *lines = done.out.splitlines()
     best = json.loads((compared / "run.json").read_text())["best_n_clusters"]
     assert str(best) in first
+    assert not re.search(r"\b(p|k) =", done.out)
     assert command.startswith(f"Next: skdcec cluster {folder} -k {best}")
     assert [line.split()[0].rstrip("*") for line in lines[:4]] == list("2345")
     assert f"Page: {tmp_path / 'again' / 'choose_k.html'}" in done.out

@@ -127,7 +127,7 @@ def _draw(
         {k: _by_size(labels_of[k]) for k in shown},
         results,
         best=best,
-        verdict=search.verdict_,
+        verdict=_explained(search),
         title=title_of(options.folder),
         answer=_answer(search),
         command=_next_command(options, best),
@@ -172,6 +172,19 @@ def _answer(search: NClustersSearch) -> str:
 
     return answer(
         search.results_, best_n_clusters=search.best_n_clusters_, evidence=search.evidence_
+    )
+
+
+def _explained(search: NClustersSearch) -> str:
+    import numpy as np
+
+    from skdcec.model_selection.verdict import explained
+
+    return explained(
+        search.results_,
+        best_n_clusters=search.best_n_clusters_,
+        n_found=len(np.unique(search.labels_)),
+        evidence=search.evidence_,
     )
 
 
@@ -246,14 +259,14 @@ def _tell_result(options: ChooseKOptions, out: Path, search: NClustersSearch) ->
         "How far the clusters lie apart, from -1 to 1 (the silhouette): those of k-means, a plain\n"
         "method, those of a model, and how much higher k-means is than without any clusters."
     )
-    print(f"{'k':>4}  k-means    model  above chance  plausible")
+    print("clusters  k-means    model  above chance  plausible")
     for row in rows:
         mark = "*" if row["n_clusters"] == search.best_n_clusters_ else " "
         refined = row["silhouette"] if row["trained"] else None
         values = (row["screened_silhouette"], refined, row["excess_silhouette"])
         first, second, third = ("-" if value is None else f"{value:.3f}" for value in values)
         plausible = "yes" if row["plausible"] else ""
-        line = f"{row['n_clusters']:>3}{mark}  {first:>7}  {second:>7}  {third:>12}  {plausible:>9}"
+        line = f"{row['n_clusters']:>7}{mark}  {first:>7}  {second:>7}  {third:>12}  {plausible:>9}"
         print(printable(f"{line}  {row['error']}").rstrip())
-    print("\n".join(textwrap.wrap(search.verdict_, 88)))
+    print("\n".join(textwrap.wrap(_explained(search), 88)))
     print(f"Page: {printable(str((out / CHOICE_PAGE).absolute()))}")
