@@ -200,8 +200,6 @@ def test_table_of_a_spreadsheet(folder, delimiter):
 def test_what_is_no_source(source, told):
     with pytest.raises(TypeError, match=f"source is a {told}.*array of images needs no loading"):
         load_images(source)
-    with pytest.raises(ValueError, match="must be a sequence of paths.*load_images.'a b', size"):
-        ImageLoader(8).fit("a b")
 
 
 def test_pictures_and_frames_are_no_source_but_lead_to_one(folder):
@@ -1095,7 +1093,9 @@ def test_loader_fit_reads_no_file():
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        ("one.png", "single path"),
+        ("scans/*.png", r"load_images\('scans/\*.png', size=...\).filenames"),
+        (Path("scans.csv"), "'scans.csv' stands for several files"),
+        (os.curdir, r"X='.' stands for several files"),
         ([], "0 sample"),
         ([["a", "b"]], r"got shape \(1, 2\)"),
         (["a", 3], "got 3 at position 1"),
@@ -1106,6 +1106,16 @@ def test_loader_refuses_what_is_no_paths(X, message):
     for method in (ImageLoader().fit, ImageLoader().transform):
         with pytest.raises(ValueError, match=message):
             method(X)
+
+
+def test_loader_takes_one_image_as_predict_does(paths, tmp_path):
+    expected = ImageLoader(8).transform(paths[:1])
+    odd = tmp_path / "what [1].png"
+    odd.write_bytes(Path(paths[0]).read_bytes())
+    for one in (str(paths[0]), Path(paths[0]), odd):
+        np.testing.assert_array_equal(ImageLoader(8).fit_transform(one), expected)
+    with pytest.raises(ValueError, match=r"'missing.png' \(cannot be read"):
+        ImageLoader(8).transform("missing.png")
 
 
 @pytest.mark.parametrize("params", [{"size": 0}, {"on_error": "skip"}, {"resize": "fit"}])
