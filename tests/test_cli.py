@@ -1259,12 +1259,19 @@ def test_the_next_command_has_all_that_clusters_depend_on():
     assert _next_command(options, 2) == "skdcec cluster pictures -k 2"
 
 
-@pytest.mark.parametrize("numbers", ["1..4", "5..2", "two", "3,x", "2..3..4", ""])
+@pytest.mark.parametrize("numbers", ["1..4", "5..2", "two", "3,x", "2..3..4", "2-3-4", "-3", ""])
 def test_numbers_of_clusters_that_are_none_are_refused(numbers, folder, capsys):
     with pytest.raises(SystemExit) as exit:
         main(["choose-k", str(folder), "--k", numbers])
     assert exit.value.code == 2
     assert "is neither of the form 2..12 nor 4,7,10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "read"), [("2..4", [2, 3, 4]), ("2-4", [2, 3, 4]), ("4", [4]), ("9,3,9", [3, 9])]
+)
+def test_numbers_of_clusters_are_read_as_people_write_them(text, read):
+    assert parse(["choose-k", "pictures", "-k", text])[1].k == read
 
 
 def test_hostile_titles_are_text_on_the_page_of_choose_k(tmp_path, images):
