@@ -486,7 +486,7 @@ def test_copies_are_reported(tmp_path, run):
     folder = make_folder(tmp_path / "images")
     shutil.copy(folder / "gold" / "3.png", folder / "copy.png")
     result = run("cluster", folder, "-k", 2, "--out", tmp_path / "out", *FAST)
-    assert "1 of 63 images are exact copies of others" in result.err
+    assert "1 of 63 images is an exact copy of another: " in result.err
     copies = read_csv(tmp_path / "out" / "duplicates.csv")
     assert copies == {"group": ["0", "0"], "file": ["copy.png", "gold/3.png"]}
     page = (tmp_path / "out" / "report.html").read_text()
