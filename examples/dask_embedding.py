@@ -22,8 +22,12 @@ from skdcec.datasets import load_images
 
 def model_here(path):
     """Return the model of a file, which a worker keeps when it has read it."""
-    worker = get_worker()
-    models = vars(worker).setdefault("skdcec_models", {})
+    try:
+        place = vars(get_worker())
+    except ValueError:
+        # Dask without a cluster works in threads of this process.
+        place = globals()
+    models = place.setdefault("skdcec_models", {})
     if path not in models:
         models[path] = DeepConvEmbeddingClustering.load(path)
     return models[path]

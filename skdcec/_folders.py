@@ -7,6 +7,7 @@ next one, be it of a reader, and ``run.json`` has the digests that tell which fi
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import datetime
 import errno
@@ -19,7 +20,7 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from socket import gethostname
@@ -44,6 +45,12 @@ CHOICE_PICTURE = "choose_k.png"
 RUN_FILES = (PAGE, CLUSTERS, SUMMARY, SKIPPED, DUPLICATES, RECORD, MODEL, ARRAYS, TEXTS, NAMES)
 CHOICE_FILES = (CHOICE_PAGE, CHOICE_TABLE, CHOICE_PICTURE)
 OWN_FILES = (*RUN_FILES, *CHOICE_FILES)
+# The table of similar images, and the picture that is drawn of it under the same name.
+SIMILAR_COLUMNS = {
+    "image": ("image", "rank", "similar", "distance"),
+    "text": ("text", "rank", "similar", "similarity"),
+}
+SHEETS = (".jpg", ".jpeg", ".png", ".webp")
 
 # What a record has digests of. Names are the user's to edit, and say themselves whose they are.
 _LISTED = tuple(name for name in OWN_FILES if name not in (NAMES, RECORD))
@@ -495,17 +502,24 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def without_own_files(
-    skipped: Sequence[tuple[str, str]], source: str, out: Path
-) -> list[tuple[str, str]]:
-    """Leave out of the files that cannot be used those that commands wrote, into any folder."""
-    written = {os.path.abspath(out): True}
+def written_among(folder: str, names: Collection[str]) -> set[str]:
+    """Return which files of a folder commands wrote: those of a run, and drawn lists of images."""
+    written: set[str] = set()
+    if RECORD in names and is_recorded(Path(folder)):
+        written.update(name for name in names if name in OWN_FILES)
+    endings: dict[str, list[str]] = {}
+    for name in names:
+        stem, ending = os.path.splitext(name)
+        endings.setdefault(stem, []).append(ending)
+    for stem, found in endings.items():
+        # Any table may lie beside an image of its name: the heads tell.
+        if ".csv" in found and len(found) > 1 and _lists_similar(os.path.join(folder, stem)):
+            written.update(stem + ending for ending in found if ending in (".csv", *SHEETS))
+    return written
 
-    def is_own(path: str) -> bool:
-        folder, name = os.path.split(path)
-        if name not in OWN_FILES:
-            return False
-        return written.setdefault(folder, is_recorded(Path(folder)))
 
-    paths = (os.path.abspath(os.path.join(source, name)) for name, _ in skipped)
-    return [pair for pair, path in zip(skipped, paths, strict=True) if not is_own(path)]
+def _lists_similar(stem: str) -> bool:
+    with contextlib.suppress(OSError), open(f"{stem}.csv", "rb") as file:
+        head = file.readline(200).removeprefix(codecs.BOM_UTF8).decode("latin-1").strip()
+        return head in {",".join(columns) for columns in SIMILAR_COLUMNS.values()}
+    return False

@@ -36,7 +36,6 @@ from skdcec._folders import (
     Snapshot,
     no_run,
     read_together,
-    without_own_files,
 )
 from skdcec._run_contents import check_values, parse_arrays
 
@@ -68,7 +67,6 @@ __all__ = [
     "previous_run",
     "save_model",
     "stored_names",
-    "without_own_files",
     "write_record",
 ]
 

@@ -486,7 +486,7 @@ def test_copies_are_reported(tmp_path, run):
     folder = make_folder(tmp_path / "images")
     shutil.copy(folder / "gold" / "3.png", folder / "copy.png")
     result = run("cluster", folder, "-k", 2, "--out", tmp_path / "out", *FAST)
-    assert "1 of 63 images are exact copies of others" in result.err
+    assert "1 of 63 images is an exact copy of another: " in result.err
     copies = read_csv(tmp_path / "out" / "duplicates.csv")
     assert copies == {"group": ["0", "0"], "file": ["copy.png", "gold/3.png"]}
     page = (tmp_path / "out" / "report.html").read_text()
@@ -1198,7 +1198,10 @@ def test_choose_k_writes_page_table_picture_and_verdict(compared):
     assert table["n_clusters"] == ["2", "3", "4", "5"]
     assert str(record["best_n_clusters"]) in table["n_clusters"]
     page = (compared / "choose_k.html").read_text()
+    # The record has the numbers, and the page what can be read without knowing them.
+    assert "k = " in record["verdict"]
     assert record["verdict"].split(":")[0] in page
+    assert not re.search(r"\b(p|k) =", page)
     for k, plausible in zip(table["n_clusters"], table["plausible"], strict=True):
         heading = f"<h2>{k} c" if int(k) == record["best_n_clusters"] else f"<h3>{k} clusters<"
         assert (heading in page) == (plausible == "True")
@@ -1230,6 +1233,7 @@ def test_choose_k_prints_the_table_and_goes_on_from_its_cache(
     first, command, _, _, _, _, *lines = done.out.splitlines()
     best = json.loads((compared / "run.json").read_text())["best_n_clusters"]
     assert str(best) in first
+    assert not re.search(r"\b(p|k) =", done.out)
     assert command.startswith(f"Next: skdcec cluster {folder} -k {best}")
     assert [line.split()[0].rstrip("*") for line in lines[:4]] == list("2345")
     assert f"Page: {tmp_path / 'again' / 'choose_k.html'}" in done.out
@@ -1255,12 +1259,19 @@ def test_the_next_command_has_all_that_clusters_depend_on():
     assert _next_command(options, 2) == "skdcec cluster pictures -k 2"
 
 
-@pytest.mark.parametrize("numbers", ["1..4", "5..2", "two", "3,x", "2..3..4", ""])
+@pytest.mark.parametrize("numbers", ["1..4", "5..2", "two", "3,x", "2..3..4", "2-3-4", "-3", ""])
 def test_numbers_of_clusters_that_are_none_are_refused(numbers, folder, capsys):
     with pytest.raises(SystemExit) as exit:
         main(["choose-k", str(folder), "--k", numbers])
     assert exit.value.code == 2
     assert "is neither of the form 2..12 nor 4,7,10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "read"), [("2..4", [2, 3, 4]), ("2-4", [2, 3, 4]), ("4", [4]), ("9,3,9", [3, 9])]
+)
+def test_numbers_of_clusters_are_read_as_people_write_them(text, read):
+    assert parse(["choose-k", "pictures", "-k", text])[1].k == read
 
 
 def test_hostile_titles_are_text_on_the_page_of_choose_k(tmp_path, images):

@@ -108,3 +108,38 @@ def test_the_bar_says_what_how_far_and_how_long(clock, capsys):
             clock[0] += 2
             training.update()
         assert "Learning to compare images, pass 13 of 50, 2 min left" in capsys.readouterr().err
+
+
+def test_parts_that_do_not_go_evenly_go_by_what_was_planned_for_them(clock, capsys):
+    shown = Progress("json")
+    # The first 60 of 200 take no time, the next 20 half of all.
+    shown.plan({"search": 40, "pictures": 5}, {"search": [(60, 0), (20, 20), (120, 20)]})
+    search = shown.make(200, "NClustersSearch")
+    search.update(60)
+    for much, seconds in [(1, 1)] * 20 + [(40, 20 / 3)] * 3:
+        clock[0] += 1.5 * seconds
+        search.update(much)
+        # All takes half as long again, which is soon seen.
+        if clock[0] > 13:
+            assert shown.seconds_left == pytest.approx(65 - clock[0], abs=0.1)
+    left = [state["seconds_left"] for state in told(capsys)]
+    assert left[0] == 45
+    assert max(left) < 60
+    # Fewer trainings than were planned.
+    assert search.share == 1
+    search.n, search.total = 80, 120
+    assert search.share == pytest.approx(0.75)
+
+
+def test_the_time_that_is_left_rises_only_where_there_is_news(clock, capsys):
+    shown = Progress("json")
+    shown.plan({"pretraining": 100})
+    training = shown.make(100, "ConvAutoencoder", 10)
+    for _ in range(30):
+        clock[0] += 1.15
+        training.update()
+    left = [state["seconds_left"] for state in told(capsys)]
+    assert left == sorted(left, reverse=True)
+    clock[0] += 60
+    training.update()
+    assert told(capsys)[-1]["seconds_left"] > 1.25 * left[-1]

@@ -60,6 +60,14 @@ def saved(model, tmp_path):
     return str(path)
 
 
+def test_dask_needs_no_cluster(example, model, saved, images):
+    import dask.array as da
+
+    parts = da.from_array(images, chunks=(7, -1, -1, -1))
+    found = example["predict_array"](parts, saved).compute(scheduler="threads")
+    np.testing.assert_array_equal(found, model.predict(images))
+
+
 @pytest.mark.parametrize("method", ["transform", "predict"])
 def test_an_array_is_embedded_and_assigned_part_by_part(
     method, example, client, model, saved, images

@@ -100,6 +100,35 @@ def test_what_systems_leave_behind_is_passed_over_in_silence(folder):
     assert bunch.skipped == []
 
 
+def test_what_commands_wrote_among_the_images_is_none_of_them(folder):
+    every = load_images(folder, size=8).paths.tolist()
+    for out in (folder, folder / "a-choose-k"):
+        paint(out / "choose_k.png")
+        (out / "choose_k.html").write_text("page")
+        (out / "run.json").write_text('{"program": "skdcec"}')
+    paint(folder / "b/like 2.jpg", format="JPEG")
+    heads = "image,rank,similar,distance\r\n"
+    (folder / "b/like 2.csv").write_text(heads + "2.png,1,10.png,.5", encoding="utf-8-sig")
+    bunch = load_images(folder, size=8)
+    assert (bunch.paths.tolist(), bunch.skipped) == (every, [])
+    assert load_images(f"{folder}/**/*.png", size=8).paths.tolist() == every
+    # Whoever names a file means it.
+    assert len(load_images([folder / "choose_k.png"], size=8).images) == 1
+
+
+def test_files_that_are_only_called_like_results_are_images(folder):
+    every = load_images(folder, size=8).paths.tolist()
+    paint(folder / "b/choose_k.png")
+    (folder / "b/2.csv").write_text("image,rank\n2.png,1")
+    with pytest.warns(UserWarning, match="b/2.csv"):
+        found = load_images(folder, size=8).paths.tolist()
+    assert sorted(found) == sorted([*every, "b/choose_k.png"])
+    # A record of something else is not ours.
+    (folder / "b/run.json").write_text('{"program": "another"}')
+    with pytest.warns(UserWarning, match="2 file"):
+        assert load_images(folder, size=8).paths.tolist() == found
+
+
 def test_content_counts_not_the_extension(tmp_path):
     paint(tmp_path / "picture.txt", format="PNG")
     paint(tmp_path / "noextension", format="JPEG")
@@ -171,8 +200,6 @@ def test_table_of_a_spreadsheet(folder, delimiter):
 def test_what_is_no_source(source, told):
     with pytest.raises(TypeError, match=f"source is a {told}.*array of images needs no loading"):
         load_images(source)
-    with pytest.raises(ValueError, match="must be a sequence of paths.*load_images.'a b', size"):
-        ImageLoader(8).fit("a b")
 
 
 def test_pictures_and_frames_are_no_source_but_lead_to_one(folder):
@@ -1066,7 +1093,9 @@ def test_loader_fit_reads_no_file():
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        ("one.png", "single path"),
+        ("scans/*.png", r"load_images\('scans/\*.png', size=...\).filenames"),
+        (Path("scans.csv"), "'scans.csv' stands for several files"),
+        (os.curdir, r"X='.' stands for several files"),
         ([], "0 sample"),
         ([["a", "b"]], r"got shape \(1, 2\)"),
         (["a", 3], "got 3 at position 1"),
@@ -1077,6 +1106,16 @@ def test_loader_refuses_what_is_no_paths(X, message):
     for method in (ImageLoader().fit, ImageLoader().transform):
         with pytest.raises(ValueError, match=message):
             method(X)
+
+
+def test_loader_takes_one_image_as_predict_does(paths, tmp_path):
+    expected = ImageLoader(8).transform(paths[:1])
+    odd = tmp_path / "what [1].png"
+    odd.write_bytes(Path(paths[0]).read_bytes())
+    for one in (str(paths[0]), Path(paths[0]), odd):
+        np.testing.assert_array_equal(ImageLoader(8).fit_transform(one), expected)
+    with pytest.raises(ValueError, match=r"'missing.png' \(cannot be read"):
+        ImageLoader(8).transform("missing.png")
 
 
 @pytest.mark.parametrize("params", [{"size": 0}, {"on_error": "skip"}, {"resize": "fit"}])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
+from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering, DenseAutoencoder
 from skdcec._encoders.images import (
     natural_scale,
     resolve_image_shape,
@@ -299,3 +299,30 @@ def test_vectors_of_zeros_are_divided_by_1():
 @pytest.mark.parametrize("size", [1e-200, 1e200])
 def test_the_root_mean_square_neither_overflows_nor_vanishes(size):
     assert root_mean_square(np.full((3, 2), size)) == pytest.approx(size, abs=0)
+
+
+def few_epochs(**parameters):
+    encoder = ConvAutoencoder(n_components=3, filters=(4,), max_epochs=1)
+    return DeepConvEmbeddingClustering(
+        3, **({"encoder": encoder, "max_epochs": 1, "random_state": 0} | parameters)
+    )
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("n_features", "taken_for"), [(4, "2 x 2"), (13, "1 x 13")])
+def test_a_table_is_told_where_it_belongs(n_features, taken_for):
+    table = np.random.default_rng(0).random((40, n_features))
+    said = f"{taken_for} pixels: DeepEmbeddingClustering is made for tables"
+    with pytest.warns(UserWarning, match=said) as warned:
+        few_epochs().fit(table)
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("error:X has")
+def test_rows_that_are_images_or_meant_for_an_encoder_of_rows_are_no_tables():
+    rows = np.random.default_rng(0).random((40, 64))
+    few_epochs().fit(rows)
+    few_epochs(image_shape=(2, 2)).fit(rows[:, :4])
+    few_epochs(encoder=DenseAutoencoder(n_components=3, max_epochs=1)).fit(rows[:, :4])
+    few_epochs().fit(rows[:, :16].reshape(-1, 4, 4))

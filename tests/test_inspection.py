@@ -1075,6 +1075,8 @@ def test_reconstructions_need_a_decoder(images):
     model = DeepEmbeddingClustering(
         2, encoder=encoder, max_epochs=1, lr=1e-4, n_init=1, random_state=0
     )
+    with pytest.raises(NotFittedError):
+        ReconstructionDisplay.from_estimator(model, flat(images))
     model.fit(flat(images))
     with pytest.raises(TypeError, match="DeepEmbeddingClustering has no inverse_transform"):
         ReconstructionDisplay.from_estimator(model, flat(images))

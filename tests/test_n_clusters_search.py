@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import skdcec
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
 from skdcec.model_selection import NClustersSearch, TransductiveSplit, silhouette_scorer
-from skdcec.model_selection.verdict import judge
+from skdcec.model_selection.verdict import explained, judge
 
 # Three kinds do not fill four clusters.
 pytestmark = pytest.mark.filterwarnings("ignore:.*clusters have members")
@@ -189,9 +190,43 @@ def test_why_a_higher_silhouette_is_not_chosen_is_said(changes, reason):
     results = {name: np.array(values) for name, values in (results | changes).items()}
     results["trained"] = results["trained"].astype(bool)
     shown = {"best_n_clusters": 3, "n_found": 3, "null_p_value": 0.05, "gap_p_value": 1.0}
-    _, verdict = judge(results, **shown)
+    evidence, verdict = judge(results, **shown)
     assert ("has a higher silhouette" in verdict) == (reason is not None)
     assert (reason or "") in verdict
+    plain = explained(results, best_n_clusters=3, n_found=3, evidence=evidence)
+    assert ("lie farther apart" in plain) == (reason is not None)
+
+
+@pytest.mark.parametrize(
+    ("excess", "gap_p_value", "evidence", "words"),
+    [
+        (0.1, 0.001, "separated groups", "Separated groups: 3 clusters fit best, and no other"),
+        (0.1, 1.0, "structure", "the number is a choice, of how finely to look; 3 clusters fit"),
+        (-0.1, 1.0, "none", "3 is the best number of those tried, and means little."),
+    ],
+)
+def test_what_is_found_is_also_said_without_p_and_k(excess, gap_p_value, evidence, words):
+    results = {
+        "n_clusters": np.array([2, 3]),
+        "screened_silhouette": np.array([0.2, 0.3]),
+        "silhouette": np.array([0.2, 0.3]),
+        "excess_silhouette": np.array([0.0, excess]),
+        "null_silhouette": np.array([0.1, 0.1]),
+        "support": np.array([0.5, 1.0]),
+        "plausible": np.array([False, True]),
+        "trained": np.array([False, True]),
+        "error": np.array(["", ""]),
+    }
+    found = {"best_n_clusters": 3, "n_found": 2}
+    said, verdict = judge(results, null_p_value=0.05, gap_p_value=gap_p_value, **found)
+    assert said == evidence
+    plain = explained(results, evidence=evidence, **found)
+    assert words in plain
+    assert "The best number is at the edge of those tried: try larger ones." in plain
+    assert "Of 3 clusters, 2 have members." in plain
+    assert "k = 3" in verdict
+    assert ("p = " in verdict) == (evidence != "none")
+    assert not re.search(r"\b[kp] =|silhouette", plain)
 
 
 def test_paired_differences_are_those_of_the_points(blobs):

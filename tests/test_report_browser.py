@@ -1011,3 +1011,27 @@ def test_headings_and_names(open_page, scheme):
         ].some((text) => text?.trim())).length"""
     )
     assert unnamed == 0
+
+
+def test_columns_of_the_table_are_explained_where_nothing_can_point(open_page):
+    page = open_page("iPhone 13")
+    heads = [text.split(" ↓")[0] for text in page.locator("#table-body th").all_inner_texts()]
+    page.tap("#table summary")
+    explained = page.locator("#table dl").inner_text()
+    for head in heads[2:7]:
+        assert f"\n{head}\n" in f"\n{explained}\n"
+    assert "school" not in explained
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_the_button_says_how_many_it_moves(open_page):
+    page = open_page()
+    page.get_by_role("button", name="See all").first.click()
+    move = page.locator("#gallery .mover button")
+    assert move.inner_text() == "Move all to"
+    page.locator("#gallery").get_by_text("Choose images").click()
+    assert move.inner_text() == "Move chosen to"
+    page.locator("#gallery .tile").first.click()
+    move.click()
+    assert page.evaluate("movedTo.size") == 1
+    assert move.inner_text() == "Move all to"

@@ -23,7 +23,6 @@ from skdcec._runs import (
     load_model,
     previous_run,
     save_model,
-    without_own_files,
 )
 from skdcec.datasets import load_images
 from skdcec.novelty import NoveltyDetector
@@ -295,15 +294,6 @@ def test_what_a_killed_run_left_is_not_taken(out):
     with staged(out) as folder:
         assert [*folder.iterdir()] == []
     assert not (out / "report.html").exists()
-
-
-def test_what_a_run_wrote_is_not_said_to_be_unusable(tmp_path):
-    skipped = [("out/run.json", "no image"), ("run.json", "no image"), ("out/a.txt", "no image")]
-    left = without_own_files(skipped, str(tmp_path), tmp_path / "out")
-    assert [name for name, _ in left] == ["run.json", "out/a.txt"]
-    # Nor what another one wrote, as its record says.
-    (tmp_path / "run.json").write_text('{"program": "skdcec"}')
-    assert without_own_files(skipped, str(tmp_path), tmp_path / "out") == [skipped[2]]
 
 
 # The cache

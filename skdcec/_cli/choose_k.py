@@ -53,7 +53,7 @@ def _compare(options: ChooseKOptions, found: Collection, clock: Clock) -> NClust
     _tell_plan(options, n_images, numbers, plan, drawing)
     search = _search(options, found, inputs, numbers, plan)
     clock.lap("search")
-    with staged(found.out, replaces=CHOICE_FILES) as folder:
+    with current().make(1, "reading"), staged(found.out, replaces=CHOICE_FILES) as folder:
         _draw(options, found, search, inputs, folder)
         write_record(
             folder,
@@ -127,7 +127,7 @@ def _draw(
         {k: _by_size(labels_of[k]) for k in shown},
         results,
         best=best,
-        verdict=search.verdict_,
+        verdict=_explained(search),
         title=title_of(options.folder),
         answer=_answer(search),
         command=_next_command(options, best),
@@ -138,13 +138,20 @@ def _draw(
 def _tell_plan(
     options: ChooseKOptions, n_images: int, numbers: list[int], plan: Plan, drawing: float
 ) -> None:
+    from skdcec.model_selection.progress import JOINT, PRETRAINING, SCREENING
+
     n_trained = len(numbers) if options.all else min(3, len(numbers))
-    # The embedding is trained once, and the joint phases are what that is not.
-    phases = plan.seconds_of_phases
-    search = phases["clusters"] + phases["pretraining"] + _SCREENING_SECONDS * len(numbers)
-    search += phases["joint"] * n_trained * options.runs
+    # The embedding is trained once, and the joint phases are what that is not. Where nothing is
+    # trained, each model compares the images anew.
+    phases, n_fits = plan.seconds_of_phases, n_trained * options.runs
+    course = (
+        (PRETRAINING, phases["clusters"] + phases["pretraining"]),
+        (SCREENING, _SCREENING_SECONDS * len(numbers)),
+        (JOINT * n_fits, (phases["clusters"] + phases["joint"]) * n_fits),
+    )
+    search = sum(seconds for _, seconds in course)
     seconds = search + drawing
-    current().plan({"search": search, "pictures": drawing})
+    current().plan({"search": search, "pictures": drawing}, {"search": course})
     steps = [
         f"{plan.pretraining} passes to learn to compare them (--encoder {plan.encoder})"
         if plan.pretraining
@@ -165,6 +172,19 @@ def _answer(search: NClustersSearch) -> str:
 
     return answer(
         search.results_, best_n_clusters=search.best_n_clusters_, evidence=search.evidence_
+    )
+
+
+def _explained(search: NClustersSearch) -> str:
+    import numpy as np
+
+    from skdcec.model_selection.verdict import explained
+
+    return explained(
+        search.results_,
+        best_n_clusters=search.best_n_clusters_,
+        n_found=len(np.unique(search.labels_)),
+        evidence=search.evidence_,
     )
 
 
@@ -239,14 +259,14 @@ def _tell_result(options: ChooseKOptions, out: Path, search: NClustersSearch) ->
         "How far the clusters lie apart, from -1 to 1 (the silhouette): those of k-means, a plain\n"
         "method, those of a model, and how much higher k-means is than without any clusters."
     )
-    print(f"{'k':>4}  k-means    model  above chance  plausible")
+    print("clusters  k-means    model  above chance  plausible")
     for row in rows:
         mark = "*" if row["n_clusters"] == search.best_n_clusters_ else " "
         refined = row["silhouette"] if row["trained"] else None
         values = (row["screened_silhouette"], refined, row["excess_silhouette"])
         first, second, third = ("-" if value is None else f"{value:.3f}" for value in values)
         plausible = "yes" if row["plausible"] else ""
-        line = f"{row['n_clusters']:>3}{mark}  {first:>7}  {second:>7}  {third:>12}  {plausible:>9}"
+        line = f"{row['n_clusters']:>7}{mark}  {first:>7}  {second:>7}  {third:>12}  {plausible:>9}"
         print(printable(f"{line}  {row['error']}").rstrip())
-    print("\n".join(textwrap.wrap(search.verdict_, 88)))
+    print("\n".join(textwrap.wrap(_explained(search), 88)))
     print(f"Page: {printable(str((out / CHOICE_PAGE).absolute()))}")

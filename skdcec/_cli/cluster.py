@@ -245,9 +245,10 @@ def _tell_duplicates(bunch: Bunch, *, quiet: bool) -> None:
     if not bunch.duplicates:
         return
     first = ", ".join(printable(bunch.paths[i]) for i in bunch.duplicates[0][:3])
+    copies = n_copies(bunch.duplicates)
+    are = "is an exact copy of another:" if copies == 1 else "are exact copies of others, such as"
     note(
-        f"{n_copies(bunch.duplicates)} of {len(bunch.paths)} images are exact copies of others, "
-        f"such as {first}; {DUPLICATES} lists them.",
+        f"{copies} of {len(bunch.paths)} images {are} {first}; {DUPLICATES} lists them.",
         quiet=quiet,
     )
 

@@ -34,7 +34,7 @@ from skdcec._recipes import (
     image_size,
     plan_training,
 )
-from skdcec._runs import SavedModel, cache_folder, default_out, without_own_files
+from skdcec._runs import SavedModel, cache_folder, default_out
 from skdcec._timing import drawing_seconds
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Collection:
         How the images were read.
     bunch : Bunch
     skipped : list of (str, str)
-        Files that cannot be used, and why; without those that an earlier run wrote.
+        Files that cannot be used, and why.
     out : Path
         The folder to write into.
     cache : Path or None
@@ -179,7 +179,7 @@ def _read_collection(options: TrainingOptions, out: Path) -> Collection:
     settings = {"size": size, "resize": options.resize}
     given = _given_vectors(options, cache)
     bunch = load_bunch(options, options.folder, settings, cache=cache, **source_options(options))
-    skipped = without_own_files(bunch.skipped, options.folder, out)
+    skipped = bunch.skipped
     tell_skipped(skipped, options.strict)
     if given is None:
         encoder = choose_encoder(bunch.images, options.encoder, device=options.device)

@@ -6,8 +6,9 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Self
 
 from skdcec import _bars
@@ -27,6 +28,7 @@ _WORDS = {
 }
 PAGE_STAGES = ("pictures", "thumbnails")
 _PAUSE = 0.25  # seconds between two lines, or two states of the bar
+_NEWS = 1.25  # less than so many times as long as was said is no reason to say so
 
 
 class Stage:
@@ -35,6 +37,7 @@ class Stage:
     def __init__(self, progress: Progress, total: float, name: str, text: str, passes: int | None):
         self.progress, self.total, self.name, self.text = progress, total, name, text
         self.passes = passes
+        self.course = progress.courses.get(name, ())
         self.n = self.initial = 0.0
         self.start = time.monotonic()
 
@@ -62,8 +65,25 @@ class Stage:
 
     @property
     def share(self) -> float:
-        """How much of it is done."""
-        return min(1.0, self.n / self.total) if self.total else 1.0
+        """How much of it is done, of the time that it takes."""
+        return self.share_at(self.n)
+
+    def share_at(self, n: float) -> float:
+        """How much of the time it takes is over when so much is done."""
+        if not self.total:
+            return 1.0
+        of_all = self._planned_until(self.total)
+        return min(1.0, self._planned_until(n) / of_all if of_all else n / self.total)
+
+    def _planned_until(self, n: float) -> float:
+        """Return the seconds that so much was planned to take, or how much it is."""
+        if not self.course:
+            return n
+        seconds = 0.0
+        for much, planned in self.course:
+            seconds += planned * (min(1.0, n / much) if much else 1.0)
+            n = max(0.0, n - much)
+        return seconds
 
     @property
     def words(self) -> str:
@@ -87,17 +107,31 @@ class Progress:
     def __init__(self, form: str):
         self.form = form
         self.expected: dict[str, float] = {}
+        self.courses: dict[str, Sequence[tuple[float, float]]] = {}
         # Whether what is shown is the share of the whole, and whether that can be told already.
         self.is_planned = self.has_plan = False
         self.current: Stage | None = None
         self._start = self._told = time.monotonic()
         self._share = 0.0
+        self._left: float | None = None
         self._bar: Any = None
 
-    def plan(self, seconds: Mapping[str, float]) -> None:
-        """Say which parts are to come, and how long they take."""
-        self.expected = dict(seconds)
+    def plan(
+        self,
+        seconds: Mapping[str, float],
+        courses: Mapping[str, Sequence[tuple[float, float]]] = MappingProxyType({}),
+    ) -> None:
+        """Say which parts are to come, and how long they take.
+
+        Parameters
+        ----------
+        seconds : mapping of str to float
+        courses : mapping of str to sequence of (float, float)
+            Of parts that do not go evenly: how much of their total takes how many seconds.
+        """
+        self.expected, self.courses = dict(seconds), dict(courses)
         self.is_planned = self.has_plan = True
+        self._left = None
 
     def make(self, total: float, description: str, passes: int | None = None) -> Stage:
         """Begin a part; what comes before it in the plan is over."""
@@ -142,7 +176,7 @@ class Progress:
             return later or None
         spent, share = time.monotonic() - stage.start, stage.share
         planned = self.expected.get(stage.name)
-        fresh = share - (stage.initial / stage.total if stage.total else 0)
+        fresh = share - (stage.share_at(stage.initial) if stage.total else 0)
         if fresh <= 0:
             return later or None
         measured = spent * (1 - share) / fresh
@@ -152,6 +186,13 @@ class Progress:
         trust = min(1.0, 5 * share)
         return later - planned + trust * measured + (1 - trust) * planned * (1 - share)
 
+    def _promised(self, left: float | None) -> float | None:
+        """Return what to say is left: no more than was said before, but for real news."""
+        before, self._left = self._left, left
+        if left is not None and before is not None and before < left < _NEWS * before + 1:
+            self._left = before
+        return self._left
+
     def show(self, *, now: bool = False) -> None:
         """Bring what is shown up to date, if that was not just done."""
         moment = time.monotonic()
@@ -160,7 +201,7 @@ class Progress:
         if moment - self._told < _PAUSE and not now:
             return
         self._told = moment
-        left, spent = self.seconds_left, moment - self._start
+        left, spent = self._promised(self.seconds_left), moment - self._start
         if not self.is_planned:
             self._share = self.current.share
         elif left is not None and self.has_plan:

@@ -13,6 +13,7 @@ from skdcec._cli.images import load_bunch, model_inputs, reading_of, tell_skippe
 from skdcec._cli.options import SimilarOptions
 from skdcec._cli.words import WHICH
 from skdcec._files import as_table, identity, replacing
+from skdcec._folders import SHEETS, SIMILAR_COLUMNS
 from skdcec._named import knows_words
 from skdcec._runs import Run, SavedModel, cache_folder, load_model, load_model_and_run
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from skdcec._backbones import Backbone
 
 _MAX_SHEET_ROWS = 100
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class _Searched(NamedTuple):
@@ -44,7 +44,7 @@ def run(options: SimilarOptions) -> None:
     """Run the command."""
     target = result_file(options.out, (".csv",), force=options.force)
     sheet = options.sheet or (target.with_suffix(".jpg") if target else None)
-    sheet = result_file(sheet, _PICTURES, force=options.force)
+    sheet = result_file(sheet, SHEETS, force=options.force)
     if options.folder:
         saved, result = load_model(options.model), None
     else:
@@ -55,13 +55,12 @@ def run(options: SimilarOptions) -> None:
                 "FOLDER where to look, or name the folder that skdcec cluster wrote."
             )
     found = _by_text(options, saved, result) if options.text else _by_images(options, saved, result)
-    kind, measure = ("text", "similarity") if options.text else ("image", "distance")
     rows = [
         (query, rank, name, round(value, 6))
         for query, others in found
         for rank, (name, _, value) in enumerate(others, start=1)
     ]
-    table = as_table((kind, "rank", "similar", measure), rows)
+    table = as_table(SIMILAR_COLUMNS["text" if options.text else "image"], rows)
     write_results(table, target, as_json=options.json)
     if sheet is not None:
         _write_sheet(options, sheet, found)

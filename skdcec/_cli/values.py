@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,10 +22,10 @@ def several(text: str) -> int:
 
 
 def numbers(text: str) -> list[int]:
-    """Read 2..12 or 4,7,10."""
+    """Read 2..12, which some write 2-12, or 4,7,10."""
     try:
-        if ".." in text:
-            first, last = (int(part) for part in text.split(".."))
+        if span := re.fullmatch(r"\s*(\d+)\s*(?:\.\.|-)\s*(\d+)\s*", text):
+            first, last = map(int, span.groups())
             numbers = list(range(first, last + 1))
         else:
             numbers = sorted({int(part) for part in text.split(",")})

@@ -15,7 +15,7 @@ from skdcec._clusterers.base import BaseEmbeddingClustering
 from skdcec._clusterers.pretraining import can_decode
 from skdcec._encoders.autoencoder import ConvAutoencoder
 from skdcec._encoders.base import decode_embedding
-from skdcec._encoders.images import ImageInput, are_gray, restore_layout
+from skdcec._encoders.images import ImageInput, are_gray, restore_layout, warn_of_table
 from skdcec._named import NAMES, encoder_by_name, resolve_name
 from skdcec._nn import distributed
 from skdcec._persistence import declared, register
@@ -294,6 +294,14 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
             n_channels = 1 if are_gray(images) else images.shape[3]
             return encoder_by_name(name, len(images), n_channels)
         return ConvAutoencoder() if self.encoder is None else self.encoder
+
+    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
+        images = super()._validate(X, reset=reset)
+        # An encoder of vectors takes tables for what they are.
+        as_images = self.encoder is None or isinstance(self.encoder, str | ImageInput)
+        if reset and as_images and self._layout == "rows" and self._given_image_shape() is None:
+            warn_of_table(self.image_shape_)
+        return images
 
     def _given_image_shape(self) -> tuple[int, ...] | None:
         """Return the image shape that the user gave, here or in the encoder."""

@@ -32,6 +32,9 @@ _ALIKE = 10
 # Values of so many times the scale are too far from any center for float32 to tell which is near.
 _MOST = 1e6
 
+# The digits of scikit-learn, of 8 x 8 pixels, are as small as images come.
+_FEW_PIXELS = 64
+
 # So many images are looked at for colour.
 _N_LOOKED_AT = 200
 
@@ -283,6 +286,19 @@ def resolve_image_shape(image_shape: tuple[int, ...] | None, n_features: int) ->
             f"image_shape=(1, {n_features}) if it is a plain row."
         )
     return 1, n_features, 1
+
+
+def warn_of_table(shape: ImageShape) -> None:
+    """Say what a table is for, where rows that nobody called images are hardly any."""
+    height, width, _ = shape
+    if height == 1 or height * width < _FEW_PIXELS:
+        warnings.warn(
+            f"X has {height * width} features per row, which are taken for images of {height} x "
+            f"{width} pixels: DeepEmbeddingClustering is made for tables, and "
+            f"image_shape=({height}, {width}) says that these are images.",
+            UserWarning,
+            stacklevel=caller_level(),
+        )
 
 
 def are_gray(images: np.ndarray) -> bool:

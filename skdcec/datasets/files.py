@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from skdcec._files import identity, read_json
-from skdcec._folders import TEXTS
+from skdcec._folders import TEXTS, written_among
 from skdcec.datasets.decode import UNREADABLE
 from skdcec.datasets.tables import Table, read_table, relative
 from skdcec.datasets.within import is_archive, members_of, n_pages, place_of, version_of
@@ -257,8 +257,10 @@ def _walk(root: str, exclude: Any, depth: int | None = None) -> tuple[list[_Foun
         except OSError as error:
             unreadable.append((prefix or os.path.basename(root), UNREADABLE + str(error.strerror)))
             continue
+        results = written_among(folder, {entry.name for entry in entries})
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _JUNK:
+            name = entry.name
+            if name.startswith(".") or name.lower() in _JUNK or name in results:
                 continue
             is_folder = False
             with suppress(OSError):

@@ -1,6 +1,7 @@
 """From a collection of image files to one array."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -93,8 +94,8 @@ def load_images(
         One of
 
         - a folder, searched with all its sub-folders. Links to folders are followed, each folder
-          is read once. Hidden files and what operating systems leave behind (`.*`, `@eaDir`,
-          `Thumbs.db`, ...) are passed over;
+          is read once. Hidden files, what operating systems leave behind (`.*`, `@eaDir`,
+          `Thumbs.db`, ...) and what commands of skdcec wrote are passed over;
         - a pattern with `*`, `?`, `[...]` or `**`, as for :func:`glob.glob`;
         - a `.csv`, `.tsv` or `.txt` table with a column of file names, relative to the table, as
           spreadsheets write it, or one that `skdcec cluster` wrote, where it lies; see
@@ -377,7 +378,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples,) or (n_samples, 1)
-            Paths, contents of files (bytes), open files, or PIL images.
+            Paths, contents of files (bytes), open files, or PIL images; or a single one.
         y : Ignored
             Present by convention.
 
@@ -397,7 +398,7 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples,) or (n_samples, 1)
-            Paths, contents of files (bytes), open files, or PIL images.
+            Paths, contents of files (bytes), open files, or PIL images; or a single one.
 
         Returns
         -------
@@ -467,10 +468,7 @@ def _check_items(X: Any) -> list[File]:
         # What `load_images` returns.
         X = X["filenames"]
     if isinstance(X, str | os.PathLike):
-        raise ValueError(
-            f"X must be a sequence of paths, got the single path {X!r}: give [{X!r}] if it is a "
-            f"file, or load_images({X!r}, size=...).filenames if it is a folder or a table."
-        )
+        X = [_one_path(X)]
     pictures = pictures_in(X)
     if pictures is not None and not _are_paths(X, pictures.first):
         return [
@@ -491,6 +489,17 @@ def _check_items(X: Any) -> list[File]:
         if not isinstance(path, str | os.PathLike):
             raise ValueError(f"X must hold paths, got {path!r} at position {index}.")
     return [File(os.fsdecode(path), os.fsdecode(path), 0, 0) for path in paths]
+
+
+def _one_path(X: Any) -> str:
+    """Return the path of one image, as `predict` of a model takes it."""
+    path = os.fsdecode(X)
+    if is_picture(path) and (os.path.exists(path) or not re.search(r"[*?[]", path)):
+        return path
+    raise ValueError(
+        f"X={path!r} stands for several files, in an order that nobody has seen: give a list of "
+        f"them, load_images({path!r}, size=...).filenames, or the path of one image."
+    )
 
 
 def _are_paths(X: Any, first: Any) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from skdcec._analysis.images import images_of
 from skdcec._analysis.samples import sample_rows
@@ -166,6 +168,9 @@ class ReconstructionDisplay:
         )
         estimator, chosen = after_loading(estimator, safe_indexing(X, rows))
         if not hasattr(estimator, "inverse_transform"):
+            # One that is not fitted may only not know yet whether it can decode.
+            last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+            check_is_fitted(last)
             raise TypeError(
                 f"{type(estimator).__name__} has no inverse_transform: it has no decoder, "
                 "or was trained with reconstruction_weight=0. Its encoder_ may still have one."

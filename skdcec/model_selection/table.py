@@ -12,7 +12,7 @@ from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.spaces import Space, within_range
 from skdcec._analysis.stability import Stability, cluster_stability
-from skdcec.model_selection.evidence import MAX_POINTS, collect, n_clouds, supported, weigh
+from skdcec.model_selection.evidence import MAX_POINTS, collect, supported, weigh
 from skdcec.model_selection.null import (
     GAP_SPLITS,
     cluster_by_k_means,
@@ -239,7 +239,7 @@ def screen(
             errors[k] = f"ValueError: {error}"
         else:
             screened[k] = labels
-        bar.done(SCREENING / 2 / len(candidates))
+        bar.done(SCREENING / 8 / len(candidates))
     sample = points[rows]
     few_rows = rows[sample_rows(len(sample), MAX_POINTS, seed)]
     few = points[few_rows]
@@ -254,8 +254,9 @@ def screen(
         seed=seed,
         on_draw=lambda: bar.done(SCREENING / 4 / n_draws),
     )
-    n_looks = 1 + n_clouds(len(few))
-    seen = collect(few, candidates, seed=seed, on_cloud=lambda: bar.done(SCREENING / 4 / n_looks))
+    seen = collect(
+        few, candidates, seed=seed, on_done=lambda share: bar.done(SCREENING * 5 / 8 * share)
+    )
     found = _of_nearest(points, few_rows, seen.labels)
     distances = distance_matrix(sample, space.metric)
     return Table(space, rows, candidates, screened, found, errors, distances, null, seen.columns)

@@ -1,4 +1,6 @@
-"""What does a search show? In short, and in words."""
+"""What does a search show? In short, in words, and in words that nobody has to know."""
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -7,6 +9,55 @@ import numpy as np
 _MIN_EXCESS = 0.02
 _NULL_LEVEL = 0.05
 _GAP_LEVEL = 0.01
+
+
+class _Wording(NamedTuple):
+    """How what a search shows is said to some readers."""
+
+    unknown: str
+    none: str
+    separated: str
+    structure: str
+    number: str
+    higher: str
+    alone: str
+    edge: str
+
+
+_WITH_NUMBERS = _Wording(
+    unknown="Nothing to compare: no number of clusters has a silhouette, which needs at least two "
+    "clusters, and fewer than there are images.",
+    none="No evidence of clusters: points without any, of the same spread, are grouped about as "
+    "well as these (silhouette at best {excess:.3f} {side}). k = {best} is the best of those "
+    "tried, and means little.",
+    separated="Separated groups: k = {best} fits best{good}. The silhouette is up to {excess:.2f} "
+    "above that of points without clusters, and there are gaps between some groups "
+    "(p = {gap:.2g}), which does not say between all of them.",
+    structure="Structure, but no gap shown: there is more to see than in points without clusters "
+    "(their silhouette is up to {excess:.2f} less), but groups pass into each other "
+    "(p = {gap:.2g}). k is a choice of resolution, of how finely to look; k = {best} fits "
+    "best{good}.",
+    number="k = {}",
+    higher="k = {} has a higher silhouette {}",
+    alone="Only one k was tried.",
+    edge="The best k is at the edge of the list",
+)
+_PLAIN = _Wording(
+    unknown="Nothing to compare: that takes at least two clusters, and fewer than there are "
+    "images.",
+    none="No evidence of clusters: points without any, as widely spread, are grouped about as well "
+    "as these images. {best} is the best number of those tried, and means little.",
+    separated="Separated groups: {best} clusters fit best{good}. They lie farther apart than "
+    "clusters of points that have none, and there are gaps between some of them, more than chance "
+    "would make. That does not say between all.",
+    structure="Structure, but no gap shown: there is more to see than in points without clusters, "
+    "but groups pass into each other. So the number is a choice, of how finely to look; {best} "
+    "clusters fit best{good}.",
+    number="{}",
+    higher="{} clusters lie farther apart {}",
+    alone="Only one number was tried.",
+    edge="The best number is at the edge of those tried",
+)
 
 
 def judge(
@@ -34,40 +85,70 @@ def judge(
     evidence : {"separated groups", "structure", "none", "unknown"}
     verdict : str
     """
-    best = best_n_clusters
-    numbers = results["n_clusters"]
-    scored = np.isfinite(results["screened_silhouette"])
-    if not scored.any():
-        return "unknown", (
-            "Nothing to compare: no number of clusters has a silhouette, which needs at least two "
-            "clusters, and fewer than there are images."
-        )
-    excess = np.nanmax(results["excess_silhouette"])
-    good = _as_good(numbers[results["plausible"]], best)
-    if not (excess >= _MIN_EXCESS and null_p_value <= _NULL_LEVEL):
+    excess = _excess(results)
+    if excess is None:
+        evidence = "unknown"
+    elif not (excess >= _MIN_EXCESS and null_p_value <= _NULL_LEVEL):
         evidence = "none"
-        text = (
-            "No evidence of clusters: points without any, of the same spread, are grouped about as "
-            f"well as these (silhouette at best {abs(excess):.3f} "
-            f"{'less' if excess < 0 else 'more'}). k = {best} is the best of those tried, and "
-            "means little."
-        )
-    elif gap_p_value < _GAP_LEVEL:
-        evidence = "separated groups"
-        text = (
-            f"Separated groups: k = {best} fits best{good}. The silhouette is up to {excess:.2f} "
-            "above that of points without clusters, and there are gaps between some groups "
-            f"(p = {gap_p_value:.2g}), which does not say between all of them."
-        )
     else:
-        evidence = "structure"
-        text = (
-            "Structure, but no gap shown: there is more to see than in points without clusters "
-            f"(their silhouette is up to {excess:.2f} less), but groups pass into each other "
-            f"(p = {gap_p_value:.2g}). k is a choice of resolution, of how finely to look; k = "
-            f"{best} fits best{good}."
-        )
-    return evidence, text + _why_not_higher(results, best) + _edge(numbers, best, n_found)
+        evidence = "separated groups" if gap_p_value < _GAP_LEVEL else "structure"
+    text = _said(
+        results, best_n_clusters, n_found, evidence, _WITH_NUMBERS, gap_p_value=gap_p_value
+    )
+    return evidence, text
+
+
+def explained(
+    results: dict[str, np.ndarray], *, best_n_clusters: int, n_found: int, evidence: str
+) -> str:
+    """Return what :func:`judge` says to readers who know neither p-values nor what k is.
+
+    Parameters
+    ----------
+    results : dict of ndarray
+        The ``results_`` of the search.
+    best_n_clusters : int
+    n_found : int
+        How many of these clusters have members.
+    evidence : str
+        As of :func:`judge`.
+    """
+    return _said(results, best_n_clusters, n_found, evidence, _PLAIN)
+
+
+def _excess(results: dict[str, np.ndarray]) -> float | None:
+    """Return the largest excess over points without clusters, if anything has a silhouette."""
+    if not np.isfinite(results["screened_silhouette"]).any():
+        return None
+    return float(np.nanmax(results["excess_silhouette"]))
+
+
+def _said(
+    results: dict[str, np.ndarray],
+    best: int,
+    n_found: int,
+    evidence: str,
+    words: _Wording,
+    *,
+    gap_p_value: float = float("nan"),
+) -> str:
+    excess = _excess(results)
+    if excess is None:
+        return words.unknown
+    numbers = results["n_clusters"]
+    form = {
+        "none": words.none,
+        "separated groups": words.separated,
+        "structure": words.structure,
+    }[evidence]
+    text = form.format(
+        best=best,
+        good=_as_good(numbers[results["plausible"]], best),
+        excess=abs(excess) if evidence == "none" else excess,
+        side="less" if excess < 0 else "more",
+        gap=gap_p_value,
+    )
+    return text + _why_not_higher(results, best, words) + _edge(numbers, best, n_found, words)
 
 
 def answer(results: dict[str, np.ndarray], *, best_n_clusters: int, evidence: str) -> str:
@@ -121,7 +202,7 @@ def _as_good(plausible: np.ndarray, best: int) -> str:
     return f", and any of {plausible.min()} to {plausible.max()} about as well"
 
 
-def _why_not_higher(results: dict[str, np.ndarray], best: int) -> str:
+def _why_not_higher(results: dict[str, np.ndarray], best: int, words: _Wording) -> str:
     """Say why a number that is seen to have a higher silhouette is not the one that is chosen."""
     numbers = results["n_clusters"]
     models = np.where(results["trained"], results["silhouette"], np.nan)
@@ -135,8 +216,8 @@ def _why_not_higher(results: dict[str, np.ndarray], best: int) -> str:
             continue
         chance, its_own = results["null_silhouette"][[top, at]]
         text = (
-            f" k = {numbers[top]} has a higher silhouette {of} ({silhouette[top]:.3f}; k = {best}: "
-            f"{silhouette[at]:.3f})"
+            f" {words.higher.format(numbers[top], of)} ({silhouette[top]:.3f}; "
+            f"{words.number.format(best)}: {silhouette[at]:.3f})"
         )
         if chance - its_own >= silhouette[top] - silhouette[at]:
             return text + (
@@ -151,13 +232,13 @@ def _why_not_higher(results: dict[str, np.ndarray], best: int) -> str:
     return ""
 
 
-def _edge(numbers: np.ndarray, best: int, n_found: int) -> str:
+def _edge(numbers: np.ndarray, best: int, n_found: int, words: _Wording) -> str:
     text = ""
     if len(numbers) == 1:
-        text += " Only one k was tried."
+        text += f" {words.alone}"
     elif best == numbers[-1] or (best == numbers[0] and best > 2):
         more = "larger" if best == numbers[-1] else "smaller"
-        text += f" The best k is at the edge of the list: try {more} ones."
+        text += f" {words.edge}: try {more} ones."
     if n_found < best:
         text += f" Of {best} clusters, {n_found} have members."
     return text

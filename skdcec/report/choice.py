@@ -191,7 +191,9 @@ def _split_section(labels_of: Mapping[int, np.ndarray]) -> str:
     pairs = zip(numbers, numbers[1:], strict=False)
     in_words = "".join(_splits(labels_of[a], labels_of[b]) for a, b in pairs)
     return (
-        f"<h2>How clusters split</h2>{splits(labels_of)}"
+        f'<h2>How clusters split</h2><p class="note">Each column has so many clusters as stands '
+        "above it. Bands say where the images of a cluster are in the next one.</p>"
+        f"{splits(labels_of)}"
         f"<details><summary>The same in words</summary>{in_words}</details>"
     )
 

@@ -121,7 +121,7 @@ def splits(labels_of: Mapping[int, np.ndarray]) -> str:
             top += sizes[cluster] * scale + _GAP
         if before is not None:
             bands += _bands(before, labels, tops[-1], places, x - step + _NODE, x, scale)
-        nodes.append(f'<text x="{x + _NODE / 2:.1f}" y="14" text-anchor="middle">k = {k}</text>')
+        nodes.append(f'<text x="{x + _NODE / 2:.1f}" y="14" text-anchor="middle">{k}</text>')
         tops.append(places)
         before = labels
     width = 20 + (len(numbers) - 1) * step + _NODE + 40

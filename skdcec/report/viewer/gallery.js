@@ -23,6 +23,7 @@ function showGallery(indices, title, cluster = null, said = "") {
   };
   const hint = element("p", { class: "hint small", role: "status" });
   const tell = () => {
+    toMove.querySelector("button").textContent = choosing ? "Move chosen to" : "Move all to";
     hint.textContent = choosing ? `${images(chosen.size)} chosen; only these are moved.` : said;
     hint.hidden = !hint.textContent;
   };
@@ -36,15 +37,15 @@ function showGallery(indices, title, cluster = null, said = "") {
     chooser.textContent = choosing ? "Open images again" : "Choose images";
     tell();
   });
-  const toMove = () => (choosing ? [...chosen] : indices);
   // Those of a cluster are listed without what has left it.
   const moved = (text) => showGallery(cluster === null ? indices : indices.filter((i) => labels[i] === cluster), title, cluster, text);
+  const toMove = mover(() => (choosing ? [...chosen] : indices), "Move all to", { own: () => cluster, done: moved });
   extend();
   tell();
   gallery.replaceChildren(
     element("div", { class: "section-head" },
       element("h3", {}, `${title}, ${images(indices.length)}${onThisPage()}`),
-      element("div", { class: "actions" }, chooser, mover(toMove, "Move to", { own: () => cluster, done: moved }),
+      element("div", { class: "actions" }, chooser, toMove,
         button("Save as CSV", () => saveCsv("selection.csv", indices), { id: "save-selection" }),
         button("Close", () => { gallery.hidden = true; canvas.focus({ preventScroll: true }); }))),
     hint, shares(indices), list, more);

@@ -23,6 +23,7 @@ function startTable() {
     showTablePage(columns, rows, view, sortBy);
   };
   showTablePage(columns, rows, view, sortBy);
+  explainColumns(columns.slice(0, columns.length - data.columns.length).map(([name]) => name));
   if (SAMPLED) {
     $("table-head").textContent = "The images on this page as a table";
     $("table-hint").textContent = `These are ${sampleInWords()}. The file clusters.csv, where there is one, has a row for each.`;
@@ -30,6 +31,14 @@ function startTable() {
   }
   $("table-hint").hidden = !SAMPLED;
   $("save-all").addEventListener("click", () => saveCsv(SAMPLED ? "clusters-sample.csv" : "clusters.csv", [...Array(N).keys()]));
+}
+
+// Heads sort when they are clicked, so what they mean is told beside them: a phone has no pointer.
+function explainColumns(columns) {
+  const explained = columns.map((name) => [name, meaningOf(name)]).filter(([, meaning]) => meaning);
+  $("table-body").after(element("details", {}, element("summary", {}, "What the columns say"), element("div", {},
+    element("dl", { class: "meanings" }, ...explained.flatMap(([name, meaning]) => [element("dt", {}, name), element("dd", {}, meaning)])),
+    element("p", { class: "hint small" }, "A head sorts by its column, and once more the other way round."))));
 }
 
 function showTablePage(columns, rows, view, sortBy) {
