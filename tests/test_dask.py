@@ -1,5 +1,6 @@
 """Do fitted models embed and assign what Dask holds, part by part, on its workers?"""
 
+import os
 import runpy
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
 from skdcec.datasets import load_images
 
+dask = pytest.importorskip("dask", reason="needs Dask")
 pytest.importorskip("dask.array", reason="needs Dask's arrays")
 pytest.importorskip("dask.bag", reason="needs Dask's bags")
 distributed = pytest.importorskip("distributed", reason="needs Dask's workers")
@@ -39,9 +41,10 @@ def model(images):
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
+def client(example, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("dask"))
     with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": example["KEEPING_MEMORY"]}),
         distributed.LocalCluster(
             n_workers=2,
             threads_per_worker=1,
@@ -135,3 +138,8 @@ def test_a_worker_reads_a_model_once(example, client, saved, images):
         example["predict_array"](parts, saved).compute()
     counts = client.run(loads).values()
     assert max(counts) == 1
+
+
+def test_workers_keep_the_memory_that_a_batch_leaves(example, client):
+    for name, value in example["KEEPING_MEMORY"].items():
+        assert set(client.run(os.environ.get, name).values()) == {os.environ.get(name, value)}

@@ -249,3 +249,30 @@ def test_large_graphs_without_clusters_are_cut_all_the_same(monkeypatch):
         assert len(np.unique(labels)) == 5
     again = graph.cuts(neighbors, 5, seed=0)
     np.testing.assert_array_equal(again, graph.cuts(neighbors, 5, seed=0))
+
+
+@pytest.mark.parametrize("n_pieces", [1, 3])
+def test_many_vectors_at_once_are_about_those_found_one_by_one(n_pieces, monkeypatch):
+    points, kinds = make_blobs(900, 3, centers=30, center_box=(-4, 4), random_state=0)
+    points[:, 0] += 1_000 * (kinds % n_pieces)
+    neighbors = neighbors_of(points)
+    monkeypatch.setattr(spectral, "_MAX_FACTORED", 0)
+    one_by_one = graph.cuts(neighbors, 20, seed=0)
+    monkeypatch.setattr(spectral, "_MANY_PARTS", 5)
+    for expected, labels in zip(one_by_one, graph.cuts(neighbors, 20, seed=0), strict=True):
+        assert len(np.unique(labels)) == 20
+        assert modularity(labels, neighbors) >= modularity(expected, neighbors) - 0.01
+
+
+def test_seventy_groups_in_a_large_graph_are_found_from_their_cut_alone():
+    corners = np.random.default_rng(0).normal(0, 4, (70, 8))
+    points, kinds = make_blobs(2800, 8, centers=corners, random_state=0)
+    for labels in graph.cuts(neighbors_of(points), 70, seed=0):
+        assert clustering_accuracy(kinds, labels) > 0.95
+
+
+def test_edges_between_clusters_are_counted_by_hand():
+    ring = np.array([[5, 1], [0, 2], [1, 3], [2, 4], [3, 5], [4, 0]])
+    flow, shares = graph._flows(np.array([0, 0, 0, 1, 1, 2]), ring, 3)
+    np.testing.assert_allclose(12 * flow, [[4, 1, 1], [1, 2, 1], [1, 1, 0]])
+    np.testing.assert_allclose(6 * shares, [3, 2, 1])

@@ -138,13 +138,16 @@ def _moves(
         rows = np.flatnonzero(labels == cluster)
         if len(rows) < _MIN_SPLIT:
             continue
+        half = halve(rows)
         split = labels.copy()
-        split[halve(rows)] = n_clusters
-        flow, parts = _flows(split, neighbors, n_clusters + 1)
-        cut = flow[cluster, n_clusters] + flow[n_clusters, cluster]
-        hold = cut / (parts[cluster] * parts[n_clusters])
+        split[half] = n_clusters
+        ends = split[neighbors[rows]]
+        are_cut = (ends != split[rows, None]) & ((ends == cluster) | (ends == n_clusters))
+        cut = are_cut.sum() / neighbors.size
+        size = len(half) * (len(rows) - len(half)) / len(labels) ** 2
+        hold = cut / size
         # What splitting it adds.
-        gain = 2 * parts[cluster] * parts[n_clusters] - cut
+        gain = 2 * size - cut
         ways += [
             (merged[pair] + gain, pair, split)
             for pair in pairs
@@ -162,10 +165,11 @@ def _flows(
     labels: np.ndarray, neighbors: np.ndarray, n_clusters: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the share of edges from each cluster to each, and the share of points in each."""
-    flow = np.zeros((n_clusters, n_clusters))
-    ends = np.repeat(labels, neighbors.shape[1]), labels[neighbors].ravel()
-    np.add.at(flow, ends, 1 / neighbors.size)
-    return flow, np.bincount(labels, minlength=n_clusters) / len(labels)
+    ends = n_clusters * labels[:, None] + labels[neighbors]
+    flow = np.bincount(ends.ravel(), minlength=n_clusters**2) / neighbors.size
+    return flow.reshape(n_clusters, n_clusters), np.bincount(labels, minlength=n_clusters) / len(
+        labels
+    )
 
 
 def _halves(points: np.ndarray, seed: int) -> np.ndarray:

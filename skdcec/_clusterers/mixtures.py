@@ -6,17 +6,26 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
-from sklearn.base import clone
-from sklearn.mixture import GaussianMixture
+from sklearn.cluster import KMeans
 from sklearn.utils import check_random_state
 
-_COVARIANCES = ("full", "tied", "diag", "spherical")
+from skdcec._clusterers.gaussians import (
+    COVARIANCES,
+    Fit,
+    expected_criterion,
+    fit_gaussians,
+    prepared,
+)
 
 # The least variance of a cluster in any direction, as a share of the embedding's. Without it
 # clusters of few points would shrink onto them.
 _COVARIANCE_SHARE = 0.02
 _LEAST_VARIANCE = 1e-6
-_MAX_ITER = 500
+# A covariance whose criterion is worse by more than this, before its mixture is fitted, is not
+# fitted. Of twelve sets of 32 or 96 components in 2 to 50 clusters, fits gained .29 for each
+# component at most.
+_LEAST_GAIN = 10.0
+_GAIN_PER_COMPONENT = 0.3
 _N_FOLDS = 5
 # So many points tell which covariance to take, and how sure of it to be.
 _MAX_COMPARED = 10_000
@@ -35,7 +44,8 @@ def mixture_labels(
     """Return the labels of `n_init` Gaussian mixtures, of the covariance that fits best.
 
     What fits best is what has the least Bayesian information criterion: few large clusters have
-    covariances of their own, many small ones have too few points for that.
+    covariances of their own, many small ones have too few points for that. A covariance that is
+    too far behind at the start is not fitted.
 
     Parameters
     ----------
@@ -53,24 +63,35 @@ def mixture_labels(
     Fraley & Raftery, *Model-Based Clustering, Discriminant Analysis, and Density Estimation*,
     JASA 2002.
     """
-    floor = _floor(embedding)
+    points = prepared(embedding, _floor(embedding))
     rng = check_random_state(seed)
-    first = [
-        GaussianMixture(
-            n_clusters,
-            covariance_type=covariance,
-            max_iter=_MAX_ITER,
-            reg_covar=floor,
-            random_state=rng.randint(2**31),
-        ).fit(embedding)
-        for covariance in _COVARIANCES
-    ]
-    best = min(first, key=lambda mixture: mixture.bic(embedding))
-    mixtures = [best] + [
-        clone(best).set_params(random_state=rng.randint(2**31)).fit(embedding)
-        for _ in range(n_init - 1)
-    ]
-    return [mixture.predict(embedding) for mixture in mixtures]
+    seeds = {covariance: rng.randint(2**31) for covariance in COVARIANCES}
+
+    def start(seed: int) -> np.ndarray:
+        labels: np.ndarray = KMeans(n_clusters, n_init=1, random_state=seed).fit_predict(embedding)
+        return labels
+
+    possible = list(COVARIANCES)
+    if n_clusters * embedding.shape[1] ** 2 > _MAX_VALUES:
+        possible.remove("full")
+    glance = start(seeds[possible[0]])
+    expected = {
+        covariance: expected_criterion(points, glance, n_clusters, covariance)
+        for covariance in possible
+    }
+    margin = max(_LEAST_GAIN, _GAIN_PER_COMPONENT * embedding.shape[1])
+    fits: dict[str, Fit] = {}
+    for covariance in sorted(expected, key=lambda covariance: expected[covariance]):
+        reached = min((fit.criterion for fit in fits.values()), default=np.inf)
+        if expected[covariance] <= reached + margin:
+            labels = glance if covariance == possible[0] else start(seeds[covariance])
+            fits[covariance] = fit_gaussians(points, labels, n_clusters, covariance)
+    best = min(fits, key=lambda covariance: fits[covariance].criterion)
+    found = [fits[best].labels]
+    for _ in range(n_init - 1):
+        labels = start(rng.randint(2**31))
+        found.append(fit_gaussians(points, labels, n_clusters, best).labels)
+    return found
 
 
 def _floor(embedding: np.ndarray) -> float:
