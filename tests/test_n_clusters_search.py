@@ -27,7 +27,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skdcec
-from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering
+from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering, DeepEmbeddingClustering
 from skdcec.model_selection import NClustersSearch, TransductiveSplit, silhouette_scorer
 from skdcec.model_selection.verdict import explained, judge
 
@@ -305,6 +305,24 @@ def test_a_score_does_not_depend_on_the_other_candidates(images):
     many, few = scores([2, 3, 4]), scores([3, 4])
     for name, values in few.items():
         assert values == {k: many[name][k] for k in (3, 4)}
+
+
+def test_images_are_not_embedded_again_for_a_silhouette_that_is_known(images):
+    embedded = []
+
+    def embed(rows):
+        embedded.append(len(rows))
+        return rows.reshape(len(rows), -1)[:, ::7]
+
+    encoder = FunctionTransformer(embed)
+    model = DeepEmbeddingClustering(encoder=encoder, max_epochs=0, random_state=0)
+    rows = images.reshape(len(images), -1)
+    search = NClustersSearch(model, [2, 3, 4], screen=None).fit(rows)
+    # Once to judge all numbers, and once in each fit.
+    assert embedded == [len(rows)] * 4
+    np.testing.assert_allclose(
+        search.results_["own_silhouette"], search.results_["silhouette"], rtol=1e-6
+    )
 
 
 def test_labels_are_those_of_the_clusterer_itself_and_of_a_grid_search(searched, images):

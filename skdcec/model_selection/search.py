@@ -309,12 +309,14 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         """Yield the trainings to do, as joblib takes them: made when their turn comes."""
         aside = self.verbose and n_jobs > 1
         train = partial(without_bars, run_candidate) if aside else run_candidate
+        is_shared = self.reference is None and hasattr(clusterer, "fit_encoder")
         for run, seed in enumerate([None, *run_seeds]):
             for k in chosen:
                 candidate = clone(clusterer).set_params(n_clusters=int(k))
                 if seed is not None and "random_state" in candidate.get_params(deep=False):
                     candidate.set_params(random_state=seed)
-                yield joblib.delayed(EndsWithParent(train))(candidate, X, int(k), run, cache)
+                arguments = candidate, X, int(k), run, cache, is_shared
+                yield joblib.delayed(EndsWithParent(train))(*arguments)
 
     def _finish(self, table: Table, head: Any, seed: int) -> None:
         """Store what was found."""

@@ -63,6 +63,8 @@ class Table:
             distances = distance_matrix(run.own_space.points[self.rows], run.own_space.metric)
             own = silhouettes(distances, [run.labels[self.rows]])
             run.own_silhouette, run.own_space = float(own.mean()), None
+        elif run.is_in_shared_space:
+            run.own_silhouette = self._score(run)
         self.runs.setdefault(run.n_clusters, []).append(run)
         former = self.best.setdefault(run.n_clusters, run)
         if former is run:

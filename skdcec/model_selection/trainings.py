@@ -30,6 +30,8 @@ class Run:
     labels: Any = None
     own_space: Space | None = None
     own_silhouette: float = float("nan")
+    # Whether its own space is that in which all are judged, so that it has none.
+    is_in_shared_space: bool = False
     seconds: float = 0.0
     error: str = ""
 
@@ -41,17 +43,20 @@ class Cache(NamedTuple):
     prefix: str
 
 
-def run_candidate(estimator: Any, X: Any, k: int, run: int, cache: Cache) -> Run:
+def run_candidate(
+    estimator: Any, X: Any, k: int, run: int, cache: Cache, starts_in_shared_space: bool
+) -> Run:
     """Train one candidate, or take it from the cache; a failure is never kept there.
 
-    Of several processes that train together, only the first has a cache.
+    Of several processes that train together, only the first has a cache. What is refined leaves
+    the space it starts in.
     """
     try:
         with distributed.joined() if hasattr(estimator, "fit_encoder") else nullcontext():
             key = distributed.shared(_key_of(estimator, k, cache))
             if not key:
-                return _train(estimator, X, k, run)
-            return _recall(cache.memory, key, estimator, X, k, run)
+                return _train(estimator, X, k, run, starts_in_shared_space)
+            return _recall(cache.memory, key, estimator, X, k, run, starts_in_shared_space)
     except Exception as error:  # whatever it is, the other candidates go on
         return Run(k, run, error=f"{type(error).__name__}: {error}")
 
@@ -101,7 +106,7 @@ def _digest_of(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=20).hexdigest()
 
 
-def _train(estimator: Any, X: Any, k: int, run: int) -> Run:
+def _train(estimator: Any, X: Any, k: int, run: int, starts_in_shared_space: bool) -> Run:
     start = time.perf_counter()
     # The search says once what all trainings lost.
     with unwarned(r"\d+ of n_clusters=\d+ clusters have members", ""):
@@ -110,11 +115,14 @@ def _train(estimator: Any, X: Any, k: int, run: int) -> Run:
         # What is handed out does not depend on where it was trained.
         estimator.set_params(memory=None)
     labels = estimator.labels_ if hasattr(estimator, "labels_") else estimator.predict(X)
-    own_space = None
-    if hasattr(estimator, "encoder_"):
-        own_space = Space(np.asarray(estimator.transform(X)), metric_of(estimator.encoder_))
-    seconds = time.perf_counter() - start
-    return Run(k, run, estimator, np.asarray(labels), own_space, seconds=seconds)
+    trained = Run(k, run, estimator, np.asarray(labels))
+    # To embed all images once more takes as long as the rest, where nothing is trained.
+    trained.is_in_shared_space = starts_in_shared_space and not getattr(estimator, "refined_", True)
+    if hasattr(estimator, "encoder_") and not trained.is_in_shared_space:
+        metric = metric_of(estimator.encoder_)
+        trained.own_space = Space(np.asarray(estimator.transform(X)), metric)
+    trained.seconds = time.perf_counter() - start
+    return trained
 
 
 def cache_of(clusterer: Any, X: Any, memory: Any, space: Space) -> Cache:
