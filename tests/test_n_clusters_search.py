@@ -307,7 +307,7 @@ def test_a_score_does_not_depend_on_the_other_candidates(images):
         assert values == {k: many[name][k] for k in (3, 4)}
 
 
-def test_images_are_not_embedded_again_for_a_silhouette_that_is_known(images):
+def test_where_nothing_is_trained_images_are_embedded_once(images):
     embedded = []
 
     def embed(rows):
@@ -318,8 +318,11 @@ def test_images_are_not_embedded_again_for_a_silhouette_that_is_known(images):
     model = DeepEmbeddingClustering(encoder=encoder, max_epochs=0, random_state=0)
     rows = images.reshape(len(images), -1)
     search = NClustersSearch(model, [2, 3, 4], screen=None).fit(rows)
-    # Once to judge all numbers, and once in each fit.
-    assert embedded == [len(rows)] * 4
+    assert embedded == [len(rows)]
+    np.testing.assert_array_equal(search.embedding_, rows[:, ::7])
+    alone = clone(model).set_params(n_clusters=search.best_n_clusters_).fit(rows)
+    np.testing.assert_array_equal(search.labels_, alone.labels_)
+    np.testing.assert_array_equal(search.predict(rows), search.labels_)
     np.testing.assert_allclose(
         search.results_["own_silhouette"], search.results_["silhouette"], rtol=1e-6
     )

@@ -54,7 +54,7 @@ def _compare(options: ChooseKOptions, found: Collection, clock: Clock) -> NClust
     search = _search(options, found, inputs, numbers, plan)
     clock.lap("search")
     with current().make(1, "reading"), staged(found.out, replaces=CHOICE_FILES) as folder:
-        _draw(options, found, search, inputs, folder)
+        _draw(options, found, search, folder)
         write_record(
             folder,
             recorded_arguments(options, found),
@@ -102,11 +102,9 @@ def _draw(
     options: ChooseKOptions,
     found: Collection,
     search: NClustersSearch,
-    inputs: np.ndarray,
     folder: Path,
 ) -> None:
     """Write the page, the picture and the table into a folder."""
-    from skdcec._analysis.spaces import pretrained_embedding
     from skdcec.report.choice import write_choice_page
 
     results = search.results_
@@ -123,7 +121,7 @@ def _draw(
     write_choice_page(
         folder / CHOICE_PAGE,
         found.bunch.filenames.tolist(),
-        pretrained_embedding(search.best_estimator_, inputs),
+        search.embedding_,
         {k: _by_size(labels_of[k]) for k in shown},
         results,
         best=best,
@@ -141,13 +139,12 @@ def _tell_plan(
     from skdcec.model_selection.progress import JOINT, PRETRAINING, SCREENING
 
     n_trained = len(numbers) if options.all else min(3, len(numbers))
-    # The embedding is trained once, and the joint phases are what that is not. Where nothing is
-    # trained, each model compares the images anew.
+    # The embedding is made once, and the joint phases are what that is not.
     phases, n_fits = plan.seconds_of_phases, n_trained * options.runs
     course = (
         (PRETRAINING, phases["clusters"] + phases["pretraining"]),
         (SCREENING, _SCREENING_SECONDS * len(numbers)),
-        (JOINT * n_fits, (phases["clusters"] + phases["joint"]) * n_fits),
+        (JOINT * n_fits, (_SCREENING_SECONDS + phases["joint"]) * n_fits),
     )
     search = sum(seconds for _, seconds in course)
     seconds = search + drawing

@@ -207,7 +207,7 @@ class BaseEmbeddingClustering(
             array = self._as_encoder_takes(array)
             self.module_ = self._copied_module(device)
             self.device_ = str(device)
-            embedding = self._embed(array)
+            embedding = self._embed_start(array)
             how = {"n_init": self.n_init, "seed": start_seed}
             start = distributed.on_first(
                 find_start, embedding, self.n_clusters, init=self.init, **how

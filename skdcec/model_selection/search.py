@@ -132,6 +132,8 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         Its best run, fitted. Its encoder is frozen, that is, shared by all candidates.
     labels_ : ndarray of shape (n_samples,)
         Its labels.
+    embedding_ : ndarray of shape (n_samples, n_components)
+        Where each sample lies in the shared space, in which all numbers are judged.
     stability_ : Stability
         How firm the clusters of `labels_` are, found anew in random halves of the shared space:
         ``stability_.clusters`` has, for each, how much of it comes back on average (below 0.5 it
@@ -253,13 +255,14 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
                 n_jobs=n_jobs, return_as=_return_as(), **ending_with_parent()
             )
             found = {}
-            jobs = self._jobs(clusterer, reached, chosen, run_seeds, cache, n_jobs)
+            jobs = self._jobs(clusterer, reached, space, chosen, run_seeds, cache, n_jobs)
             for run in parallel(jobs):
                 bar.done(JOINT)
                 table.add(run)
                 k = run.n_clusters
                 found[k, run.run] = k if run.error else len(np.unique(run.labels))
         _warn_of_empty_clusters(found)
+        self.embedding_ = space.points
         self._finish(table, head, seed)
         return self
 
@@ -301,6 +304,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         self,
         clusterer: Any,
         X: Any,
+        space: Space,
         chosen: Sequence[int],
         run_seeds: list[int],
         cache: Cache,
@@ -309,13 +313,14 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         """Yield the trainings to do, as joblib takes them: made when their turn comes."""
         aside = self.verbose and n_jobs > 1
         train = partial(without_bars, run_candidate) if aside else run_candidate
-        is_shared = self.reference is None and hasattr(clusterer, "fit_encoder")
+        starts_there = self.reference is None and hasattr(clusterer, "fit_encoder")
+        embedding = space.points if starts_there else None
         for run, seed in enumerate([None, *run_seeds]):
             for k in chosen:
                 candidate = clone(clusterer).set_params(n_clusters=int(k))
                 if seed is not None and "random_state" in candidate.get_params(deep=False):
                     candidate.set_params(random_state=seed)
-                arguments = candidate, X, int(k), run, cache, is_shared
+                arguments = candidate, X, int(k), run, cache, embedding
                 yield joblib.delayed(EndsWithParent(train))(*arguments)
 
     def _finish(self, table: Table, head: Any, seed: int) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from skdcec._analysis.spaces import Space, metric_of
 from skdcec._callers import caller_level
+from skdcec._clusterers.pretraining import embedding_known
 from skdcec._encoders.cache import content_digest, plain_value
 from skdcec._nn import distributed
 from skdcec._nn.checkpoints import kept_until_stored
@@ -44,19 +45,31 @@ class Cache(NamedTuple):
 
 
 def run_candidate(
-    estimator: Any, X: Any, k: int, run: int, cache: Cache, starts_in_shared_space: bool
+    estimator: Any, X: Any, k: int, run: int, cache: Cache, embedding: np.ndarray | None
 ) -> Run:
     """Train one candidate, or take it from the cache; a failure is never kept there.
 
-    Of several processes that train together, only the first has a cache. What is refined leaves
-    the space it starts in.
+    Of several processes that train together, only the first has a cache.
+
+    Parameters
+    ----------
+    estimator : clusterer
+    X : array-like
+    k : int
+        Its number of clusters.
+    run : int
+        Number of its run.
+    cache : Cache
+    embedding : ndarray of shape (n_samples, n_components) or None
+        The points of the shared space, where that is the one which clusterers start in; what is
+        refined leaves it.
     """
     try:
         with distributed.joined() if hasattr(estimator, "fit_encoder") else nullcontext():
             key = distributed.shared(_key_of(estimator, k, cache))
             if not key:
-                return _train(estimator, X, k, run, starts_in_shared_space)
-            return _recall(cache.memory, key, estimator, X, k, run, starts_in_shared_space)
+                return _train(estimator, X, k, run, embedding)
+            return _recall(cache.memory, key, estimator, X, k, run, embedding)
     except Exception as error:  # whatever it is, the other candidates go on
         return Run(k, run, error=f"{type(error).__name__}: {error}")
 
@@ -106,18 +119,22 @@ def _digest_of(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=20).hexdigest()
 
 
-def _train(estimator: Any, X: Any, k: int, run: int, starts_in_shared_space: bool) -> Run:
+def _train(estimator: Any, X: Any, k: int, run: int, embedding: np.ndarray | None) -> Run:
     start = time.perf_counter()
     # The search says once what all trainings lost.
-    with unwarned(r"\d+ of n_clusters=\d+ clusters have members", ""):
+    with (
+        unwarned(r"\d+ of n_clusters=\d+ clusters have members", ""),
+        embedding_known(embedding),
+    ):
         estimator.fit(X)
     if hasattr(estimator, "fit_encoder"):
         # What is handed out does not depend on where it was trained.
         estimator.set_params(memory=None)
     labels = estimator.labels_ if hasattr(estimator, "labels_") else estimator.predict(X)
     trained = Run(k, run, estimator, np.asarray(labels))
-    # To embed all images once more takes as long as the rest, where nothing is trained.
-    trained.is_in_shared_space = starts_in_shared_space and not getattr(estimator, "refined_", True)
+    # Where nothing is trained, to embed all images once more would take longer than the rest.
+    starts_there = embedding is not None
+    trained.is_in_shared_space = starts_there and not getattr(estimator, "refined_", True)
     if hasattr(estimator, "encoder_") and not trained.is_in_shared_space:
         metric = metric_of(estimator.encoder_)
         trained.own_space = Space(np.asarray(estimator.transform(X)), metric)
