@@ -12,6 +12,8 @@ import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.pipeline import Pipeline
 
+from skdcec._encoders.remembered import embedded_once
+
 SPACES = ("auto", "pretrained", "input", "embedding")
 # How many values of points are compared with a mean at a time.
 _BLOCK = 2**22
@@ -146,9 +148,9 @@ def embed(encoder: Any, X: Any, data_format: str = "channels_last") -> np.ndarra
         X = X.transpose(0, 2, 3, 1)
     # Rows are (H, W, C) for every encoder, whatever order it expects of 4-D arrays.
     takes_images = hasattr(encoder, "image_shape_")
-    if takes_images and getattr(encoder, "data_format", "channels_last") == "channels_last":
-        return np.asarray(encoder.transform(X))
-    return np.asarray(encoder.transform(as_rows(X)))
+    if not takes_images or getattr(encoder, "data_format", "channels_last") != "channels_last":
+        X = as_rows(X)
+    return embedded_once(encoder, X, lambda: np.asarray(encoder.transform(X)))
 
 
 def metric_of(encoder: Any) -> str:

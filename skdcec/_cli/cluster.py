@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 def run(options: ClusterOptions) -> None:
     """Run the command."""
+    from skdcec._encoders.remembered import embeddings_remembered
     from skdcec._nn.checkpoints import kept_until_stored
 
     clock = Clock()
@@ -65,6 +66,7 @@ def run(options: ClusterOptions) -> None:
         collecting(options, "clusters", needed_bytes=3e6 * options.max_mb) as found,
         # Whatever ends the drawing does not cost the training.
         kept_until_stored(),
+        embeddings_remembered(),
     ):
         start = Corrections.of(*corrected, found.bunch.paths.tolist()) if corrected else None
         result, report, record = _cluster(options, found, clock, terms, start)

@@ -33,6 +33,7 @@ from skdcec._encoders.base import check_callbacks, check_network, unchanged_on_f
 from skdcec._encoders.cache import content_digest
 from skdcec._encoders.images import check_units, units_compared
 from skdcec._encoders.recognition import recognized
+from skdcec._encoders.remembered import embedded_once, embeddings_remembered
 from skdcec._nn import distributed
 from skdcec._nn.batches import Batches, check_output, loader_for, map_together, plan_batches
 from skdcec._nn.callbacks import TargetRefresh
@@ -192,7 +193,8 @@ class BaseEmbeddingClustering(
             On Ctrl-C; the estimator is then as it was before.
         """
         check_callbacks(self.callbacks)
-        with telling(self, X, 1 if self.max_epochs == 0 else 2), unchanged_on_failure(self):
+        n_phases = 1 if self.max_epochs == 0 else 2
+        with telling(self, X, n_phases), unchanged_on_failure(self), embeddings_remembered():
             array = self._validate(X, reset=True)
             distributed.check_data(array, content_digest)
             if len(array) < self.n_clusters:
@@ -207,7 +209,7 @@ class BaseEmbeddingClustering(
             array = self._as_encoder_takes(array)
             self.module_ = self._copied_module(device)
             self.device_ = str(device)
-            embedding = self._embed_start(array)
+            embedding = self._embed(array)
             how = {"n_init": self.n_init, "seed": start_seed}
             start = distributed.on_first(
                 find_start, embedding, self.n_clusters, init=self.init, **how
@@ -522,15 +524,18 @@ class BaseEmbeddingClustering(
     def _embed(self, array: np.ndarray) -> np.ndarray:
         """Embed images or vectors in the order that the encoder takes."""
         if self.module_ is None:
-            with units_compared():
-                found = distributed.on_first(self.encoder_.transform, array)
-            return check_array(found, dtype=np.float32, input_name="Z")
+            return embedded_once(self.encoder_, array, lambda: self._embed_untrained(array))
         batches = Batches(array, self.scale_, next(self.module_.parameters()).device)
         metric = self._metric
         return check_output(
             map_together(lambda x: normalize_embedding(self.module_.encode(x), metric), batches),
             batches,
         ).numpy()
+
+    def _embed_untrained(self, array: np.ndarray) -> np.ndarray:
+        with units_compared():
+            found = distributed.on_first(self.encoder_.transform, array)
+        return check_array(found, dtype=np.float32, input_name="Z")
 
     @property
     def _readout(self) -> Readout | None:

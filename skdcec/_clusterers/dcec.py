@@ -43,7 +43,7 @@ class DeepConvEmbeddingClustering(ImageInput, BaseEmbeddingClustering):
         and edges: there, nothing is trained, and the start is the result. "auto" looks at a
         sample: where clusters hold together pixel by pixel about as well as in what the painting
         encoder sees, as those of digits, faces and clothes do, it is "autoencoder"; else
-        "paintings", or "contrastive" for 10 000 images or more. "timm/NAME" and the other names of
+        "paintings". "timm/NAME" and the other names of
         :class:`~skdcec.features.PretrainedFeatures` are networks trained elsewhere, and words
         joined by "+", such as "paintings+timm/NAME", stand side by side, each with the same
         variance: there, too, the start is the result. A

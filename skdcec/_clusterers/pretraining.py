@@ -1,8 +1,6 @@
 """Which encoder does a clusterer start from? The one given, fitted here, cached or frozen."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -16,25 +14,7 @@ from skdcec._encoders.cache import fit_encoder
 from skdcec._nn import distributed
 from skdcec._nn.device import resolve_device, usual_settings
 from skdcec._sklearn_callbacks import subtask
-from skdcec._sklearn_compat import check_array, fit_context
-
-_embedding: ContextVar[np.ndarray | None] = ContextVar("embedding", default=None)
-
-
-@contextmanager
-def embedding_known(embedding: np.ndarray | None) -> Iterator[None]:
-    """Within this, fits with a frozen encoder that trains no further need not embed their images.
-
-    Parameters
-    ----------
-    embedding : ndarray of shape (n_samples, n_components) or None
-        What the encoder makes of these images, all of them; None where that is not known.
-    """
-    token = _embedding.set(embedding)
-    try:
-        yield
-    finally:
-        _embedding.reset(token)
+from skdcec._sklearn_compat import fit_context
 
 
 def can_decode(model: Any) -> bool:
@@ -75,8 +55,6 @@ class PretrainedByEncoder(BaseEstimator):
     random_state: Any
     max_epochs: int | str
     n_features_in_: int
-    module_: Any
-    _embed: Callable[..., np.ndarray]
     _given_encoder: Callable[..., Any]
     _as_encoder_is_given: Callable[..., Any]
     _validate: Callable[..., Any]
@@ -152,13 +130,6 @@ class PretrainedByEncoder(BaseEstimator):
                 )
         self._check_encoder(encoder)
         return encoder
-
-    def _embed_start(self, array: np.ndarray) -> np.ndarray:
-        """Embed what clusters are looked for in, unless that has been done."""
-        known = _embedding.get()
-        if known is None or self.module_ is not None:
-            return self._embed(array)
-        return check_array(known, dtype=np.float32, input_name="Z")
 
     def _unfitted_encoder(self, given: Any, seed: int) -> Any:
         """Return a clone of an encoder, which takes from here what its user left open."""

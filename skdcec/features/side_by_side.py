@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdcec._encoders.base import fill_in, unchanged_on_failure
 from skdcec._encoders.contrastive import ContrastiveEncoder
 from skdcec._encoders.images import ImageInput, check_scale_of_part, check_units, units_compared
+from skdcec._encoders.remembered import remember
 from skdcec._persistence import SavedEstimator, declared, register
 from skdcec._persistence.declared import MAX_WEIGHT, Kind
 from skdcec._sklearn_compat import Interval, fit_context
@@ -243,6 +244,8 @@ class SideBySide(
             self._n_features_out = (
                 len(self.mean_) if self.n_components is None else int(self.n_components)
             )
+        if len(values) == len(images):
+            remember(self, images, lambda: self._project(values))
         return images, values
 
     def _fitted_parts(self, images: np.ndarray) -> list[Any]:

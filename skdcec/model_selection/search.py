@@ -20,6 +20,7 @@ from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
 from skdcec._bars import without_bars
 from skdcec._callers import caller_level
+from skdcec._encoders.remembered import embeddings_remembered
 from skdcec._sklearn_compat import (
     HasMethods,
     Interval,
@@ -240,7 +241,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         rows_seed = self.random_state if isinstance(self.random_state, Integral) else seeds
         seed, *run_seeds = (int(s) for s in seeds.randint(2**31 - 1, size=self.n_runs))
         memory = check_memory(str(self.memory) if isinstance(self.memory, Path) else self.memory)
-        with progress(self.verbose, MAX_TRAINED) as bar:
+        with progress(self.verbose, MAX_TRAINED) as bar, embeddings_remembered():
             reached = X if head is None else head.fit_transform(X)
             clusterer, space = self._shared_space(clusterer, X, reached)
             bar.done(PRETRAINING)

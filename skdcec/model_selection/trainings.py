@@ -14,8 +14,8 @@ import torch
 
 from skdcec._analysis.spaces import Space, metric_of
 from skdcec._callers import caller_level
-from skdcec._clusterers.pretraining import embedding_known
 from skdcec._encoders.cache import content_digest, plain_value
+from skdcec._encoders.remembered import embeddings_remembered, remember
 from skdcec._nn import distributed
 from skdcec._nn.checkpoints import kept_until_stored
 from skdcec._sklearn_compat import unwarned
@@ -124,8 +124,10 @@ def _train(estimator: Any, X: Any, k: int, run: int, embedding: np.ndarray | Non
     # The search says once what all trainings lost.
     with (
         unwarned(r"\d+ of n_clusters=\d+ clusters have members", ""),
-        embedding_known(embedding),
+        embeddings_remembered(),
     ):
+        if embedding is not None:
+            remember(estimator.encoder.estimator, np.asarray(X), lambda: embedding)
         estimator.fit(X)
     if hasattr(estimator, "fit_encoder"):
         # What is handed out does not depend on where it was trained.

@@ -1,0 +1,75 @@
+"""What was embedded before, within work that looks at the same images again and again."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from skdcec._nn import distributed
+
+# An encoder and images, kept so that nothing else can take their places in memory, and the result.
+_Known = tuple[Any, np.ndarray, np.ndarray]
+_known: ContextVar[dict[tuple[Any, ...], _Known] | None] = ContextVar("embeddings", default=None)
+
+
+@contextmanager
+def embeddings_remembered() -> Iterator[None]:
+    """Within this, the same images are embedded by the same encoder once.
+
+    Neither may change meanwhile. Processes that train together do not remember, so that all of
+    them embed at the same time.
+    """
+    if _known.get() is not None:
+        yield
+        return
+    token = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def remember(encoder: Any, images: np.ndarray, embed: Callable[[], np.ndarray]) -> None:
+    """Keep what a fitted encoder makes of images, as long as that is asked for.
+
+    Parameters
+    ----------
+    encoder : fitted encoder
+    images : ndarray of shape (n_samples, ...)
+        Of whatever shape: rows are the same images.
+    embed : callable
+        Makes the embedding, an ndarray of shape (n_samples, n_components), where it is kept.
+    """
+    known = _known.get()
+    if known is not None and images.flags.c_contiguous and distributed.n_ranks() == 1:
+        known[_key(encoder, images)] = encoder, images, embed()
+
+
+def embedded_once(encoder: Any, images: np.ndarray, embed: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return what a fitted encoder makes of images; made only where that is not known.
+
+    Parameters
+    ----------
+    encoder : fitted encoder
+    images : ndarray of shape (n_samples, ...)
+    embed : callable
+        Makes the embedding.
+
+    Returns
+    -------
+    embedding : ndarray of shape (n_samples, n_components)
+    """
+    known = _known.get() or {}
+    key = _key(encoder, images)
+    if key in known and images.flags.c_contiguous and distributed.n_ranks() == 1:
+        return known[key][2].copy()
+    embedding = embed()
+    remember(encoder, images, lambda: embedding)
+    return embedding
+
+
+def _key(encoder: Any, images: np.ndarray) -> tuple[Any, ...]:
+    start = images.__array_interface__["data"][0]
+    return id(encoder), start, images.nbytes, len(images), images.dtype.str

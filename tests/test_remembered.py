@@ -1,0 +1,81 @@
+"""Images that are looked at again are embedded once, and anew when they have changed."""
+
+import numpy as np
+import pytest
+
+from skdcec import DeepConvEmbeddingClustering
+from skdcec._analysis.spaces import embed
+from skdcec._encoders.remembered import embeddings_remembered
+from skdcec.features import ColorEdgeFeatures, SideBySide
+from skdcec.novelty import NoveltyDetector
+
+
+class Counting(ColorEdgeFeatures):
+    """Features that note how many images they were asked for."""
+
+    seen: list[int] = []
+
+    def transform(self, X):
+        self.seen.append(len(X))
+        return super().transform(X)
+
+
+@pytest.fixture
+def seen():
+    Counting.seen = []
+    return Counting.seen
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(0, 256, size=(60, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def model():
+    return DeepConvEmbeddingClustering(
+        3, encoder=SideBySide([Counting()], n_components=4), max_epochs=0, random_state=0
+    )
+
+
+def test_a_fit_embeds_once(model, images, seen):
+    model.fit(images)
+    assert sum(seen) == len(images)
+    np.testing.assert_array_equal(model.predict(images), model.labels_)
+
+
+def test_what_follows_a_fit_embeds_no_more_where_that_is_asked_for(model, images, seen):
+    with embeddings_remembered():
+        model.fit(images)
+        model.predict_proba(images)
+        points = embed(model.encoder_, images)
+        detector = NoveltyDetector(model).fit(images)
+    assert sum(seen) == len(images)
+    np.testing.assert_allclose(points, model.transform(images), atol=1e-6)
+    np.testing.assert_array_equal(
+        detector.predict(images), NoveltyDetector(model).fit(images).predict(images)
+    )
+
+
+def test_changed_images_are_embedded_anew(model, images, seen):
+    model.fit(images)
+    before = model.transform(images)
+    images[:] = 255 - images
+    assert np.abs(model.transform(images) - before).max() > 0.1
+
+
+def test_who_gets_an_embedding_may_change_it(model, images, seen):
+    with embeddings_remembered():
+        model.fit(images)
+        model.transform(images)[:] = 0
+        assert np.abs(model.transform(images)).max() > 0.1
+
+
+def test_other_rows_of_the_same_images_are_embedded_anew(model, images, seen):
+    with embeddings_remembered():
+        model.fit(images)
+        some = model.transform(images[:20])
+        np.testing.assert_allclose(some, model.transform(images)[:20], atol=1e-6)
+        np.testing.assert_allclose(
+            model.transform(images[::-1]), model.transform(images)[::-1], atol=1e-6
+        )
