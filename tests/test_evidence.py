@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
 from sklearn.metrics import silhouette_score
-from sklearn.mixture import GaussianMixture
 
-from skdcec._analysis.mixtures import COVARIANCES, best_mixture, fit_mixture, information_criterion
-from skdcec._analysis.stability import principal
+from skdcec._analysis.gaussians import COVARIANCES
 from skdcec.model_selection.evidence import collect, supported, weigh
 
 NUMBERS = np.arange(2, 9)
@@ -16,35 +14,6 @@ NUMBERS = np.arange(2, 9)
 @pytest.fixture(scope="module")
 def blobs():
     return make_blobs(150, 3, centers=5, cluster_std=0.5, random_state=0)
-
-
-@pytest.mark.parametrize("covariance", COVARIANCES)
-def test_a_mixture_is_as_likely_as_that_of_scikit_learn(blobs, covariance):
-    points, labels = principal(blobs[0], 3), blobs[1]
-    mixture = fit_mixture(points, labels, 5, covariance)
-    means = [points[labels == label].mean(axis=0) for label in range(5)]
-    theirs = GaussianMixture(
-        5,
-        covariance_type="diag" if covariance == "diagonal" else covariance,
-        means_init=means,
-        reg_covar=0.02 * points.var(axis=0).mean(),
-        random_state=0,
-    ).fit(points)
-    assert mixture.likelihood == pytest.approx(theirs.score(points), abs=0.01)
-    criterion = information_criterion(mixture, len(points), covariance)
-    assert criterion == pytest.approx(theirs.bic(points) / len(points), abs=0.02)
-    np.testing.assert_array_equal(mixture.predict(points), labels)
-
-
-def test_the_covariance_is_that_of_the_points():
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(3), 80)
-    turn = np.array([[3.0, 0.0], [1.5, 0.3]])
-    shared = 8 * np.eye(3, 2)[labels] + rng.normal(size=(240, 2)) @ turn.T
-    assert best_mixture(principal(shared, 2), labels, 3)[1] == "tied"
-    spread = np.array([1.0, 0.2, 0.5])[labels, None]
-    round_ = 8 * np.eye(3, 2)[labels] + spread * rng.normal(size=(240, 2))
-    assert best_mixture(principal(round_, 2), labels, 3)[1] == "spherical"
 
 
 def test_all_views_see_separated_groups(blobs):

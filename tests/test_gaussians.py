@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians, as the starts take them."""
+"""Mixtures of Gaussians, and which covariance they take."""
 
 import numpy as np
 import pytest
@@ -6,15 +6,16 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.mixture import GaussianMixture
 
-from skdcec._clusterers import mixtures
-from skdcec._clusterers.gaussians import (
+from skdcec._analysis import gaussians
+from skdcec._analysis.gaussians import (
     COVARIANCES,
+    best_fit,
     expected_criterion,
     fit_gaussians,
+    least_variance,
     prepared,
 )
-
-FLOOR = 0.05
+from skdcec._clusterers.mixtures import mixture_labels
 
 
 def overlapping(n_samples=600, n_components=6, n_kinds=8, offset=0.0):
@@ -32,8 +33,9 @@ def k_means(points, k, seed=0):
 
 
 def of_scikit_learn(points, k, covariance, seed=0):
+    floor = least_variance(points)
     return GaussianMixture(
-        k, covariance_type=covariance, max_iter=500, reg_covar=FLOOR, random_state=seed
+        k, covariance_type=covariance, max_iter=500, reg_covar=floor, random_state=seed
     ).fit(points)
 
 
@@ -42,15 +44,17 @@ def of_scikit_learn(points, k, covariance, seed=0):
 def test_a_mixture_is_that_of_scikit_learn(covariance, offset):
     points = overlapping(offset=offset)
     expected = of_scikit_learn(points, 8, covariance)
-    fit = fit_gaussians(prepared(points, FLOOR), k_means(points, 8), 8, covariance)
+    seen = prepared(points)
+    fit = fit_gaussians(seen, k_means(points, 8), 8, covariance)
     np.testing.assert_array_equal(fit.labels, expected.predict(points))
+    np.testing.assert_array_equal(fit.predict(seen.part(np.arange(9))), fit.labels[:9])
     assert fit.criterion == pytest.approx(expected.bic(points) / len(points), rel=1e-6)
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_groups_far_apart_have_the_criterion_that_their_labels_alone_tell(covariance):
     points, kinds = make_blobs([300, 200, 100], 5, center_box=(-100, 100), random_state=0)
-    seen = prepared(points, FLOOR)
+    seen = prepared(points)
     expected = expected_criterion(seen, kinds, 3, covariance)
     assert fit_gaussians(seen, kinds, 3, covariance).criterion == pytest.approx(expected)
 
@@ -59,17 +63,17 @@ def test_groups_far_apart_have_the_criterion_that_their_labels_alone_tell(covari
 def test_a_fit_gains_less_on_its_labels_than_what_a_covariance_may_be_behind(covariance):
     points = overlapping(n_components=40)
     for k in (2, 8, 20):
-        seen, labels = prepared(points, FLOOR), k_means(points, k)
+        seen, labels = prepared(points), k_means(points, k)
         behind = expected_criterion(seen, labels, k, covariance)
         gained = behind - fit_gaussians(seen, labels, k, covariance).criterion
-        assert -1e-6 < gained < mixtures._GAIN_PER_COMPONENT * 40
+        assert -1e-6 < gained < gaussians._GAIN_PER_COMPONENT * 40
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_components_without_points_stay_empty(covariance):
     points = overlapping()
     labels = 2 * k_means(points, 3)
-    found = fit_gaussians(prepared(points, FLOOR), labels, 6, covariance).labels
+    found = fit_gaussians(prepared(points), labels, 6, covariance).labels
     assert set(found) == {0, 2, 4}
 
 
@@ -81,42 +85,46 @@ def test_a_covariance_that_cannot_be_chosen_is_not_fitted(monkeypatch):
         tried.append(covariance)
         return fit_gaussians(points, labels, k, covariance)
 
-    monkeypatch.setattr(mixtures, "fit_gaussians", watched)
-    found = mixtures.mixture_labels(points, 12, n_init=3, seed=1)
+    monkeypatch.setattr(gaussians, "fit_gaussians", watched)
+    found = mixture_labels(points, 12, n_init=3, seed=1)
     assert "full" not in tried
-    monkeypatch.setattr(mixtures, "_LEAST_GAIN", np.inf)
-    np.testing.assert_array_equal(found, mixtures.mixture_labels(points, 12, n_init=3, seed=1))
+    monkeypatch.setattr(gaussians, "_LEAST_GAIN", np.inf)
+    np.testing.assert_array_equal(found, mixture_labels(points, 12, n_init=3, seed=1))
     assert "full" in tried
 
 
 @pytest.mark.parametrize(("k", "n_samples"), [(2, 600), (8, 2000), (30, 600)])
 def test_the_labels_are_those_of_the_covariance_of_least_criterion(k, n_samples):
     points = overlapping(n_samples)
-    rng, floor = np.random.RandomState(5), mixtures._floor(points)
-    options = {"max_iter": 500, "reg_covar": floor}
+    rng = np.random.RandomState(5)
     first = [
-        GaussianMixture(
-            k, covariance_type=covariance, random_state=rng.randint(2**31), **options
-        ).fit(points)
-        for covariance in COVARIANCES
+        of_scikit_learn(points, k, covariance, rng.randint(2**31)) for covariance in COVARIANCES
     ]
     best = min(first, key=lambda mixture: mixture.bic(points))
-    seed = rng.randint(2**31)
-    again = GaussianMixture(
-        k, covariance_type=best.covariance_type, random_state=seed, **options
-    ).fit(points)
+    again = of_scikit_learn(points, k, best.covariance_type, rng.randint(2**31))
     expected = [mixture.predict(points) for mixture in (best, again)]
-    np.testing.assert_array_equal(mixtures.mixture_labels(points, k, 2, 5), expected)
+    np.testing.assert_array_equal(mixture_labels(points, k, 2, 5), expected)
 
 
 def test_covariances_of_too_many_values_are_not_even_looked_at(monkeypatch):
     points = overlapping(n_components=20)
-    monkeypatch.setattr(mixtures, "_MAX_VALUES", 20**2 * 8 - 1)
+    monkeypatch.setattr(gaussians, "MAX_VALUES", 20**2 * 8 - 1)
     looked = []
     monkeypatch.setattr(
-        mixtures,
+        gaussians,
         "expected_criterion",
         lambda *args: looked.append(args[-1]) or expected_criterion(*args),
     )
-    assert len(mixtures.mixture_labels(points, 8, 1, 0)[0]) == len(points)
+    assert len(mixture_labels(points, 8, 1, 0)[0]) == len(points)
     assert looked == ["tied", "diag", "spherical"]
+
+
+def test_the_covariance_is_that_of_the_points():
+    rng = np.random.default_rng(0)
+    kinds = np.repeat(np.arange(3), 80)
+    turn = np.array([[3.0, 0.0], [1.5, 0.3]])
+    alike = 8 * np.eye(3, 2)[kinds] + rng.normal(size=(240, 2)) @ turn.T
+    assert best_fit(prepared(alike), 3, lambda _: kinds).covariance == "tied"
+    spread = np.array([1.0, 0.2, 0.5])[kinds, None]
+    balls = 8 * np.eye(3, 2)[kinds] + spread * rng.normal(size=(240, 2))
+    assert best_fit(prepared(balls), 3, lambda _: kinds).covariance == "spherical"

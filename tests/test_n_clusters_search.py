@@ -252,7 +252,7 @@ def test_all_kinds_of_evidence_are_columns():
     results = search.results_
     for name in ("bic", "modularity", "eigengap", "found_silhouette", "resampled", "support"):
         assert np.isfinite(results[name]).all()
-    assert set(results["covariance"]) <= {"full", "tied", "diagonal", "spherical"}
+    assert set(results["covariance"]) <= {"full", "tied", "diag", "spherical"}
     assert np.nanmax(results["support"]) == 1
     plausible = results["n_clusters"][results["plausible"]]
     assert search.best_n_clusters_ in plausible

@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.utils import check_random_state
 
 from skdcec._analysis.contingency import cross_table
-from skdcec._analysis.mixtures import best_mixture, fit_mixture
+from skdcec._analysis.gaussians import Points, best_fit, fit_gaussians, prepared
 from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.spaces import within_range
 from skdcec._sklearn_compat import unwarned
@@ -88,8 +88,9 @@ def cluster_stability(
     if k < 2 or len(points) < 4 * k or not points.shape[1]:
         return Stability(nothing, np.nan)
     _, compact = np.unique(codes, return_inverse=True)
-    _, covariance = best_mixture(points, compact, k)
-    refits = [_refit(points, k, covariance, rng) for _ in range(n_refits)]
+    whole = prepared(points)
+    covariance = best_fit(whole, k, lambda _: compact).covariance
+    refits = [_refit(whole, k, covariance, rng) for _ in range(n_refits)]
     similar = np.mean([_jaccard(codes, refit, len(kinds)) for refit in refits], axis=0)
     pairs = [adjusted_rand_score(one, other) for one, other in combinations(refits, 2)]
     found = dict(zip(kinds.tolist(), similar.tolist(), strict=True))
@@ -135,11 +136,12 @@ def resampled_labels(points: np.ndarray, rows: np.ndarray, k: int, seed: int) ->
         return KMeans(k, n_init=_N_INIT, random_state=seed).fit(points[rows]).predict(points)
 
 
-def _refit(points: np.ndarray, k: int, covariance: str, rng: np.random.RandomState) -> np.ndarray:
+def _refit(points: Points, k: int, covariance: str, rng: np.random.RandomState) -> np.ndarray:
     """Find k clusters in a half of the points, and say which all points belong to."""
-    half = rng.permutation(len(points))[: (len(points) + 1) // 2]
-    start = resampled_labels(points, half, k, rng.randint(2**31 - 1))
-    return fit_mixture(points[half], start[half], k, covariance).predict(points)
+    n = len(points.values)
+    half = rng.permutation(n)[: (n + 1) // 2]
+    start = resampled_labels(points.values, half, k, rng.randint(2**31 - 1))
+    return fit_gaussians(points.part(half), start[half], k, covariance).predict(points)
 
 
 def _jaccard(labels: np.ndarray, others: np.ndarray, n_clusters: int) -> np.ndarray:

@@ -9,23 +9,15 @@ from scipy.special import softmax
 from sklearn.cluster import KMeans
 from sklearn.utils import check_random_state
 
-from skdcec._clusterers.gaussians import (
+from skdcec._analysis.gaussians import (
     COVARIANCES,
-    Fit,
-    expected_criterion,
+    MAX_VALUES,
+    best_fit,
     fit_gaussians,
+    least_variance,
     prepared,
 )
 
-# The least variance of a cluster in any direction, as a share of the embedding's. Without it
-# clusters of few points would shrink onto them.
-_COVARIANCE_SHARE = 0.02
-_LEAST_VARIANCE = 1e-6
-# A covariance whose criterion is worse by more than this, before its mixture is fitted, is not
-# fitted. Of twelve sets of 32 or 96 components in 2 to 50 clusters, fits gained .29 for each
-# component at most.
-_LEAST_GAIN = 10.0
-_GAIN_PER_COMPONENT = 0.3
 _N_FOLDS = 5
 # So many points tell which covariance to take, and how sure of it to be.
 _MAX_COMPARED = 10_000
@@ -34,18 +26,12 @@ _TEMPERATURES = 2 ** np.arange(0, 4.5, 0.5)
 _MEMBERS_PER_COMPONENT = 0.5
 # Points that are assigned at once.
 _BLOCK = 10_000
-# Larger covariances are not kept.
-_MAX_VALUES = 10**7
 
 
 def mixture_labels(
     embedding: np.ndarray, n_clusters: int, n_init: int, seed: int
 ) -> list[np.ndarray]:
     """Return the labels of `n_init` Gaussian mixtures, of the covariance that fits best.
-
-    What fits best is what has the least Bayesian information criterion: few large clusters have
-    covariances of their own, many small ones have too few points for that. A covariance that is
-    too far behind at the start is not fitted.
 
     Parameters
     ----------
@@ -57,13 +43,8 @@ def mixture_labels(
     Returns
     -------
     list of ndarray of shape (n_samples,), dtype int64
-
-    References
-    ----------
-    Fraley & Raftery, *Model-Based Clustering, Discriminant Analysis, and Density Estimation*,
-    JASA 2002.
     """
-    points = prepared(embedding, _floor(embedding))
+    points = prepared(embedding)
     rng = check_random_state(seed)
     seeds = {covariance: rng.randint(2**31) for covariance in COVARIANCES}
 
@@ -71,32 +52,12 @@ def mixture_labels(
         labels: np.ndarray = KMeans(n_clusters, n_init=1, random_state=seed).fit_predict(embedding)
         return labels
 
-    possible = list(COVARIANCES)
-    if n_clusters * embedding.shape[1] ** 2 > _MAX_VALUES:
-        possible.remove("full")
-    glance = start(seeds[possible[0]])
-    expected = {
-        covariance: expected_criterion(points, glance, n_clusters, covariance)
-        for covariance in possible
-    }
-    margin = max(_LEAST_GAIN, _GAIN_PER_COMPONENT * embedding.shape[1])
-    fits: dict[str, Fit] = {}
-    for covariance in sorted(expected, key=lambda covariance: expected[covariance]):
-        reached = min((fit.criterion for fit in fits.values()), default=np.inf)
-        if expected[covariance] <= reached + margin:
-            labels = glance if covariance == possible[0] else start(seeds[covariance])
-            fits[covariance] = fit_gaussians(points, labels, n_clusters, covariance)
-    best = min(fits, key=lambda covariance: fits[covariance].criterion)
-    found = [fits[best].labels]
+    best = best_fit(points, n_clusters, lambda covariance: start(seeds[covariance]))
+    found = [best.labels]
     for _ in range(n_init - 1):
         labels = start(rng.randint(2**31))
-        found.append(fit_gaussians(points, labels, n_clusters, best).labels)
+        found.append(fit_gaussians(points, labels, n_clusters, best.covariance).labels)
     return found
-
-
-def _floor(embedding: np.ndarray) -> float:
-    variances = embedding.var(axis=0, dtype=np.float64)
-    return max(_COVARIANCE_SHARE * float(variances.mean()), _LEAST_VARIANCE)
 
 
 class Readout(NamedTuple):
@@ -244,7 +205,7 @@ def fit_readout(embedding: np.ndarray, labels: np.ndarray, n_clusters: int, seed
     1950.
     Guo et al., *On Calibration of Modern Neural Networks*, ICML 2017.
     """
-    floor = _floor(embedding)
+    floor = least_variance(embedding)
     rows = np.random.default_rng(seed).permutation(len(embedding))[:_MAX_COMPARED]
     folds = np.arange(len(rows)) % _N_FOLDS
 
@@ -262,8 +223,8 @@ def fit_readout(embedding: np.ndarray, labels: np.ndarray, n_clusters: int, seed
 
     n_components = embedding.shape[1]
     are_many = len(embedding) >= _MEMBERS_PER_COMPONENT * n_clusters * n_components
-    possible = ["tied"] if n_components**2 <= _MAX_VALUES else ["diag"]
-    if are_many and n_clusters * n_components**2 <= _MAX_VALUES:
+    possible = ["tied"] if n_components**2 <= MAX_VALUES else ["diag"]
+    if are_many and n_clusters * n_components**2 <= MAX_VALUES:
         possible.append("full")
     found = {covariance: losses(covariance) for covariance in possible}
     best = min(found, key=lambda covariance: found[covariance].min())

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
 from skdcec._analysis.clouds import normal_draws
-from skdcec._analysis.mixtures import best_mixture, fit_mixture
+from skdcec._analysis.gaussians import Fit, Points, best_fit, fit_gaussians, prepared
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.stability import principal, resampled_labels
 from skdcec._clusterers.graph import neighbors_of
@@ -134,9 +134,10 @@ def collect(
         clouds.append(look(drawn, near, quick_labels(drawn, near, spread, tried, seed)))
         on_done((1 - _SHARE_OF_FOUND) / n_draws)
     chance = Views(*np.mean(clouds, axis=0))
-    criteria = [_criterion(points, k, seed) for k in tried]
-    columns["bic"][at] = [bic for bic, _ in criteria]
-    columns["covariance"][at] = [covariance for _, covariance in criteria]
+    leading = prepared(points[:, :_MAX_COVARIANCE_COMPONENTS])
+    fits = [_mixture(leading, k, seed) for k in tried]
+    columns["bic"][at] = [fit.criterion for fit in fits]
+    columns["covariance"][at] = [fit.covariance for fit in fits]
     columns["modularity"][at] = seen.modularity
     columns["excess_modularity"][at] = seen.modularity - chance.modularity
     columns["found_silhouette"][at] = seen.silhouette
@@ -180,7 +181,7 @@ def quick_labels(
     numbers : sequence of int
     seed : int
     """
-    tree = linkage(points, "ward")
+    tree, seen = linkage(points, "ward"), prepared(points)
     found = []
     for k in numbers:
         compact = cluster_by_k_means(points, k, _N_INIT, seed)
@@ -188,7 +189,7 @@ def quick_labels(
             compact,
             cluster_by_k_means(normalize(vectors[:, :k]), k, _N_INIT, seed),
             fcluster(tree, k, "maxclust") - 1,
-            fit_mixture(points, compact, k, "tied").predict(points),
+            fit_gaussians(seen, compact, k, "tied").labels,
         ]
         full = [labels for labels in labellings if len(np.unique(labels)) == k] or [compact]
         found.append(max(full, key=lambda labels: modularity(labels, neighbors)))
@@ -216,9 +217,10 @@ def _resampled(points: np.ndarray, k: int, seed: int) -> float:
     return float(adjusted_rand_score(*(resampled_labels(points, rows, k, seed) for rows in halves)))
 
 
-def _criterion(points: np.ndarray, k: int, seed: int) -> tuple[float, str]:
-    points = points[:, :_MAX_COVARIANCE_COMPONENTS]
-    return best_mixture(points, cluster_by_k_means(points, k, _N_INIT, seed), k)
+def _mixture(points: Points, k: int, seed: int) -> Fit:
+    """Return what the mixture says whose covariance fits best."""
+    labels = cluster_by_k_means(points.values, k, _N_INIT, seed)
+    return best_fit(points, k, lambda _: labels)
 
 
 # One rule

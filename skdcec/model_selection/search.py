@@ -107,7 +107,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         - "found_silhouette": of the same; "excess_found_silhouette", likewise;
         - "support": of these two excesses together, the best with 1;
         - "bic": Bayesian information criterion of a Gaussian mixture, for each point, less is
-          better, and its "covariance": "full", "tied", "diagonal" or "spherical";
+          better, and its "covariance": "full", "tied", "diag" or "spherical";
         - "eigengap": of that graph; "resampled": adjusted Rand index of k-means on two halves;
           like "bic", to be looked at, but without a say in what is chosen;
         - "plausible": whether k may be the best;

@@ -9,6 +9,15 @@ from scipy.linalg import solve_triangular
 
 COVARIANCES = ("full", "tied", "diag", "spherical")
 
+# The least variance of a component in any direction, as a share of the points'. Without it
+# components of few points would shrink onto them.
+_COVARIANCE_SHARE = 0.02
+_LEAST_VARIANCE = 1e-6
+# A covariance whose criterion is worse by more than this, before its mixture is fitted, is not
+# fitted. Of twelve sets of 32 or 96 components in 2 to 50 clusters, fits gained .29 for each
+# component at most.
+_LEAST_GAIN = 10.0
+_GAIN_PER_COMPONENT = 0.3
 _MAX_ITER = 500
 _TOLERANCE = 1e-3
 # So that a component that lost its points still has a mean.
@@ -17,6 +26,8 @@ _LEAST_SIZE = 10 * np.finfo(np.float64).eps
 _LEAST_SHARE = 1e-20
 # Shares of points in components that are worked out at once: as many as stay near the processor.
 _BLOCK = 2**17
+# Larger covariances are not kept.
+MAX_VALUES = 10**7
 
 
 class Points(NamedTuple):
@@ -35,11 +46,22 @@ class Points(NamedTuple):
     products: np.ndarray
     floor: float
 
+    def part(self, rows: np.ndarray) -> "Points":
+        """Return some of the points, where they are."""
+        values = self.values[rows]
+        return Points(values, values.T @ values, self.floor)
 
-def prepared(embedding: np.ndarray, floor: float) -> Points:
+
+def prepared(embedding: np.ndarray) -> Points:
     """Return points as mixtures are fitted to them."""
     values = embedding - embedding.mean(axis=0)
-    return Points(values, values.T @ values, floor)
+    return Points(values, values.T @ values, least_variance(embedding))
+
+
+def least_variance(embedding: np.ndarray) -> float:
+    """Return what the variance of a component is at least, in any direction."""
+    variances = embedding.var(axis=0, dtype=np.float64)
+    return max(_COVARIANCE_SHARE * float(variances.mean()), _LEAST_VARIANCE)
 
 
 class Gaussians(NamedTuple):
@@ -79,13 +101,56 @@ class Fit(NamedTuple):
 
     Attributes
     ----------
+    covariance : {"full", "tied", "diag", "spherical"}
+    mixture : Gaussians
     labels : ndarray of shape (n_samples,), dtype int64
     criterion : float
         Bayesian information criterion, for each point; less is better.
     """
 
+    covariance: str
+    mixture: Gaussians
     labels: np.ndarray
     criterion: float
+
+    def predict(self, points: Points) -> np.ndarray:
+        """Return the most probable component of each of other points, about the same 0."""
+        return _read(_FAMILIES[self.covariance](points), self.mixture)[0]
+
+
+def best_fit(points: Points, k: int, start: Callable[[str], np.ndarray]) -> Fit:
+    """Return what the mixture says whose covariance fits best.
+
+    What fits best is what has the least Bayesian information criterion: few large clusters have
+    covariances of their own, many small ones have too few points for that. A covariance that is
+    too far behind at the start is not fitted.
+
+    Parameters
+    ----------
+    points : Points
+    k : int
+    start : callable
+        Returns the labels, from 0, that the mixture of a covariance starts from.
+
+    References
+    ----------
+    Fraley & Raftery, *Model-Based Clustering, Discriminant Analysis, and Density Estimation*,
+    JASA 2002.
+    """
+    d = points.values.shape[1]
+    possible = COVARIANCES if k * d**2 <= MAX_VALUES else COVARIANCES[1:]
+    glance = start(possible[0])
+    expected = {
+        covariance: expected_criterion(points, glance, k, covariance) for covariance in possible
+    }
+    margin = max(_LEAST_GAIN, _GAIN_PER_COMPONENT * d)
+    fits: list[Fit] = []
+    for covariance in sorted(expected, key=lambda covariance: expected[covariance]):
+        reached = min((fit.criterion for fit in fits), default=math.inf)
+        if expected[covariance] <= reached + margin:
+            labels = glance if covariance == possible[0] else start(covariance)
+            fits.append(fit_gaussians(points, labels, k, covariance))
+    return min(fits, key=lambda fit: fit.criterion)
 
 
 def fit_gaussians(points: Points, labels: np.ndarray, k: int, covariance: str) -> Fit:
@@ -109,13 +174,8 @@ def fit_gaussians(points: Points, labels: np.ndarray, k: int, covariance: str) -
         if abs(likelihood - last) < _TOLERANCE:
             break
         last = likelihood
-    found = np.empty(len(labels), dtype=np.int64)
-    likelihood = 0.0
-    for block, joint in family.log_joints(mixture):
-        found[block] = joint.argmax(axis=1)
-        likelihood += _made_shares(joint)
-    likelihood = likelihood / len(labels) + family.constant(mixture)
-    return Fit(found, _criterion(mixture, likelihood, len(labels)))
+    found, likelihood = _read(family, mixture)
+    return Fit(covariance, mixture, found, _criterion(mixture, likelihood, len(labels)))
 
 
 def expected_criterion(points: Points, labels: np.ndarray, k: int, covariance: str) -> float:
@@ -143,6 +203,16 @@ def expected_criterion(points: Points, labels: np.ndarray, k: int, covariance: s
 
 def _criterion(mixture: Gaussians, likelihood: float, n_samples: int) -> float:
     return mixture.n_parameters() * math.log(n_samples) / n_samples - 2 * likelihood
+
+
+def _read(family: "_Summed | _Full", mixture: Gaussians) -> tuple[np.ndarray, float]:
+    """Return the most probable component of each point, and the likelihood of the points."""
+    labels = np.empty(len(family.points.values), dtype=np.int64)
+    likelihood = 0.0
+    for block, joint in family.log_joints(mixture):
+        labels[block] = joint.argmax(axis=1)
+        likelihood += _made_shares(joint)
+    return labels, likelihood / len(labels) + family.constant(mixture)
 
 
 def _made_shares(joint: np.ndarray) -> float:
