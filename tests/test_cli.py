@@ -473,8 +473,8 @@ def test_images_are_looked_at_in_the_size_of_the_encoder(
     assert run("assign", out, folder).out.count(".png") == 24
 
 
-@pytest.mark.parametrize(("n_files", "size"), [(9_999, 128), (10_000, 64)])
-def test_of_very_many_images_small_ones_are_read_at_once(n_files, size, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("n_files", "size"), [(20_000, 128), (20_001, 64)])
+def test_very_many_images_are_read_in_a_smaller_size(n_files, size, tmp_path, monkeypatch):
     listing = SimpleNamespace(files=range(n_files))
     monkeypatch.setattr("skdcec.datasets.files.list_files", lambda *args, **kwargs: listing)
     _, options = parse(["cluster", str(tmp_path)])

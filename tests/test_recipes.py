@@ -40,7 +40,7 @@ def speeds(monkeypatch):
     ("n", "colour", "encoder", "chosen"),
     [
         (9, 200, "auto", "paintings"),
-        (10_000, 200, "auto", "contrastive"),
+        (10_000, 200, "auto", "paintings"),
         (10_000, 0, "auto", "autoencoder"),
         (10_000, 200, "autoencoder", "autoencoder"),
     ],

@@ -21,8 +21,8 @@ from skdcec._cli.options import (
 from skdcec._cli.parser import Parser, filled
 from skdcec._cli.values import Version, numbers, positive_float, positive_int, seed, several
 from skdcec._folders import MODEL
-from skdcec._named import CONTRASTIVE_MIN_IMAGES, PAINTING_SIZE
-from skdcec._recipes import DEFAULT_CLUSTERS, DEFAULT_SIZE, NETWORK_SIZE
+from skdcec._named import PAINTING_SIZE
+from skdcec._recipes import DEFAULT_CLUSTERS, DEFAULT_SIZE, MANY_IMAGES, NETWORK_SIZE
 
 _OPTIONS: dict[str, type[Options]] = {
     "cluster": ClusterOptions,
@@ -425,8 +425,7 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         "name: one of torchvision, such as densenet121, timm/NAME, hf-hub:OWNER/NAME, "
         "local-dir:FOLDER or open_clip/NAME/TAG. paintings and networks joined by +, such as "
         "paintings+densenet121, stand side by side. auto, the default, looks at some images: where "
-        "shapes lie alike, as in digits or faces, it is autoencoder, else paintings, or "
-        f"contrastive for {CONTRASTIVE_MIN_IMAGES} images or more",
+        "shapes lie alike, as in digits or faces, it is autoencoder, else paintings",
     )
     _add_weights(compared)
     compared.add_argument(
@@ -448,7 +447,8 @@ def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
         type=positive_int,
         metavar="PIXELS",
         help=f"look at squares of this side (default: {DEFAULT_SIZE}, {PAINTING_SIZE} with the "
-        f"painting encoder, {NETWORK_SIZE} with a network); the page shows the files",
+        f"painting encoder and up to {MANY_IMAGES} images, {NETWORK_SIZE} with a network); the "
+        "page shows the files",
     )
     _add_how(images, compared)
 

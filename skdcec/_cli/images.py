@@ -24,7 +24,7 @@ from skdcec._cli.options import (
 from skdcec._cli.progress import current
 from skdcec._files import read_json
 from skdcec._folders import MODEL, RECORD, OtherFiles, claim, holding, is_recorded
-from skdcec._named import JOINT, NETWORKS, name_for_scenes, words_of
+from skdcec._named import JOINT, NETWORKS, words_of
 from skdcec._recipes import (
     ENCODERS,
     GIVEN,
@@ -183,9 +183,10 @@ def _read_collection(options: TrainingOptions, out: Path) -> Collection:
     tell_skipped(skipped, options.strict)
     if given is None:
         encoder = choose_encoder(bunch.images, options.encoder, device=options.device)
-        if options.size is None and image_size(encoder) != size:
+        wanted = options.size or image_size(encoder, len(bunch.images))
+        if wanted != size:
             # Those that are compared by their shapes.
-            settings["size"] = image_size(encoder)
+            settings["size"] = wanted
             bunch = load_bunch(
                 options, options.folder, settings, cache=cache, **source_options(options)
             )
@@ -199,13 +200,14 @@ def _likely_size(options: TrainingOptions, cache: Path | None) -> int:
     """Return the side of images that nobody chose one for, before they were looked at."""
     if options.features is not None:
         return image_size("autoencoder")
-    if options.encoder != "auto":
-        return image_size(options.encoder)
+    encoder = "paintings" if options.encoder == "auto" else options.encoder
+    if encoder != "paintings":
+        return image_size(encoder)
     from skdcec.datasets.files import list_files
 
     listing = list_files(options.folder, options.file_column, cache, pages=options.pages)
     n_images = min(len(listing.files), options.sample or len(listing.files))
-    return image_size(name_for_scenes(n_images))
+    return image_size(encoder, n_images)
 
 
 def _given_vectors(
