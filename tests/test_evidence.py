@@ -23,6 +23,8 @@ def test_all_views_see_separated_groups(blobs):
         assert NUMBERS[np.argmax(columns[name])] == 5
     assert columns["found_silhouette"][3] == pytest.approx(silhouette_score(*blobs))
     assert columns["resampled"][3] == pytest.approx(1)
+    assert columns["concordance"][3] == pytest.approx(1)
+    assert (np.delete(columns["concordance"], [0, 1, 2, 3]) < 1).all()
     assert set(columns["covariance"]) <= set(COVARIANCES)
     again = collect(blobs[0], NUMBERS, seed=0).columns
     for name, column in columns.items():
@@ -64,18 +66,21 @@ def test_copies_and_extreme_values_are_no_obstacle():
 def test_support_is_what_all_views_share():
     numbers = np.array([2, 4, 8, 16])
     few, many = np.array([0.8, 1.0, 0.7, 0.2]), np.array([0.1, 0.9, 1.0, 1.0])
-    support = weigh(numbers, [few, many])
+    same = np.ones(4)
+    support = weigh(numbers, [few, many], same)
     assert support.max() == 1
     assert support.argmax() == 1
     # Units do not matter, and what is nowhere positive says nothing.
-    np.testing.assert_allclose(weigh(numbers, [7 * few, many, -many]), support)
-    assert np.isnan(weigh(numbers, [-few])).all()
-    unknown = weigh(numbers, [few, np.array([np.nan, 0.9, 1.0, 1.0])])
+    np.testing.assert_allclose(weigh(numbers, [7 * few, many, -many], 2 * same), support)
+    assert np.isnan(weigh(numbers, [-few], same)).all()
+    unknown = weigh(numbers, [few, np.array([np.nan, 0.9, 1.0, 1.0])], same)
     np.testing.assert_array_equal(np.isnan(unknown), [True, False, False, False])
+    # Where two clusterings find the same, there is more to it.
+    assert weigh(numbers, [few, many], np.array([0.5, 0.5, 1.0, 0.5])).argmax() == 2
 
 
 def test_of_numbers_that_are_as_good_the_smallest_is_chosen():
-    index, as_good = supported(np.array([0.5, 0.985, 0.9, 1.0, 0.96, 0.9]))
+    index, as_good = supported(np.array([0.5, 0.995, 0.9, 1.0, 0.96, 0.9]))
     assert index == 1
     np.testing.assert_array_equal(as_good, [False, True, True, True, True, False])
     index, as_good = supported(np.full(3, np.nan))

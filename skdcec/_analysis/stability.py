@@ -91,7 +91,7 @@ def cluster_stability(
     whole = prepared(points)
     covariance = best_fit(whole, k, lambda _: compact).covariance
     refits = [_refit(whole, k, covariance, rng) for _ in range(n_refits)]
-    similar = np.mean([_jaccard(codes, refit, len(kinds)) for refit in refits], axis=0)
+    similar = np.mean([found_again(codes, refit, len(kinds)) for refit in refits], axis=0)
     pairs = [adjusted_rand_score(one, other) for one, other in combinations(refits, 2)]
     found = dict(zip(kinds.tolist(), similar.tolist(), strict=True))
     return Stability(found, float(np.mean(pairs)) if pairs else np.nan)
@@ -144,8 +144,22 @@ def _refit(points: Points, k: int, covariance: str, rng: np.random.RandomState) 
     return fit_gaussians(points.part(half), start[half], k, covariance).predict(points)
 
 
-def _jaccard(labels: np.ndarray, others: np.ndarray, n_clusters: int) -> np.ndarray:
-    """Return how like each cluster is to the one of another clustering that is most like it."""
+def found_again(labels: np.ndarray, others: np.ndarray, n_clusters: int) -> np.ndarray:
+    """Return how like each cluster is to the one of another clustering that is most like it.
+
+    Parameters
+    ----------
+    labels, others : ndarray of shape (n_samples,)
+        Clusters from 0.
+    n_clusters : int
+        Of `labels`.
+
+    Returns
+    -------
+    similar : ndarray of shape (n_clusters,)
+        Jaccard similarity, shared points divided by those of either; NaN for clusters without
+        members.
+    """
     shared = cross_table(labels, others, (n_clusters, others.max() + 1))
     sizes, other_sizes = shared.sum(axis=1, keepdims=True), shared.sum(axis=0)
     either = sizes + other_sizes - shared

@@ -1,7 +1,7 @@
 """How many clusters do several views of one space agree on?"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.preprocessing import normalize
 from skdcec._analysis.clouds import normal_draws
 from skdcec._analysis.gaussians import Fit, Points, best_fit, fit_gaussians, prepared
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
-from skdcec._analysis.stability import principal, resampled_labels
+from skdcec._analysis.stability import found_again, principal, resampled_labels
 from skdcec._clusterers.graph import neighbors_of
 from skdcec._clusterers.starts import find_labels
 from skdcec.metrics import modularity
@@ -34,7 +34,7 @@ _SHARE_OF_FOUND = 0.4
 # The views of neighbouring k differ by noise; this is in the logarithm of k.
 _BANDWIDTH = 0.15
 # Less than the noise that is left. Of numbers that are as good as the best, the smallest is taken.
-_AS_BEST = 0.02
+_AS_BEST = 0.01
 _AS_GOOD = 0.07
 
 
@@ -97,7 +97,8 @@ def collect(
         Its columns are "bic" (for each point, the least over covariances) and its "covariance";
         "modularity" and "found_silhouette", each the mean over clusters found as a training's
         start is and by `quick_labels`, and the excess of both over clouds of the same spread
-        without clusters; "eigengap"; "resampled": adjusted Rand index of k-means on two halves.
+        without clusters; "concordance" of the two; "eigengap"; "resampled": adjusted Rand index
+        of k-means on two halves.
     """
     points = principal(points, _MAX_COMPONENTS)
     tried = [int(k) for k in numbers if 1 < k < len(points) - 1] if points.shape[1] else []
@@ -109,6 +110,7 @@ def collect(
             "excess_modularity",
             "found_silhouette",
             "excess_found_silhouette",
+            "concordance",
             "eigengap",
             "resampled",
         )
@@ -142,6 +144,7 @@ def collect(
     columns["excess_modularity"][at] = seen.modularity - chance.modularity
     columns["found_silhouette"][at] = seen.silhouette
     columns["excess_found_silhouette"][at] = seen.silhouette - chance.silhouette
+    columns["concordance"][at] = [_concordance(*labels) for labels in zip(*ways, strict=True)]
     columns["eigengap"][at] = [values[k - 1] - values[k] for k in tried]
     columns["resampled"][at] = [_resampled(points, k, seed) for k in tried]
     return Evidence(columns, dict(zip(tried, found, strict=True)))
@@ -196,6 +199,12 @@ def quick_labels(
     return found
 
 
+def _concordance(labels: np.ndarray, others: np.ndarray) -> float:
+    """Return how much of a point's cluster two clusterings have in common, on average."""
+    both = (labels, others), (others, labels)
+    return float(np.mean([found_again(a, b, a.max() + 1)[a].mean() for a, b in both]))
+
+
 def _spectrum(neighbors: np.ndarray, n_values: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest eigenvalues of the normalised graph, and their vectors."""
     n = len(neighbors)
@@ -226,8 +235,32 @@ def _mixture(points: Points, k: int, seed: int) -> Fit:
 # One rule
 
 
+def support_of(numbers: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return how much all views together support each number.
+
+    Parameters
+    ----------
+    numbers : ndarray of shape (n_numbers,)
+    columns : dict of ndarray of shape (n_numbers,)
+        Those of `Evidence`.
+
+    Returns
+    -------
+    support : ndarray of shape (n_numbers,)
+        As `weigh` returns it.
+    """
+    excess = columns["excess_modularity"]
+    # At most, modularity is 1 - 1/k. Taken as a share of what chance leaves, its excess would err
+    # towards many small clusters, and as it is towards few; this is between the two.
+    left = 1 - 1 / numbers - (columns["modularity"] - excess)
+    excesses = excess / np.sqrt(np.maximum(left, 1e-3)), columns["excess_found_silhouette"]
+    return weigh(numbers, excesses, columns["concordance"])
+
+
 @np.errstate(under="ignore")
-def weigh(numbers: np.ndarray, excesses: Sequence[np.ndarray]) -> np.ndarray:
+def weigh(
+    numbers: np.ndarray, excesses: Sequence[np.ndarray], concordance: np.ndarray
+) -> np.ndarray:
     """Return how much several excesses over points without clusters support each number.
 
     Parameters
@@ -235,19 +268,21 @@ def weigh(numbers: np.ndarray, excesses: Sequence[np.ndarray]) -> np.ndarray:
     numbers : ndarray of shape (n_numbers,)
     excesses : sequence of ndarray of shape (n_numbers,)
         In any units, greater is better; one that is nowhere positive is left out.
+    concordance : ndarray of shape (n_numbers,)
+        Of different clusterings; left out with all of the excesses.
 
     Returns
     -------
     support : ndarray of shape (n_numbers,)
-        Geometric mean of the excesses, each as a share of its largest, smoothed over
+        Geometric mean of all, each as a share of its largest, smoothed over
         neighbouring numbers and divided by its largest; NaN where any of them is.
     """
-    known = np.all([np.isfinite(excess) for excess in excesses], axis=0)
+    views = [*excesses, concordance]
+    known = np.all([np.isfinite(view) for view in views], axis=0)
     support = np.full(len(numbers), np.nan)
-    shares = [excess[known] for excess in excesses]
-    shares = [share / share.max() for share in shares if share.size and share.max() > 0]
-    if not shares:
+    if not any((excess[known] > 0).any() for excess in excesses):
         return support
+    shares = [view[known] / view[known].max() for view in views if view[known].max() > 0]
     # No view alone may rule out a number: a hundredth is left.
     joint = np.exp(np.mean(np.log(np.maximum(shares, 0.01)), axis=0))
     places = np.log(numbers[known])

@@ -105,7 +105,9 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
           mixture and that graph; "excess_modularity": how much higher than for points without
           clusters;
         - "found_silhouette": of the same; "excess_found_silhouette", likewise;
-        - "support": of these two excesses together, the best with 1;
+        - "concordance": how much of its cluster a sample has in common in the two ways: the mean
+          Jaccard similarity to the most similar cluster found in the other one;
+        - "support": of these two excesses and that together, the best with 1;
         - "bic": Bayesian information criterion of a Gaussian mixture, for each point, less is
           better, and its "covariance": "full", "tied", "diag" or "spherical";
         - "eigengap": of that graph; "resampled": adjusted Rand index of k-means on two halves;

@@ -12,7 +12,7 @@ from skdcec._analysis.samples import sample_rows
 from skdcec._analysis.silhouette import distance_matrix, silhouettes
 from skdcec._analysis.spaces import Space, within_range
 from skdcec._analysis.stability import Stability, cluster_stability
-from skdcec.model_selection.evidence import MAX_POINTS, collect, supported, weigh
+from skdcec.model_selection.evidence import MAX_POINTS, collect, support_of, supported
 from skdcec.model_selection.null import (
     GAP_SPLITS,
     cluster_by_k_means,
@@ -99,9 +99,8 @@ class Table:
 
     @property
     def support(self) -> np.ndarray:
-        """How much both kinds of evidence together support each k, the best with 1."""
-        views = self.views["excess_modularity"], self.views["excess_found_silhouette"]
-        return weigh(np.array(self.candidates), views)
+        """How much all evidence together supports each k, the best with 1."""
+        return support_of(np.array(self.candidates), self.views)
 
     @property
     def order(self) -> list[int]:
