@@ -54,13 +54,19 @@ def leaving_nothing(options: Options) -> Iterator[None]:
     try:
         yield
     except Exception:
+        if made:
+            _remove_unused(made[0])
         for folder in made:
-            with contextlib.suppress(OSError, ValueError):
-                if folder == made[0] and _holds_no_result(folder):
-                    shutil.rmtree(folder)
-                else:
-                    folder.rmdir()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise
+
+
+def _remove_unused(folder: Path) -> None:
+    """Take away what the note of a run that has begun is all of, if no other run has begun it."""
+    with contextlib.suppress(OSError, ValueError), holding(folder, wait=0):
+        if _holds_no_result(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _holds_no_result(folder: Path) -> bool:
