@@ -525,6 +525,29 @@ def test_out_has_a_default_beside_the_folder(tmp_path, run):
     assert (tmp_path / "my.images-clusters" / "report.html").exists()
 
 
+def test_metadata_stay_where_training_goes_on(tmp_path, run, folder, cache):
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    table = tmp_path / "Katalog.csv"
+    table.write_text("Datei;Ort\n" + "".join(f"{name};Rom\n" for name in names))
+    out, edits = tmp_path / "out", tmp_path / "edits.json"
+    usual = ["--out", out, "-k", 3, "--cache", cache / "skdcec", *FAST]
+    given = ["--metadata", table, "--file-column", "Datei"]
+    assert run("cluster", folder, *usual, *given).status == 0
+    edits.write_text(json.dumps({"format": "skdcec cluster edits", "moves": []}))
+    # What the page says to type has no metadata.
+    result = run("cluster", folder, *usual, "--edits", edits)
+    assert f"Metadata: {table}, as in that run." in result.err
+    assert {*read_csv(out / "clusters.csv")["Ort"]} == {"Rom"}
+    result = run("cluster", folder, *usual)
+    assert f"had --metadata {table}, and this one has not" in result.err
+    assert "Ort" not in read_csv(out / "clusters.csv")
+    assert run("cluster", folder, *usual, *given).status == 0
+    table.unlink()
+    result = run("cluster", folder, *usual, "--edits", edits)
+    assert result.status == 0
+    assert f"The table of that run, {table}, is gone" in result.err
+
+
 def test_metadata_from_a_table(tmp_path, folder, run):
     table = tmp_path / "list.csv"
     table.write_text("file,artist\n" + "".join(f"gold/{i}.png,A{i % 2}\n" for i in range(30)))
@@ -754,10 +777,14 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
     assert (rows["renamed.png"]["confidence"], rows["renamed.png"]["second_cluster"]) == ("", "0")
     assert rows["renamed.png"]["name"] == "Alone"
     assert float(rows["moved.png"]["margin"]) < 0
-    # A new run does not take them away in silence.
-    result = run("cluster", folder, "-k", 3, "--out", out, "--cache", cache / "skdcec", *FAST)
-    assert result.status == 0
-    assert f"moved by hand there (images: {len(moves)}), will be replaced" in result.err
+    # A new run does not take them away.
+    kept = (out / "clusters.csv").read_bytes()
+    again = ["cluster", folder, "-k", 3, "--out", out, "--cache", cache / "skdcec", *FAST]
+    result = run(*again)
+    assert result.status == 1
+    assert re.search(rf"moved images by hand \({len(moves)}\): --edits goes on from", result.err)
+    assert (out / "clusters.csv").read_bytes() == kept
+    assert run(*again, "--force").status == 0
     assert read_csv(out / "clusters.csv")["cluster"] == before["cluster"]
 
 
@@ -826,11 +853,20 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     assert after["flag"][after["file"].index(odd)] != "borderline"
     model = load_model(new_out).model
     np.testing.assert_array_equal(model.init >= 0, [path != "new.png" for path in run_of_it.paths])
+    # The same changes are not made twice, but what they led to can be gone on from.
+    result = run("cluster", grown, "--out", new_out, "--edits", file, *usual)
+    assert result.status == 1
+    assert "--edits without a file goes on" in result.err
     # They stay by hand in what comes next, too.
-    file.write_text(json.dumps(content | {"moves": []}))
-    assert run("cluster", grown, "--edits", file, "--out", new_out, *usual).status == 0
-    assert Run.load(new_out).by_hand == run_of_it.by_hand
-    result = run("cluster", grown, "--edits", file, "-k", 5, "--out", new_out, *usual)
+    picture("gold", 1000).save(grown / "newer.png")
+    result = run("cluster", grown, "--out", new_out, "--edits", *usual)
+    assert result.status == 0
+    assert "new images: 1" in result.err
+    by_hand = {run_of_it.paths[i] for i in run_of_it.by_hand}
+    grown_run = Run.load(new_out)
+    assert {grown_run.paths[i] for i in grown_run.by_hand} == by_hand
+    assert "newer.png" in grown_run.paths
+    result = run("cluster", grown, "-k", 5, "--out", new_out, *usual, "--edits")
     assert re.search(r"-k 5: with --edits there are \d clusters", result.err)
     result = run("cluster", folder, "--edits", file, "--out", tmp_path / "none", *usual)
     assert result.status == 1

@@ -412,4 +412,7 @@ def title_of(source: str) -> str:
 def recorded_arguments(options: TrainingOptions, found: Collection) -> dict[str, Any]:
     """Return the options as the record of a run has them, with what was settled."""
     settled = {"encoder": found.encoder, "size": found.settings["size"]}
-    return options.as_dict() | settled | {"folder": os.path.abspath(options.folder)}
+    paths = {"folder": os.path.abspath(options.folder)}
+    if options.metadata not in (None, "folders"):
+        paths["metadata"] = os.path.abspath(options.metadata)
+    return options.as_dict() | settled | paths
