@@ -623,6 +623,14 @@ def test_a_folder_of_others_is_not_written_to(tmp_path, folder, run):
     assert (out / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("command", ["cluster", "choose-k"])
+def test_out_is_a_folder_and_no_file(command, tmp_path, folder, run):
+    result = run(command, folder, "--out", tmp_path / "chart.png")
+    assert result.status == 1
+    assert f"name a folder for them, such as {tmp_path / 'chart'}." in result.err
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_files_of_others_are_never_replaced(tmp_path, folder, run):
     out = tmp_path / "out"
     out.mkdir()
@@ -1197,6 +1205,30 @@ def test_similar_in_another_folder_with_a_sheet(clustered, folder, tmp_path, run
         assert sheet.format == "PNG"
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_a_contact_sheet_is_as_wide_as_a_page_and_no_image_of_its_folder(
+    out, folder, tmp_path, run, ending
+):
+    scans = Path(shutil.copytree(folder, tmp_path / "scans"))
+    sheet = scans / f"of my own.{ending}"
+    query = scans / "night" / "7.png"
+    assert run("similar", out, query, "--top", 23, "--sheet", sheet).status == 0
+    with Image.open(sheet) as drawn:
+        width, height = drawn.size
+        # Eleven beside one another; three lines of those that are similar.
+        assert 11 * 144 < width < 12 * 144
+        assert 3 * 144 < height < 4 * 144
+        # The last is in the third column of the third line, and nothing is behind it.
+        pixels = np.asarray(drawn.convert("L")).astype(int)
+    top, left = 8 + 2 * 166, 8 + 152 + 8
+    assert pixels[top : top + 144, left + 2 * 152 : left + 2 * 152 + 144].mean() < 250
+    assert pixels[top : top + 144, left + 3 * 152 :].min() > 250
+    with pytest.warns(UserWarning, match="a contact sheet that"):
+        bunch = load_images(scans, 16)
+    assert sheet.name not in bunch.paths.tolist()
+    assert (sheet.name, "a contact sheet that skdcec similar wrote") in bunch.skipped
+
+
 def test_similar_protects_files_and_says_what_is_missing(clustered, folder, tmp_path, run):
     query = tmp_path / "query.png"
     shutil.copy(folder / "gold" / "0.png", query)
@@ -1207,6 +1239,9 @@ def test_similar_protects_files_and_says_what_is_missing(clustered, folder, tmp_
     meant = f"is {tmp_path / 'query.png'} meant?"
     assert meant in run("similar", clustered, tmp_path / "qeury.png").err
     assert "put --text before them" in run("similar", clustered, "a ship in a storm").err
+    result = run("similar", clustered, folder / "night")
+    assert result.status == 1
+    assert f"{folder / 'night'} is a folder, and images are needed" in result.err
     assert "is there; a file that is dragged" in run("similar", clustered, "missing.png").err
     result = run("similar", clustered, query, tmp_path / "missing.png")
     assert result.status == 0

@@ -44,6 +44,13 @@ if TYPE_CHECKING:
     from skdcec.datasets.vectors import Vectors
 
 
+# Of files that people may expect to get.
+_FILE_ENDINGS = {
+    *(".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf", ".html", ".htm", ".zip"),
+    *(".csv", ".tsv", ".txt", ".json", ".parquet", ".xls", ".xlsx", ".safetensors", ".npz"),
+}
+
+
 @contextlib.contextmanager
 def leaving_nothing(options: Options) -> Iterator[None]:
     """Take away what a failed run has made: a folder that holds no result."""
@@ -165,6 +172,11 @@ def collecting(options: TrainingOptions, kind: str, *, needed_bytes: float) -> I
         What may be written there.
     """
     out = Path(options.out) if options.out else default_out(options.folder, kind)
+    if out.suffix.lower() in _FILE_ENDINGS and not out.is_dir():
+        raise ValueError(
+            f"--out {printable(str(out))} has the name of a file, and several are written: name a "
+            f"folder for them, such as {printable(str(out.with_suffix('')))}."
+        )
     try:
         claim(out, needed_bytes=needed_bytes, force=options.force)
     except OtherFiles as error:
