@@ -762,6 +762,8 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
         # Neither a second drawing nor the same file again changes anything.
         assert run("report", out, "--edits", file).status == 0
     assert json.loads((out / "data.json").read_text())["settings"]["moved by hand"] == len(moves)
+    result = run("report", out, "--edits", out / "clusters.csv")
+    assert "clusters.csv is no file of changes that a page saved" in result.err
     moves[0]["from"] = 0
     file.write_text(json.dumps(edits | {"moves": [moves[0] | {"to": 2}]}))
     result = run("report", out, "--edits", file)
@@ -1121,6 +1123,22 @@ def test_a_model_is_used_with_the_network_it_was_trained_behind(
         assert said in result.err
     monkeypatch.setitem(sys.modules, "torchvision", None)
     assert "not installed" in run("similar", out, folder / "gold" / "0.png").err
+
+
+def test_assign_names_what_may_be_meant_and_clusters_in_order(clustered, folder, run):
+    result = run("assign", clustered, folder)
+    sizes = re.findall(r"(\d+) in cluster (\d+)", result.err)
+    assert sizes == sorted(sizes, key=lambda one: (-int(one[0]), int(one[1])))
+    near = clustered.with_name(f"{clustered.name}s")
+    result = run("assign", near, folder)
+    assert (result.status, "Traceback" in result.err) == (1, False)
+    assert f"no folder {near}; is {clustered} meant?" in result.err
+
+
+def test_one_number_is_not_called_several(folder, cache, tmp_path, run):
+    out, kept = tmp_path / "out", cache / "skdcec"
+    result = run("choose-k", folder, "-k", 3, "--out", out, "--cache", kept, *FAST)
+    assert "3 clusters, and nothing to compare them with" in result.err
 
 
 def test_assign_to_a_file(clustered, folder, tmp_path, run):

@@ -486,7 +486,9 @@ def _add_source(parser: argparse.ArgumentParser) -> Any:
         metavar="FILE.csv",
         help="table with a row per file (default: the names of the sub-folders)",
     )
-    group.add_argument("--file-column", metavar="NAME", help="its column of file names")
+    group.add_argument(
+        "--file-column", metavar="NAME", help="its column of file names (default: found)"
+    )
     group.add_argument(
         "--sample", type=positive_int, metavar="N", help="take only N files, evenly spaced"
     )

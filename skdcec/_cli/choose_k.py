@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import parse
-from skdcec._cli.console import Clock, note, print_json, printable, say, until
+from skdcec._cli.console import Clock, counted, note, print_json, printable, say, until
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._cli.options import ChooseKOptions, TrainingOptions
 from skdcec._cli.progress import current
@@ -160,9 +160,10 @@ def _tell_plan(
         f"up to {n_trained} of them trained by {plan.joint} passes more" if plan.joint else "",
         "the page",
     ]
+    many = f"{len(numbers)} numbers of clusters ({numbers[0]} to {numbers[-1]}) to compare"
+    asked = many if len(numbers) > 1 else f"{counted(numbers[0])}, and nothing to compare them with"
     note(
-        f"{n_images} images, {len(numbers)} numbers of clusters ({numbers[0]} to {numbers[-1]}) to "
-        f"compare: {', '.join(filter(None, steps))}; {until(seconds)}.",
+        f"{n_images} images, {asked}: {', '.join(filter(None, steps))}; {until(seconds)}.",
         quiet=options.quiet,
     )
 
