@@ -156,8 +156,8 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
         meant = f" (is {near[0]!r} meant?)" if near else ""
         raise ValueError(
             f"The 'encoder' parameter is {name!r}{meant}, which is none of {', '.join(NAMES)}, no "
-            f"network ({', '.join(f'{beginning}...' for beginning in NETWORKS)}), and does not join such "
-            "names by '+'. One of torchvision is the first step of a pipeline, "
+            f"network ({', '.join(f'{beginning}...' for beginning in NETWORKS)}), and does not "
+            "join such names by '+'. One of torchvision is the first step of a pipeline, "
             "skdcec.features.PretrainedFeatures(NAME)."
         )
     if name == "contrastive":

@@ -419,12 +419,15 @@ def test_unusable_files_are_listed(tmp_path, run):
     result = run(*arguments, "--strict")
     assert result.status == 1
     assert "3 file(s) cannot be used" in result.err
+    (folder / "catalogue.pdf").write_bytes(b"%PDF-1.7\n")
     result = run(*arguments)
     assert result.status == 0
     assert result.err.count("cannot be used") == 1
     skipped = read_csv(tmp_path / "out" / "skipped.csv")
-    assert sorted(skipped["file"]) == ["cut.png", "empty.jpg", "notes.txt"]
+    assert sorted(skipped["file"]) == ["catalogue.pdf", "cut.png", "empty.jpg", "notes.txt"]
     assert all(skipped["reason"])
+    reasons = dict(zip(skipped["file"], skipped["reason"], strict=True))
+    assert "once they are saved as images" in reasons["catalogue.pdf"]
     # So does the page, which may be all that somebody has.
     page = (tmp_path / "out" / "report.html").read_text()
     assert '["empty.jpg","empty file"]' in page

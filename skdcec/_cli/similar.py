@@ -199,7 +199,7 @@ def _write_sheet(options: SimilarOptions, path: Path, found: list[_Found], side:
     from PIL import Image, ImageDraw, ImageFont
 
     from skdcec.datasets import ImageLoader
-    from skdcec.datasets.sheets import sheet_note
+    from skdcec.datasets.no_images import sheet_note
 
     found = [_Found(query, others[: _SHEET_COLUMNS * _MAX_SHEET_LINES]) for query, others in found]
     most = max(len(others) for _, others in found)

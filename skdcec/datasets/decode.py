@@ -30,7 +30,7 @@ from skdcec.datasets.budget import (
     needs_worker,
     seconds_for,
 )
-from skdcec.datasets.sheets import refuse_sheet
+from skdcec.datasets.no_images import refuse_sheet, why_no_image
 from skdcec.datasets.tiff import TiffFile, Values
 from skdcec.datasets.within import Place, inflated, place_of, stored_in
 from skdcec.datasets.workers import decode_in_worker
@@ -374,7 +374,7 @@ def _opener(prefix: bytes) -> tuple[str, Callable[..., Image.Image]]:
         except ImportError as error:
             # Which may be another matter next time.
             raise UnusableImage(f"{UNREADABLE}{error}") from error
-    raise UnusableImage("not an image of a known format")
+    raise UnusableImage(why_no_image(prefix))
 
 
 def kind_of(beginning: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""How are contact sheets told from the images that they show? By a note in the file itself."""
+"""What lies among images and is none?"""
 
 from contextlib import suppress
 
@@ -24,3 +24,10 @@ def refuse_sheet(image: Image.Image) -> None:
         software = image.getexif().get(ExifTags.Base.Software)
     if software == _MARK:
         raise UnusableImage("a contact sheet that skdcec similar wrote")
+
+
+def why_no_image(beginning: bytes) -> str:
+    """Return why a file that begins like no image cannot be used."""
+    if beginning.startswith(b"%PDF-"):
+        return "a PDF document: its pages can be used once they are saved as images"
+    return "not an image of a known format"
