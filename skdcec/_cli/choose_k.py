@@ -260,7 +260,7 @@ def _tell_result(options: ChooseKOptions, out: Path, search: NClustersSearch) ->
         "How far the clusters lie apart, from -1 to 1 (the silhouette): those of k-means, a plain\n"
         "method, those of a model, and how much higher k-means is than without any clusters."
     )
-    print("clusters  k-means    model  above chance  plausible")
+    print("clusters  k-means    model  above chance  plausible   (* looks best)")
     for row in rows:
         mark = "*" if row["n_clusters"] == search.best_n_clusters_ else " "
         refined = row["silhouette"] if row["trained"] else None

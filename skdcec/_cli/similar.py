@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import shlex
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -93,10 +94,10 @@ def _check_there(options: SimilarOptions) -> None:
     from skdcec.datasets.within import is_there
 
     if folder := next((path for path in options.images if os.path.isdir(path)), None):
-        here = printable(folder)
+        here = printable(shlex.quote(folder.rstrip("/")))
         raise ValueError(
             f"{here} is a folder, and images are needed to find similar ones of: {here}/NAME.jpg "
-            f"is one, {here}/*.jpg are several. To look in a folder, --in {here}."
+            f"is one, {here}/*.jpg are several. To look in it, --in {here}."
         )
     if any(map(is_there, options.images)):
         return
