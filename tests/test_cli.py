@@ -582,7 +582,7 @@ def test_metadata_from_a_table(tmp_path, folder, run):
         (["report", "empty"], "no finished result"),
         (["report", "images"], "is images-clusters meant?"),
         (["report", "stopped"], "the same skdcec cluster command goes on"),
-        (["similar", "images-clusters", "images"], "'images' (is a folder)"),
+        (["similar", "images-clusters", "images"], "images is a folder, and images are needed"),
         (["assign", "empty", "images"], "model.safetensors"),
         (["assign", "missing", "images"], "missing"),
         (["assign", "file", "images"], "not a model"),
