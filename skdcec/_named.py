@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -144,10 +145,12 @@ def encoder_by_name(name: str, n_images: int, n_channels: int) -> Any:
     if is_space(name):
         return SideBySide([_part(word, n_images, n_channels) for word in words_of(name)])
     if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.75)
+        meant = f" (is {near[0]!r} meant?)" if near else ""
         raise ValueError(
-            f"The 'encoder' parameter is {name!r}, which is none of {', '.join(NAMES)}, no network "
-            f"({', '.join(f'{beginning}...' for beginning in NETWORKS)}), and does not join such "
-            "names by '+'. One of torchvision is the first step of a pipeline, "
+            f"The 'encoder' parameter is {name!r}{meant}, which is none of {', '.join(NAMES)}, no "
+            f"network ({', '.join(f'{beginning}...' for beginning in NETWORKS)}), and does not "
+            "join such names by '+'. One of torchvision is the first step of a pipeline, "
             "skdcec.features.PretrainedFeatures(NAME)."
         )
     if name == "contrastive":

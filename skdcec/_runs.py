@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import difflib
 import hashlib
 import json
 import os
@@ -501,6 +502,11 @@ def _read_model(path: Path, out: Path | None) -> SavedModel:
     from skdcec._persistence import load_bundle
     from skdcec.novelty import NoveltyDetector
 
+    if not path.exists():
+        near = os.listdir(path.parent) if path.parent.is_dir() else []
+        meant = difflib.get_close_matches(path.name, near, n=1, cutoff=0.75)
+        hint = f"is {path.with_name(meant[0])} meant?" if meant else "skdcec cluster writes one."
+        raise FileNotFoundError(f"There is no model and no folder {path}; {hint}")
     bundle = load_bundle((DeepConvEmbeddingClustering, DeepEmbeddingClustering), path)
     reading, detector = bundle.notes.get(_READING), bundle.companions.get(_DETECTOR)
     return SavedModel(

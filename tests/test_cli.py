@@ -419,12 +419,15 @@ def test_unusable_files_are_listed(tmp_path, run):
     result = run(*arguments, "--strict")
     assert result.status == 1
     assert "3 file(s) cannot be used" in result.err
+    (folder / "catalogue.pdf").write_bytes(b"%PDF-1.7\n")
     result = run(*arguments)
     assert result.status == 0
     assert result.err.count("cannot be used") == 1
     skipped = read_csv(tmp_path / "out" / "skipped.csv")
-    assert sorted(skipped["file"]) == ["cut.png", "empty.jpg", "notes.txt"]
+    assert sorted(skipped["file"]) == ["catalogue.pdf", "cut.png", "empty.jpg", "notes.txt"]
     assert all(skipped["reason"])
+    reasons = dict(zip(skipped["file"], skipped["reason"], strict=True))
+    assert "once they are saved as images" in reasons["catalogue.pdf"]
     # So does the page, which may be all that somebody has.
     page = (tmp_path / "out" / "report.html").read_text()
     assert '["empty.jpg","empty file"]' in page
@@ -525,6 +528,29 @@ def test_out_has_a_default_beside_the_folder(tmp_path, run):
     assert (tmp_path / "my.images-clusters" / "report.html").exists()
 
 
+def test_metadata_stay_where_training_goes_on(tmp_path, run, folder, cache):
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    table = tmp_path / "Katalog.csv"
+    table.write_text("Datei;Ort\n" + "".join(f"{name};Rom\n" for name in names))
+    out, edits = tmp_path / "out", tmp_path / "edits.json"
+    usual = ["--out", out, "-k", 3, "--cache", cache / "skdcec", *FAST]
+    given = ["--metadata", table, "--file-column", "Datei"]
+    assert run("cluster", folder, *usual, *given).status == 0
+    edits.write_text(json.dumps({"format": "skdcec cluster edits", "moves": []}))
+    # What the page says to type has no metadata.
+    result = run("cluster", folder, *usual, "--edits", edits)
+    assert f"Metadata: {table}, as in that run." in result.err
+    assert {*read_csv(out / "clusters.csv")["Ort"]} == {"Rom"}
+    result = run("cluster", folder, *usual)
+    assert f"had --metadata {table}, and this one has not" in result.err
+    assert "Ort" not in read_csv(out / "clusters.csv")
+    assert run("cluster", folder, *usual, *given).status == 0
+    table.unlink()
+    result = run("cluster", folder, *usual, "--edits", edits)
+    assert result.status == 0
+    assert f"The table of that run, {table}, is gone" in result.err
+
+
 def test_metadata_from_a_table(tmp_path, folder, run):
     table = tmp_path / "list.csv"
     table.write_text("file,artist\n" + "".join(f"gold/{i}.png,A{i % 2}\n" for i in range(30)))
@@ -556,7 +582,7 @@ def test_metadata_from_a_table(tmp_path, folder, run):
         (["report", "empty"], "no finished result"),
         (["report", "images"], "is images-clusters meant?"),
         (["report", "stopped"], "the same skdcec cluster command goes on"),
-        (["similar", "images-clusters", "images"], "'images' (is a folder)"),
+        (["similar", "images-clusters", "images"], "images is a folder, and images are needed"),
         (["assign", "empty", "images"], "model.safetensors"),
         (["assign", "missing", "images"], "missing"),
         (["assign", "file", "images"], "not a model"),
@@ -598,6 +624,14 @@ def test_a_folder_of_others_is_not_written_to(tmp_path, folder, run):
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
     assert run(*arguments, "--force").status == 0
     assert (out / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("command", ["cluster", "choose-k"])
+def test_out_is_a_folder_and_no_file(command, tmp_path, folder, run):
+    result = run(command, folder, "--out", tmp_path / "chart.png")
+    assert result.status == 1
+    assert f"name a folder for them, such as {tmp_path / 'chart'}." in result.err
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_files_of_others_are_never_replaced(tmp_path, folder, run):
@@ -731,6 +765,8 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
         # Neither a second drawing nor the same file again changes anything.
         assert run("report", out, "--edits", file).status == 0
     assert json.loads((out / "data.json").read_text())["settings"]["moved by hand"] == len(moves)
+    result = run("report", out, "--edits", out / "clusters.csv")
+    assert "clusters.csv is no file of changes that a page saved" in result.err
     moves[0]["from"] = 0
     file.write_text(json.dumps(edits | {"moves": [moves[0] | {"to": 2}]}))
     result = run("report", out, "--edits", file)
@@ -754,10 +790,14 @@ def test_edits_are_read_back_and_stay(out, tmp_path, run, folder, cache):
     assert (rows["renamed.png"]["confidence"], rows["renamed.png"]["second_cluster"]) == ("", "0")
     assert rows["renamed.png"]["name"] == "Alone"
     assert float(rows["moved.png"]["margin"]) < 0
-    # A new run does not take them away in silence.
-    result = run("cluster", folder, "-k", 3, "--out", out, "--cache", cache / "skdcec", *FAST)
-    assert result.status == 0
-    assert f"moved by hand there (images: {len(moves)}), will be replaced" in result.err
+    # A new run does not take them away.
+    kept = (out / "clusters.csv").read_bytes()
+    again = ["cluster", folder, "-k", 3, "--out", out, "--cache", cache / "skdcec", *FAST]
+    result = run(*again)
+    assert result.status == 1
+    assert re.search(rf"moved images by hand \({len(moves)}\): --edits goes on from", result.err)
+    assert (out / "clusters.csv").read_bytes() == kept
+    assert run(*again, "--force").status == 0
     assert read_csv(out / "clusters.csv")["cluster"] == before["cluster"]
 
 
@@ -826,11 +866,20 @@ def test_training_goes_on_from_what_was_corrected(out, tmp_path, run, folder, ca
     assert after["flag"][after["file"].index(odd)] != "borderline"
     model = load_model(new_out).model
     np.testing.assert_array_equal(model.init >= 0, [path != "new.png" for path in run_of_it.paths])
+    # The same changes are not made twice, but what they led to can be gone on from.
+    result = run("cluster", grown, "--out", new_out, "--edits", file, *usual)
+    assert result.status == 1
+    assert "--edits without a file goes on" in result.err
     # They stay by hand in what comes next, too.
-    file.write_text(json.dumps(content | {"moves": []}))
-    assert run("cluster", grown, "--edits", file, "--out", new_out, *usual).status == 0
-    assert Run.load(new_out).by_hand == run_of_it.by_hand
-    result = run("cluster", grown, "--edits", file, "-k", 5, "--out", new_out, *usual)
+    picture("gold", 1000).save(grown / "newer.png")
+    result = run("cluster", grown, "--out", new_out, "--edits", *usual)
+    assert result.status == 0
+    assert "new images: 1" in result.err
+    by_hand = {run_of_it.paths[i] for i in run_of_it.by_hand}
+    grown_run = Run.load(new_out)
+    assert {grown_run.paths[i] for i in grown_run.by_hand} == by_hand
+    assert "newer.png" in grown_run.paths
+    result = run("cluster", grown, "-k", 5, "--out", new_out, *usual, "--edits")
     assert re.search(r"-k 5: with --edits there are \d clusters", result.err)
     result = run("cluster", folder, "--edits", file, "--out", tmp_path / "none", *usual)
     assert result.status == 1
@@ -1079,6 +1128,22 @@ def test_a_model_is_used_with_the_network_it_was_trained_behind(
     assert "not installed" in run("similar", out, folder / "gold" / "0.png").err
 
 
+def test_assign_names_what_may_be_meant_and_clusters_in_order(clustered, folder, run):
+    result = run("assign", clustered, folder)
+    sizes = re.findall(r"(\d+) in cluster (\d+)", result.err)
+    assert sizes == sorted(sizes, key=lambda one: (-int(one[0]), int(one[1])))
+    near = clustered.with_name(f"{clustered.name}s")
+    result = run("assign", near, folder)
+    assert (result.status, "Traceback" in result.err) == (1, False)
+    assert f"no folder {near}; is {clustered} meant?" in result.err
+
+
+def test_one_number_is_not_called_several(folder, cache, tmp_path, run):
+    out, kept = tmp_path / "out", cache / "skdcec"
+    result = run("choose-k", folder, "-k", 3, "--out", out, "--cache", kept, *FAST)
+    assert "3 clusters, and nothing to compare them with" in result.err
+
+
 def test_assign_to_a_file(clustered, folder, tmp_path, run):
     target = tmp_path / "new.csv"
     result = run("assign", clustered, folder / "night", "--out", target)
@@ -1161,6 +1226,30 @@ def test_similar_in_another_folder_with_a_sheet(clustered, folder, tmp_path, run
         assert sheet.format == "PNG"
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_a_contact_sheet_is_as_wide_as_a_page_and_no_image_of_its_folder(
+    out, folder, tmp_path, run, ending
+):
+    scans = Path(shutil.copytree(folder, tmp_path / "scans"))
+    sheet = scans / f"of my own.{ending}"
+    query = scans / "night" / "7.png"
+    assert run("similar", out, query, "--top", 23, "--sheet", sheet).status == 0
+    with Image.open(sheet) as drawn:
+        width, height = drawn.size
+        # Eleven beside one another; three lines of those that are similar.
+        assert 11 * 144 < width < 12 * 144
+        assert 3 * 144 < height < 4 * 144
+        # The last is in the third column of the third line, and nothing is behind it.
+        pixels = np.asarray(drawn.convert("L")).astype(int)
+    top, left = 8 + 2 * 166, 8 + 152 + 8
+    assert pixels[top : top + 144, left + 2 * 152 : left + 2 * 152 + 144].mean() < 250
+    assert pixels[top : top + 144, left + 3 * 152 :].min() > 250
+    with pytest.warns(UserWarning, match="a contact sheet that"):
+        bunch = load_images(scans, 16)
+    assert sheet.name not in bunch.paths.tolist()
+    assert (sheet.name, "a contact sheet that skdcec similar wrote") in bunch.skipped
+
+
 def test_similar_protects_files_and_says_what_is_missing(clustered, folder, tmp_path, run):
     query = tmp_path / "query.png"
     shutil.copy(folder / "gold" / "0.png", query)
@@ -1171,6 +1260,9 @@ def test_similar_protects_files_and_says_what_is_missing(clustered, folder, tmp_
     meant = f"is {tmp_path / 'query.png'} meant?"
     assert meant in run("similar", clustered, tmp_path / "qeury.png").err
     assert "put --text before them" in run("similar", clustered, "a ship in a storm").err
+    result = run("similar", clustered, folder / "night")
+    assert result.status == 1
+    assert f"{folder / 'night'} is a folder, and images are needed" in result.err
     assert "is there; a file that is dragged" in run("similar", clustered, "missing.png").err
     result = run("similar", clustered, query, tmp_path / "missing.png")
     assert result.status == 0

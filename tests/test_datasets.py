@@ -24,6 +24,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skdcec._files import write_json, write_table
 from skdcec.datasets import ImageLoader, load_images, steps, store
 from skdcec.datasets.decode import UnusableImage
+from skdcec.model_selection import TransductiveSplit
 
 PAINTINGS = Path(__file__).parents[2] / "shared/data/paintings"
 
@@ -238,6 +239,15 @@ def test_table_of_a_run_finds_the_collection(folder, tmp_path):
             assert len(load_images(out / "clusters.csv", size=8).images) == 1
 
 
+def test_a_search_that_wants_rows_is_told_what_to_give(folder):
+    bunch = load_images(folder / "a", size=8)
+    search = GridSearchCV(KMeans(1), {"n_clusters": [1]}, cv=TransductiveSplit())
+    with pytest.raises(TypeError, match="give its images"):
+        search.fit(bunch)
+    with pytest.raises(KeyError, match="pictures"):
+        bunch["pictures"]
+
+
 def test_table_that_is_not_utf8(folder):
     (folder / "list.csv").write_bytes("file;artist\na/1.png;Cézanne\n".encode("cp1252"))
     with pytest.warns(UserWarning, match="Windows-1252") as record:
@@ -248,9 +258,17 @@ def test_table_that_is_not_utf8(folder):
 
 def test_table_without_a_column_of_files(folder):
     table = folder / "list.csv"
-    table.write_text("artist,work\nMonet,a/1.png\n")
+    table.write_text("artist,work\nMonet,no file\n")
     with pytest.raises(ValueError, match=r"found \['artist', 'work'\]"):
         load_images(table, size=8)
+    # Which of two would be meant is not guessed.
+    table.write_text("artist,work,copy\nMonet,a/1.png,a/1.png\n")
+    with pytest.raises(ValueError, match="no column of files"):
+        load_images(table, size=8)
+    table.write_text("artist;Datei\nMonet;a/1.png\n")
+    bunch = load_images(table, size=8)
+    assert (bunch.paths.tolist(), [*bunch.metadata]) == (["a/1.png"], ["artist"])
+    table.write_text("artist,work\nMonet,a/1.png\n")
     with pytest.raises(ValueError, match="file_column='picture'.*found"):
         load_images(table, size=8, file_column="picture")
     assert load_images(table, size=8, file_column="work").paths.tolist() == ["a/1.png"]

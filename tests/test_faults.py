@@ -1,10 +1,12 @@
 """Kills, full disks and missing permissions at every operation on files while a run is written."""
 
+import contextlib
 import errno
 import importlib.util
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +20,9 @@ import pytest
 
 import skdcec
 from skdcec._cli import main
+from skdcec._cli.arguments import parse
 from skdcec._cli.console import describe
+from skdcec._cli.images import leaving_nothing
 from skdcec._folders import MODEL, NAMES, RUN_FILES, InUse, Mixed, claim, holding, staged
 from skdcec._recipes import plan_training
 from skdcec._runs import Run, load_model, load_model_and_run
@@ -250,6 +254,38 @@ def test_two_at_once_are_never_mixed(tools, runs, folder):
         assert len(pids) == 1
         assert pids <= winners
         assert tools.hidden(out) == []
+
+
+def test_who_is_second_leaves_a_new_folder_to_who_is_first(folder, tmp_path):
+    out = folder(holds_first=False)
+    _, options = parse(["cluster", str(tmp_path), "--out", str(out)])
+
+    def fail(before):
+        with leaving_nothing(options):
+            before()
+            claim(out)
+            raise ValueError("of its own")
+
+    def wait():
+        while not (out / ".skdcec-lock").exists() or not (out / "run.json").exists():
+            time.sleep(0.02)
+        time.sleep(0.2)
+
+    # Both begin before there is a folder, which the first of them makes.
+    with contextlib.ExitStack() as stack:
+
+        def begin():
+            first = stack.enter_context(open_process("hold", out))
+            stack.callback(first.kill)
+            wait()
+
+        with pytest.raises(InUse):
+            fail(begin)
+    assert (out / "run.json").exists()
+    shutil.rmtree(out)
+    with pytest.raises(ValueError, match="of its own"):
+        fail(lambda: None)
+    assert not out.exists()
 
 
 _WRITER = """

@@ -209,6 +209,10 @@ def test_a_search_is_drawn_k_by_k(search):
     bands = [band.get_x() + band.get_width() / 2 for band in display.plausible_bands_]
     assert_allclose(bands, results["n_clusters"][results["plausible"]])
     assert display.ax_.get_title(loc="left").replace("\n", " ") == search.verdict_
+    # In words, for those who know no scores.
+    assert "how far clusters lie apart" in display.ax_.get_ylabel()
+    said = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert said.count("plausible numbers") == bool(bands)
     display.figure_.draw_without_rendering()
 
 

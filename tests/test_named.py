@@ -148,3 +148,10 @@ def test_what_has_no_network_is_kept_in_a_file(tmp_path):
 
 def test_the_weights_that_come_along_are_small():
     assert weights_file("paintings").stat().st_size < 6_000_000
+
+
+def test_a_name_that_is_nearly_one_is_asked_about():
+    with pytest.raises(ValueError, match=r"'paintigs' \(is 'paintings' meant\?\), which is none"):
+        encoder_by_name("paintigs", 500, 3)
+    with pytest.raises(ValueError, match="'nothing', which is none of auto"):
+        encoder_by_name("nothing", 500, 3)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -375,6 +376,25 @@ def test_metadata_cells_open_their_images(open_page):
     page = open_page()
     page.locator(".cross td button:not(:disabled)").first.click()
     assert "40 images" in page.text_content("#gallery h3")
+
+
+def test_what_chance_would_give_can_be_shown_beside_every_count(open_page):
+    page = open_page("Pixel 7")
+    label = "In brackets, what chance would give"
+    beside = (
+        "[...document.querySelectorAll('.cross button')].slice(0, 3)"
+        ".map((cell) => getComputedStyle(cell, '::after').content)"
+    )
+    assert {*page.evaluate(beside)} == {"none"}
+    # Without a mouse, also of cells that hold nothing.
+    page.get_by_label(label).first.focus()
+    page.keyboard.press("Space")
+    shown = page.evaluate(beside)
+    assert all(re.fullmatch(r'"\(\d+\.\d\)"', text) for text in shown)
+    titles = page.locator(".cross td button").evaluate_all("(cells) => cells.map((c) => c.title)")
+    assert all(
+        f"{text[2:-2]} expected" in title for text, title in zip(shown, titles[:3], strict=True)
+    )
 
 
 def test_a_single_image_is_no_more_than_chance_would_give(open_page, tmp_path):
@@ -808,6 +828,17 @@ def test_what_to_type_is_said_when_a_file_was_saved(open_page, tmp_path):
     ]
     page.click("#saved button")
     assert page.is_hidden("#saved")
+
+
+def test_clusters_are_merged_into_others_that_have_their_present_names(open_page):
+    page = open_page()
+    page.fill('[data-cluster="1"] input', "Dunkel")
+    page.locator('[data-cluster="0"] summary').click()
+    choices = page.locator('[data-cluster="0"] .mover option')
+    # A new cluster has nothing to be merged with.
+    assert choices.all_text_contents() == ["Dunkel", "Cluster 2"]
+    page.evaluate("moveImages(indicesOf((i) => labels[i] > 0), 0)")
+    assert page.locator(".cluster .mover").count() == 0
 
 
 def test_a_list_loses_what_was_moved_out_of_its_cluster_and_says_so(open_page):

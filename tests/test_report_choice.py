@@ -77,6 +77,14 @@ def test_clusters_show_those_nearest_to_their_mean_in_their_colour(tmp_path, fil
     assert json.dumps(colours[:3], separators=(",", ":")) in report.path.read_text()
 
 
+def test_the_chart_says_in_words_what_is_high(tmp_path, files):
+    text = choice_page(tmp_path, files, {2: np.repeat([0, 1], [9, 3])})
+    chart = re.search(r'<svg class="chart".*?</svg>', text, re.S)[0]
+    assert 'aria-label="How far apart clusters lie' in chart
+    assert ">how far apart they lie<" in chart
+    assert "ilhouette" not in chart
+
+
 def test_what_cannot_be_drawn_is_gray(tmp_path, files):
     files[10].write_bytes(b"nothing")
     with pytest.warns(UserWarning, match=r"1 of 11 images cannot be drawn .*210\.png"):

@@ -109,9 +109,11 @@ def _add_cluster(commands: Any) -> None:
     parser.add_argument("--out", metavar="OUT", help="folder to write (default: FOLDER-clusters)")
     parser.add_argument(
         "--edits",
+        nargs="?",
+        const="",
         metavar="FILE",
-        help="train on from the clusters in OUT (or FOLDER-clusters, where OUT is new) as "
-        "somebody corrected them on the page, which saved FILE",
+        help="go on from the clusters in OUT (or FOLDER-clusters, where OUT is new) as somebody "
+        "corrected them on the page, which saved FILE (default: as they are there)",
     )
     _add_training(parser, minutes=10.0)
     parser.add_argument(
@@ -403,7 +405,10 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def _add_training(parser: argparse.ArgumentParser, *, minutes: float) -> None:
     parser.add_argument(
-        "--force", action="store_true", help="write into a folder that holds other files, too"
+        "--force",
+        action="store_true",
+        help="write into a folder that holds other files, too, or in the place of clusters that "
+        "somebody corrected by hand",
     )
     images = _add_source(parser)
     compared = parser.add_argument_group("what images are compared by, and for how long")
@@ -481,7 +486,9 @@ def _add_source(parser: argparse.ArgumentParser) -> Any:
         metavar="FILE.csv",
         help="table with a row per file (default: the names of the sub-folders)",
     )
-    group.add_argument("--file-column", metavar="NAME", help="its column of file names")
+    group.add_argument(
+        "--file-column", metavar="NAME", help="its column of file names (default: found)"
+    )
     group.add_argument(
         "--sample", type=positive_int, metavar="N", help="take only N files, evenly spaced"
     )

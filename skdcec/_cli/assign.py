@@ -65,7 +65,8 @@ def run(options: AssignOptions) -> None:
 
 def _counts(table: Table) -> str:
     """Say how many images went to the clusters that took most."""
-    counted = Counter(zip(table["cluster"], table["name"], strict=True)).most_common()
+    sizes = Counter(zip(table["cluster"], table["name"], strict=True))
+    counted = sorted(sizes.items(), key=lambda one: (-one[1], one[0]))
     several = [
         f"{n} in cluster {cluster}" + (f" ({printable(name)})" if name else "")
         for (cluster, name), n in counted[:_N_COUNTED]

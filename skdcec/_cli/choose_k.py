@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import parse
-from skdcec._cli.console import Clock, note, print_json, printable, say, until
+from skdcec._cli.console import Clock, counted, note, print_json, printable, say, until
 from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
 from skdcec._cli.options import ChooseKOptions, TrainingOptions
 from skdcec._cli.progress import current
@@ -157,9 +157,10 @@ def _tell_plan(
         f"up to {n_trained} of them trained by {plan.joint} passes more" if plan.joint else "",
         "the page",
     ]
+    many = f"{len(numbers)} numbers of clusters ({numbers[0]} to {numbers[-1]}) to compare"
+    asked = many if len(numbers) > 1 else f"{counted(numbers[0])}, and nothing to compare them with"
     note(
-        f"{n_images} images, {len(numbers)} numbers of clusters ({numbers[0]} to {numbers[-1]}) to "
-        f"compare: {', '.join(filter(None, steps))}; {until(seconds)}.",
+        f"{n_images} images, {asked}: {', '.join(filter(None, steps))}; {until(seconds)}.",
         quiet=options.quiet,
     )
 
@@ -256,7 +257,7 @@ def _tell_result(options: ChooseKOptions, out: Path, search: NClustersSearch) ->
         "How far the clusters lie apart, from -1 to 1 (the silhouette): those of k-means, a plain\n"
         "method, those of a model, and how much higher k-means is than without any clusters."
     )
-    print("clusters  k-means    model  above chance  plausible")
+    print("clusters  k-means    model  above chance  plausible   (* looks best)")
     for row in rows:
         mark = "*" if row["n_clusters"] == search.best_n_clusters_ else " "
         refined = row["silhouette"] if row["trained"] else None

@@ -18,8 +18,23 @@ from skdcec._cli.console import (
     say,
     until,
 )
-from skdcec._cli.corrections import Corrections, corrected_run
-from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
+from skdcec._cli.corrections import (
+    Corrections,
+    check_nothing_by_hand,
+    corrected_folder,
+    corrected_run,
+    tell_metadata,
+    with_metadata_of,
+)
+from skdcec._cli.images import (
+    Collection,
+    collecting,
+    kept,
+    prepare,
+    recorded_arguments,
+    target_of,
+    title_of,
+)
 from skdcec._cli.options import ClusterOptions
 from skdcec._cli.progress import PAGE_STAGES, current
 from skdcec._cli.report import check_export_file, draw, export, sampled
@@ -34,7 +49,6 @@ from skdcec._recipes import (
     number_by_size,
 )
 from skdcec._runs import (
-    MOVED,
     Run,
     n_copies,
     previous_run,
@@ -61,7 +75,14 @@ def run(options: ClusterOptions) -> None:
     check_export_file(options)
     terms = asked_terms(options)
     # What is wrong with it is said before the images are read rather than after.
-    corrected = corrected_run(options)
+    folder, out = corrected_folder(options), target_of(options)
+    corrected = corrected_run(options, folder) if folder else None
+    if folder:
+        options = with_metadata_of(options, folder)
+    else:
+        if not options.force:
+            check_nothing_by_hand(out)
+        tell_metadata(options, out)
     with (
         collecting(options, "clusters", needed_bytes=3e6 * options.max_mb) as found,
         # Whatever ends the drawing does not cost the training.
@@ -87,7 +108,8 @@ def _cluster(
 
     # What is wrong with files in OUT is said before the training.
     previous, stored = previous_run(found.out), stored_names(found.out)
-    _tell_start(found.out, previous, start, quiet=options.quiet)
+    if start:
+        start.tell(quiet=options.quiet)
     n_images = len(found.bunch.images)
     _tell_duplicates(found.bunch, quiet=options.quiet)
     n_clusters = _n_clusters(options, n_images, start)
@@ -156,19 +178,6 @@ def _train(
         # They keep their numbers, by which somebody knows them.
         return model.set_params(init=start.labels).fit(inputs)
     return number_by_size(model.fit(inputs))
-
-
-def _tell_start(out: Path, previous: Run | None, start: Corrections | None, *, quiet: bool) -> None:
-    """Say what becomes of clusters that somebody corrected."""
-    moved = previous.settings.get(MOVED) if previous else None
-    if start:
-        start.tell(quiet=quiet)
-    elif moved:
-        say(
-            f"The clusters in {printable(str(out))}, with what was moved by hand there (images: "
-            f"{printable(str(moved))}), will be replaced; another --out keeps them, and --edits "
-            "FILE trains on from them."
-        )
 
 
 def _n_clusters(options: ClusterOptions, n: int, start: Corrections | None) -> int:

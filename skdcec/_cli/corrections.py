@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from skdcec._cli.console import note, printable
+from skdcec._cli.console import note, printable, say
 from skdcec._cli.options import ClusterOptions
 from skdcec._files import read_json
 from skdcec._folders import RECORD
@@ -43,7 +45,7 @@ def edited_run(out: Path, edits_file: str | None) -> tuple[Run, Names]:
     return result, names
 
 
-def corrected_run(options: ClusterOptions) -> tuple[Run, Names] | None:
+def corrected_folder(options: ClusterOptions) -> Path | None:
     """Return the run that --edits corrects: the one in OUT or, with a new OUT, in the usual one."""
     if options.edits is None:
         return None
@@ -51,11 +53,76 @@ def corrected_run(options: ClusterOptions) -> tuple[Run, Names] | None:
     out = Path(options.out) if options.out else usual
     for folder in (out, usual):
         if previous_run(folder) is not None:
-            return edited_run(folder, options.edits)
+            return folder
     where = " nor in ".join(dict.fromkeys(map(str, (out, usual))))
     raise ValueError(
-        f"--edits {options.edits} changes a run, and there is none in {where}: --out names its "
-        "folder."
+        f"{f'--edits {options.edits}'.rstrip()} changes a run, and there is none in {where}: --out "
+        "names its folder."
+    )
+
+
+def corrected_run(options: ClusterOptions, folder: Path) -> tuple[Run, Names]:
+    """Return a run as --edits corrects it, or as it stands where no file is named."""
+    from skdcec.report.edits import OtherRun
+
+    try:
+        return edited_run(folder, options.edits)
+    except OtherRun as error:
+        raise ValueError(
+            f"{error} If they are in {printable(str(folder))} already, --edits without a file goes "
+            "on from there."
+        ) from error
+
+
+def check_nothing_by_hand(out: Path) -> None:
+    """Refuse to find new clusters in the place of those that somebody corrected."""
+    previous = previous_run(out)
+    moved = previous.settings.get(MOVED) if previous else None
+    if moved:
+        here = printable(str(out))
+        raise ValueError(
+            f"{here} holds clusters in which somebody moved images by hand "
+            f"({printable(str(moved))}): --edits goes on from them, with new images, too; another "
+            f"--out keeps them; and --force finds others in their place."
+        )
+
+
+def with_metadata_of(options: ClusterOptions, folder: Path) -> ClusterOptions:
+    """Read the table of an earlier run where --edits goes on from it, and no other is named."""
+    path, column = _metadata_of(folder)
+    if options.metadata is not None or path is None:
+        return options
+    if not os.path.exists(path):
+        say(
+            f"The table of that run, {printable(path)}, is gone: --metadata FILE.csv says where it "
+            "is."
+        )
+        return options
+    note(f"Metadata: {printable(path)}, as in that run.", quiet=options.quiet)
+    return replace(options, metadata=path, file_column=options.file_column or column)
+
+
+def tell_metadata(options: ClusterOptions, out: Path) -> None:
+    """Say that a run knows less of the images than the one that it replaces."""
+    path, _ = _metadata_of(out)
+    if options.metadata is None and path is not None:
+        note(
+            f"The run in {printable(str(out))} had --metadata {printable(shlex.quote(path))}, and "
+            "this one has not.",
+            quiet=options.quiet,
+        )
+
+
+def _metadata_of(folder: Path) -> tuple[str | None, str | None]:
+    """Return the table that a run read, and its column of files."""
+    arguments = None
+    with contextlib.suppress(OSError, ValueError):
+        arguments = read_json(folder / RECORD).get("arguments")
+    known = arguments if isinstance(arguments, dict) else {}
+    path, column = known.get("metadata"), known.get("file_column")
+    return (
+        path if isinstance(path, str) else None,
+        column if isinstance(column, str) else None,
     )
 
 
@@ -121,9 +188,8 @@ class Corrections:
         n_new = int((self.labels < 0).sum())
         new = f"; new images: {n_new}" if n_new else ""
         note(
-            f"Training starts from the {self.n_clusters} clusters of "
-            f"{printable(self.run.title)} as they were corrected; moved by hand, and staying where "
-            f"they are: {len(self.by_hand)}{new}.",
+            f"Starts from the {self.n_clusters} clusters of {printable(self.run.title)} as they "
+            f"were corrected; moved by hand, and staying where they are: {len(self.by_hand)}{new}.",
             quiet=quiet,
         )
         if self.renumbered:

@@ -44,6 +44,13 @@ if TYPE_CHECKING:
     from skdcec.datasets.vectors import Vectors
 
 
+# Of files that people may expect to get.
+_FILE_ENDINGS = {
+    *(".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf", ".html", ".htm", ".zip"),
+    *(".csv", ".tsv", ".txt", ".json", ".parquet", ".xls", ".xlsx", ".safetensors", ".npz"),
+}
+
+
 @contextlib.contextmanager
 def leaving_nothing(options: Options) -> Iterator[None]:
     """Take away what a failed run has made: a folder that holds no result."""
@@ -54,13 +61,19 @@ def leaving_nothing(options: Options) -> Iterator[None]:
     try:
         yield
     except Exception:
+        if made:
+            _remove_unused(made[0])
         for folder in made:
-            with contextlib.suppress(OSError, ValueError):
-                if folder == made[0] and _holds_no_result(folder):
-                    shutil.rmtree(folder)
-                else:
-                    folder.rmdir()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise
+
+
+def _remove_unused(folder: Path) -> None:
+    """Take away what the note of a run that has begun is all of, if no other run has begun it."""
+    with contextlib.suppress(OSError, ValueError), holding(folder, wait=0):
+        if _holds_no_result(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _holds_no_result(folder: Path) -> bool:
@@ -159,6 +172,11 @@ def collecting(options: TrainingOptions, kind: str, *, needed_bytes: float) -> I
         What may be written there.
     """
     out = Path(options.out) if options.out else default_out(options.folder, kind)
+    if out.suffix.lower() in _FILE_ENDINGS and not out.is_dir():
+        raise ValueError(
+            f"--out {printable(str(out))} has the name of a file, and several are written: name a "
+            f"folder for them, such as {printable(str(out.with_suffix('')))}."
+        )
     try:
         claim(out, needed_bytes=needed_bytes, force=options.force)
     except OtherFiles as error:
@@ -408,4 +426,7 @@ def title_of(source: str) -> str:
 def recorded_arguments(options: TrainingOptions, found: Collection) -> dict[str, Any]:
     """Return the options as the record of a run has them, with what was settled."""
     settled = {"encoder": found.encoder, "size": found.settings["size"]}
-    return options.as_dict() | settled | {"folder": os.path.abspath(options.folder)}
+    paths = {"folder": os.path.abspath(options.folder)}
+    if options.metadata not in (None, "folders"):
+        paths["metadata"] = os.path.abspath(options.metadata)
+    return options.as_dict() | settled | paths

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
+import shlex
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
     from skdcec._backbones import Backbone
 
-_MAX_SHEET_ROWS = 100
+# A line of a contact sheet, and so many that every format can hold them.
+_SHEET_COLUMNS = 10
+_MAX_SHEET_LINES = 98
 
 
 class _Searched(NamedTuple):
@@ -89,6 +93,12 @@ def _check_there(options: SimilarOptions) -> None:
     """Say what may be meant where none of the images asked about is a file."""
     from skdcec.datasets.within import is_there
 
+    if folder := next((path for path in options.images if os.path.isdir(path)), None):
+        here = printable(shlex.quote(folder.rstrip("/")))
+        raise ValueError(
+            f"{here} is a folder, and images are needed to find similar ones of: {here}/NAME.jpg "
+            f"is one, {here}/*.jpg are several. To look in it, --in {here}."
+        )
     if any(map(is_there, options.images)):
         return
     asked = options.images[0]
@@ -186,39 +196,50 @@ def _same_file(first: str, second: str) -> bool:
 
 
 def _write_sheet(options: SimilarOptions, path: Path, found: list[_Found], side: int = 144) -> None:
-    """Draw one row per image or text, itself first, then what is similar to it."""
+    """Draw each image or text, and beside it, in as many lines as it takes, what is similar."""
     from PIL import Image, ImageDraw, ImageFont
 
     from skdcec.datasets import ImageLoader
+    from skdcec.datasets.no_images import sheet_note
 
-    if len(found) > _MAX_SHEET_ROWS:
-        say(f"The contact sheet shows the first {_MAX_SHEET_ROWS} of {len(found)} rows.")
-        found = found[:_MAX_SHEET_ROWS]
+    found = [_Found(query, others[: _SHEET_COLUMNS * _MAX_SHEET_LINES]) for query, others in found]
+    most = max(len(others) for _, others in found)
+    n_lines = max(1, math.ceil(most / _SHEET_COLUMNS))
+    n_rows = _MAX_SHEET_LINES // n_lines
+    if len(found) > n_rows:
+        say(f"The contact sheet shows the first {n_rows} of {len(found)} rows.")
+        found = found[:n_rows]
     caption, gap = 14, 8
-    n_columns = 1 + max(len(others) for _, others in found)
+    width, height = side + gap, side + caption + gap
     # Two gaps after what was asked about.
-    size = (n_columns * (side + gap) + 2 * gap, len(found) * (side + caption + gap) + gap)
+    size = (
+        (1 + min(most, _SHEET_COLUMNS)) * width + 2 * gap,
+        len(found) * n_lines * height + gap,
+    )
     sheet = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
     loader = ImageLoader(size=side, on_error="blank", n_jobs=options.jobs)
     for row, (query, others) in enumerate(found):
-        y = gap + row * (side + caption + gap)
+        top = gap + row * n_lines * height
         files = [file for _, file, _ in others]
         if options.text:
             for i, line in enumerate(textwrap.wrap(_drawable(query), 22)[: side // caption]):
-                draw.text((gap, y + i * caption), line, fill="black", font=font)
+                draw.text((gap, top + i * caption), line, fill="black", font=font)
         else:
             files.insert(0, query)
-        for column, pixels in enumerate(loader.transform(files), start=bool(options.text)):
-            x = gap + column * (side + gap) + (gap if column else 0)
+        for rank, pixels in enumerate(loader.transform(files), start=bool(options.text)):
+            below, column = divmod(rank - 1, _SHEET_COLUMNS) if rank else (0, -1)
+            x = gap + (column + 1) * width + (gap if rank else 0)
+            y = top + below * height
             sheet.paste(Image.fromarray(pixels), (x, y))
-            file = files[column - bool(options.text)]
-            text = _drawable(f"{column}. " * bool(column) + os.path.basename(file))
+            file = files[rank - bool(options.text)]
+            text = _drawable(f"{rank}. " * bool(rank) + os.path.basename(file))
             while draw.textlength(text, font=font) > side:
                 text = text[:-1]
             draw.text((x, y + side + 1), text, fill="black", font=font)
+    kind = Image.registered_extensions()[path.suffix.lower()]
     with replacing(path) as partial:
-        sheet.save(partial, format=Image.registered_extensions()[path.suffix.lower()], quality=90)
+        sheet.save(partial, format=kind, quality=90, exif=sheet_note())
     note(f"Contact sheet: {path}", quiet=options.quiet)
 
 

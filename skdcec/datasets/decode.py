@@ -30,6 +30,7 @@ from skdcec.datasets.budget import (
     needs_worker,
     seconds_for,
 )
+from skdcec.datasets.no_images import refuse_sheet, why_no_image
 from skdcec.datasets.tiff import TiffFile, Values
 from skdcec.datasets.within import Place, inflated, place_of, stored_in
 from skdcec.datasets.workers import decode_in_worker
@@ -340,6 +341,7 @@ def _load(image: Image.Image, size: tuple[int, int]) -> Picture:
     """Return the pixels of a file whose size was `size` before it was reduced."""
     reduced = image.size != size
     image.load()
+    refuse_sheet(image)
     turn = _turn(image)
     values = image.values if isinstance(image, TiffFile) else Values()
     # Without what belongs to the file: its decoder's memory, EXIF data, colour profiles.
@@ -372,7 +374,7 @@ def _opener(prefix: bytes) -> tuple[str, Callable[..., Image.Image]]:
         except ImportError as error:
             # Which may be another matter next time.
             raise UnusableImage(f"{UNREADABLE}{error}") from error
-    raise UnusableImage("not an image of a known format")
+    raise UnusableImage(why_no_image(prefix))
 
 
 def kind_of(beginning: bytes) -> str | None:

@@ -44,6 +44,15 @@ class _Collection(Bunch):
         kinds = (f"{name}: {_kind_of(value)}" for name, value in self.items())
         return f"Bunch({', '.join(kinds)})"
 
+    def __missing__(self, key: Any) -> Any:
+        # What splits a collection asks for its rows.
+        if isinstance(key, str):
+            raise KeyError(key)
+        raise TypeError(
+            f"What load_images returns has names, such as 'images', and no row {key!r}: where some "
+            "images are chosen, as by a search of scikit-learn, give its images."
+        )
+
 
 def _kind_of(value: Any) -> str:
     shape = getattr(value, "shape", None)
@@ -126,7 +135,8 @@ def load_images(
 
     file_column : str, default=None
         Name of the column of files, in `source` or `metadata`. By default the first that is
-        named like one: file, filename, path, image, ...
+        named like one: file, filename, path, image, ..., else the only one that holds names of
+        pictures.
 
     sample : int, default=None
         Load only this many files, evenly spaced over all of them, for a quick look.

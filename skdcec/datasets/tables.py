@@ -1,6 +1,7 @@
 """What is known about the files? Tables, and which of their rows belongs to which file."""
 
 import os
+import re
 import unicodedata
 import warnings
 from collections import Counter, defaultdict
@@ -18,6 +19,9 @@ FILE_COLUMNS = (
     *("file", "filename", "file_name", "filepath", "file_path", "path"),
     *("image", "image_file", "image_path"),
 )
+
+
+_PICTURE = re.compile(r"\.(jpe?g|png|tiff?|webp|gif|bmp|p[gp]m|jp2|avif|hei[cf])\s*$", re.I)
 
 
 class Table(NamedTuple):
@@ -45,7 +49,7 @@ def read_table(path: Any, file_column: str | None) -> Table:
     wanted = FILE_COLUMNS if file_column is None else [plain_heading(file_column)]
     header, *rows = read_cells(path, wanted) or [[]]
     header = [name.replace("\ufeff", "").strip() for name in header]
-    chosen = _file_column(header, file_column, path)
+    chosen = _file_column(header, rows, file_column, path)
     named = [position for position, name in enumerate(header) if name and position != chosen]
     names = distinct(header[position] for position in named)
     columns = {
@@ -55,19 +59,33 @@ def read_table(path: Any, file_column: str | None) -> Table:
     return Table(path, [row[chosen] if chosen < len(row) else "" for row in rows], columns)
 
 
-def _file_column(header: list[str], wanted: str | None, path: str) -> int:
+def _file_column(header: list[str], rows: list[list[str]], wanted: str | None, path: str) -> int:
     if wanted is not None and wanted in header:
         return header.index(wanted)
     sought_names = FILE_COLUMNS if wanted is None else [plain_heading(wanted)]
     for position, name in enumerate(header):
         if plain_heading(name) in sought_names:
             return position
+    holding = _columns_of_files(header, rows) if wanted is None else []
+    if len(holding) == 1:
+        return holding[0]
     sought = "one of " + ", ".join(FILE_COLUMNS) if wanted is None else f"file_column={wanted!r}"
     more = f" and {len(header) - 20} more" if len(header) > 20 else ""
     raise ValueError(
         f"{path!r} has no column of files: looked for {sought}, found {header[:20]}{more}."
         " Name the column by file_column."
     )
+
+
+def _columns_of_files(header: list[str], rows: list[list[str]]) -> list[int]:
+    """Return which columns have names of pictures in most of their rows, whatever their heading."""
+    some = rows[:1000]
+    return [
+        position
+        for position in range(len(header))
+        if sum(position < len(row) and bool(_PICTURE.search(row[position])) for row in some)
+        > len(some) / 2
+    ]
 
 
 def select(table: Table, row_of: Mapping[str, int], ids: list[str]) -> dict[str, np.ndarray]:

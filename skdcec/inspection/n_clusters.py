@@ -96,6 +96,8 @@ class NClustersSearchDisplay:
             ax.axvspan(k - 0.5, k + 0.5, color="#EEEEEE", linewidth=0, zorder=0)
             for k in numbers[results["plausible"]]
         ]
+        if self.plausible_bands_:
+            self.plausible_bands_[0].set_label("plausible numbers")
         self.screened_line_ = ax.errorbar(
             numbers,
             results["screened_silhouette"],
@@ -105,7 +107,7 @@ class NClustersSearchDisplay:
             markersize=4,
             capsize=2,
             linewidth=1.2,
-            label="k-means in the shared space",
+            label="k-means, a plain method",
         )
         self.null_line_ = ax.plot(
             numbers,
@@ -123,9 +125,9 @@ class NClustersSearchDisplay:
             marker="D",
             color=CURVES[1],
             zorder=3,
-            label="trained",
+            label="models of that number",
         )
-        ax.set(xlabel="number of clusters", ylabel="silhouette in the shared space")
+        ax.set(xlabel="number of clusters", ylabel="how far clusters lie apart (silhouette)")
         ax.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False, fontsize="small")

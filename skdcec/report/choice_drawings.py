@@ -13,7 +13,7 @@ from skdcec._analysis.palette import cluster_color
 # Smaller shares of a cluster that go elsewhere at the next k are not worth a line.
 MIN_SHARE = 0.1
 _WIDTH, _HEIGHT = 760, 300
-_LEFT, _BOTTOM = 52, 44
+_LEFT, _BOTTOM = 60, 44
 _NODE, _GAP = 14, 6
 
 
@@ -57,9 +57,11 @@ def silhouettes(results: Mapping[str, np.ndarray], best: int) -> str:
     for (name, curve), style in zip(curves.items(), ("screened", "chance", "trained"), strict=True):
         parts += _curve(name, curve, numbers, style, place, best)
     axis = f'<text x="{_WIDTH // 2}" y="{_HEIGHT - 4}" text-anchor="middle">clusters</text>'
+    axis += f'<text x="{_LEFT}" y="8">how far apart they lie</text>'
     return (
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Silhouettes '
-        f'by number of clusters; the table has the numbers">{"".join(parts)}{axis}</svg>'
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="How far '
+        f'apart clusters lie, by their number; the table has the numbers">{"".join(parts)}{axis}'
+        "</svg>"
     )
 
 

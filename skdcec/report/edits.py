@@ -15,6 +15,10 @@ from skdcec.report.names import names_of
 FORMAT = "skdcec cluster edits"
 
 
+class OtherRun(ValueError):
+    """Changes were made on the page of another run."""
+
+
 class Edits(NamedTuple):
     """What was changed on a page: image by image, and names of clusters."""
 
@@ -59,7 +63,10 @@ def read_edits(path: str | os.PathLike) -> Edits:
     """
     check_source(path, "a file of edits")
     where = os.fspath(path)
-    content = parse_json(Path(path).read_bytes(), Path(path))
+    try:
+        content = parse_json(Path(path).read_bytes(), Path(path))
+    except ValueError as error:
+        raise ValueError(f"{where} is no file of changes that a page saved: {error}") from error
     moves = content.get("moves") if content.get("format") == FORMAT else None
     if not isinstance(moves, list) or not all(isinstance(move, dict) for move in moves):
         raise ValueError(f"{where} is no file of changes that a page saved.")
@@ -101,7 +108,7 @@ def edited_labels(labels: np.ndarray, paths: Sequence[str], edits: Edits) -> np.
 
     Raises
     ------
-    ValueError
+    OtherRun
         If an image is not there, or is in another cluster than it was moved from or to: the edits
         were made on another page.
     """
@@ -111,7 +118,7 @@ def edited_labels(labels: np.ndarray, paths: Sequence[str], edits: Edits) -> np.
         i = places.get(file)
         if i is None or labels[i] not in (source, target):
             known = "no such image is here" if i is None else f"it is in {labels[i]}"
-            raise ValueError(
+            raise OtherRun(
                 f"The changes move {file!r} from cluster {source}, but {known}: they were made on "
                 "the page of another run."
             )

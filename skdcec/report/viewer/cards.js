@@ -93,7 +93,7 @@ function changedNote() {
 function changeControls(cluster) {
   if (cluster === NONE) return null;
   return element("details", { class: "change" }, element("summary", {}, "Change"), element("div", {},
-    mover(() => indicesOf((i) => labels[i] === cluster), "Merge into", { own: () => cluster, done: (_, to) => goToCluster(to) }),
+    clusterNumbers().length < 2 ? null : mover(() => indicesOf((i) => labels[i] === cluster), "Merge into", { own: () => cluster, done: (_, to) => goToCluster(to), fresh: false }),
     button("Split in two", () => splitCluster(cluster)),
     element("p", { class: "small" }, "To move some images only, see all of them and choose.")));
 }

@@ -117,12 +117,12 @@ function saveEdits() {
 }
 
 // A choice of clusters, but for the images' own, and a button that moves them there.
-function mover(indicesOfMoved, text, { own = () => null, done = () => {} } = {}) {
+function mover(indicesOfMoved, text, { own = () => null, done = () => {}, fresh = true } = {}) {
   const select = element("select", { "aria-label": `${text} which cluster` });
   const fill = () => {
     const chosen = select.value;
-    select.replaceChildren(...clusterNumbers().filter((cluster) => cluster !== own()).map((cluster) => element("option", { value: cluster }, clusterName(cluster))),
-      element("option", { value: nextCluster() }, "a new cluster"));
+    select.replaceChildren(...clusterNumbers().filter((cluster) => cluster !== own()).map((cluster) => element("option", { value: cluster, "data-name-of": cluster }, clusterName(cluster))));
+    if (fresh) select.append(element("option", { value: nextCluster() }, "a new cluster"));
     if (chosen) select.value = chosen;
   };
   fill();

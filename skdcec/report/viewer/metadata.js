@@ -49,10 +49,13 @@ function crossTable(agreement, open) {
     element("td", { class: "right" }, count(rowSums[r]))));
   const head = element("tr", {}, element("td"), ...agreement.clusters.map((cluster) => element("th", { scope: "col" },
     swatch(clusterColour(cluster)), " ", element("span", { "data-name-of": cluster }, clusterName(cluster)))), element("th", { scope: "col" }, "all"));
+  const table = element("table", { class: "cross" }, element("thead", {}, head), element("tbody", {}, ...rows));
+  const toggle = element("input", { type: "checkbox", onchange: () => table.classList.toggle("expected", toggle.checked) });
   const missing = agreement.n_missing ? ` ${images(agreement.n_missing)} without a value left out.` : "";
   return element("details", { open }, element("summary", {}, `Clusters and ${agreement.column}`),
     element("div", {}, element("p", { class: "hint small" }, "Blue cells hold more images than chance would give, orange ones fewer; the deeper, the less likely it is chance (", term("residual"), ` beyond 2; a single image has no colour). A cell opens its images${onThisPage()}.${missing} The counts are those of ${SAMPLED ? "all images in " : ""}the clusters as they were found.`),
-      scroller(`Clusters and ${agreement.column}`, element("table", { class: "cross" }, element("thead", {}, head), element("tbody", {}, ...rows)))));
+      element("label", { class: "chance" }, toggle, " In brackets, what chance would give"),
+      scroller(`Clusters and ${agreement.column}`, table)));
 }
 
 function crossCell(agreement, column, r, c) {
@@ -66,7 +69,7 @@ function crossCell(agreement, column, r, c) {
   const cell = button(count(inCell), () => {
     showGallery(indicesOf(inside), `${level} in ${clusterName(cluster)}`);
   }, {
-    disabled: inCell === 0, title: `${level}: ${images(inCell)}, ${agreement.expected[r][c].toFixed(1)} expected, residual ${residual.toFixed(1)}`,
+    disabled: inCell === 0, "data-expected": `(${agreement.expected[r][c].toFixed(1)})`, title: `${level}: ${images(inCell)}, ${agreement.expected[r][c].toFixed(1)} expected, residual ${residual.toFixed(1)}`,
   });
   // A single image is no pattern, however rare its value.
   if (Math.abs(residual) > 2 && (residual < 0 || inCell > 1)) {
