@@ -1,5 +1,8 @@
 """Images that are looked at again are embedded once, and anew when they have changed."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -55,6 +58,18 @@ def test_what_follows_a_fit_embeds_no_more_where_that_is_asked_for(model, images
     np.testing.assert_array_equal(
         detector.predict(images), NoveltyDetector(model).fit(images).predict(images)
     )
+
+
+def test_copies_are_not_kept(model, images):
+    model.fit(images)
+    with embeddings_remembered():
+        given = [images.copy() for _ in range(5)]
+        for some in given:
+            embed(model.encoder_, some)
+        kept = [weakref.ref(some) for some in given]
+        del given, some
+        gc.collect()
+        assert sum(one() is not None for one in kept) <= 2
 
 
 def test_changed_images_are_embedded_anew(model, images, seen):

@@ -13,6 +13,9 @@ from skdcec._nn import distributed
 _Known = tuple[Any, np.ndarray, np.ndarray]
 _known: ContextVar[dict[tuple[Any, ...], _Known] | None] = ContextVar("embeddings", default=None)
 
+# Who gives other arrays each time, such as copies, is not to have all of them in memory.
+_MOST = 2
+
 
 @contextmanager
 def embeddings_remembered() -> Iterator[None]:
@@ -45,6 +48,8 @@ def remember(encoder: Any, images: np.ndarray, embed: Callable[[], np.ndarray]) 
     known = _known.get()
     if known is not None and images.flags.c_contiguous and distributed.n_ranks() == 1:
         known[_key(encoder, images)] = encoder, images, embed()
+        for oldest in list(known)[:-_MOST]:
+            del known[oldest]
 
 
 def embedded_once(encoder: Any, images: np.ndarray, embed: Callable[[], np.ndarray]) -> np.ndarray:

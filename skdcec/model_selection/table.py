@@ -115,7 +115,7 @@ class Table:
 
     @property
     def plausible(self) -> np.ndarray:
-        """Whether each k may be the best: both kinds of evidence support it about as well."""
+        """Whether each k may be the best: the evidence supports it about as well."""
         chosen, as_good = supported(self.support)
         if chosen is not None:
             return as_good
