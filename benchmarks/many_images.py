@@ -7,6 +7,7 @@ only score. Each is a line in results/many_images.jsonl, passed over when it is 
 """
 
 import argparse
+import csv
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from skdcec.features import SideBySide
 from skdcec.features.side_by_side import painting_parts
 
 RESULTS = HERE / "results" / "many_images.jsonl"
+TABLE = HERE.parent / "docs" / "guide" / "which_method" / "many_images.csv"
 # About as much is seen of either number.
 EPOCHS = {10_000: (20, 75), 60_000: (12,)}
 N_SCORED = 10_000
@@ -44,9 +46,11 @@ def main():
         score(n, "paintings", kinds, lambda x=some: SideBySide().fit_transform(x))
         for number in epochs:
             learn(n, number, some, kinds)
-    lines = read_lines(RESULTS)
     header = ["images", "compared by", "NMI", "10 neighbours", "seconds"]
-    print_table(header, [[line[name] for name in header] for line in lines])
+    table = [[line[name] for name in header] for line in read_lines(RESULTS)]
+    print_table(header, table)
+    with TABLE.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *table])
 
 
 def learn(n, n_epochs, images, kinds):
@@ -74,13 +78,14 @@ def score(n, name, kinds, embed, seconds=0.0):
     seconds += time.perf_counter() - start
     kinds = kinds[:N_SCORED]
     found = [KMeans(10, n_init=5, random_state=seed).fit_predict(points) for seed in range(3)]
+    scores = [normalized_mutual_info_score(kinds, labels) for labels in found]
     order = np.random.default_rng(0).permutation(N_SCORED)
     known, asked = order[: N_SCORED * 4 // 5], order[N_SCORED * 4 // 5 :]
     neighbors = KNeighborsClassifier(10).fit(points[known], kinds[known])
     line = {
         "images": n,
         "compared by": name,
-        "NMI": round(np.mean([normalized_mutual_info_score(kinds, labels) for labels in found]), 3),
+        "NMI": round(float(np.mean(scores)), 3),
         "10 neighbours": round(neighbors.score(points[asked], kinds[asked]), 3),
         "seconds": round(seconds),
     }
