@@ -506,7 +506,9 @@ def _read_model(path: Path, out: Path | None) -> SavedModel:
         near = os.listdir(path.parent) if path.parent.is_dir() else []
         meant = difflib.get_close_matches(path.name, near, n=1, cutoff=0.75)
         hint = f"is {path.with_name(meant[0])} meant?" if meant else "skdcec cluster writes one."
-        raise FileNotFoundError(f"There is no model and no folder {path}; {hint}")
+        raise FileNotFoundError(
+            f"{path} does not exist, as a model or as a folder with one; {hint}"
+        )
     bundle = load_bundle((DeepConvEmbeddingClustering, DeepEmbeddingClustering), path)
     reading, detector = bundle.notes.get(_READING), bundle.companions.get(_DETECTOR)
     return SavedModel(
