@@ -1135,7 +1135,10 @@ def test_assign_names_what_may_be_meant_and_clusters_in_order(clustered, folder,
     near = clustered.with_name(f"{clustered.name}s")
     result = run("assign", near, folder)
     assert (result.status, "Traceback" in result.err) == (1, False)
-    assert f"no folder {near}; is {clustered} meant?" in result.err
+    assert (
+        f"{near} does not exist, as a model or as a folder with one; is {clustered} meant?"
+        in result.err
+    )
 
 
 def test_one_number_is_not_called_several(folder, cache, tmp_path, run):
