@@ -5,11 +5,14 @@ import weakref
 
 import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.decomposition import PCA
 
-from skdcec import DeepConvEmbeddingClustering
+from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
 from skdcec._analysis.spaces import embed
 from skdcec._encoders.remembered import embeddings_remembered
 from skdcec.features import ColorEdgeFeatures, SideBySide
+from skdcec.model_selection import NClustersSearch
 from skdcec.novelty import NoveltyDetector
 
 
@@ -80,10 +83,26 @@ def test_changed_images_are_embedded_anew(model, images, seen):
 
 
 def test_who_gets_an_embedding_may_change_it(model, images, seen):
+    model.fit(images)
     with embeddings_remembered():
-        model.fit(images)
-        model.transform(images)[:] = 0
+        # The first is made, the second is remembered.
+        for _ in range(2):
+            model.transform(images)[:] = 0
         assert np.abs(model.transform(images)).max() > 0.1
+
+
+def test_what_was_judged_is_checked_like_what_is_embedded(images):
+    rows = images.reshape(len(images), -1) / 255.0
+    model = DeepEmbeddingClustering(3, encoder=PCA(4), max_epochs=0, random_state=0)
+    search = NClustersSearch(model, [2, 3], screen=None).fit(rows)
+    best = search.best_estimator_
+    alone = clone(model).set_params(n_clusters=search.best_n_clusters_).fit(rows)
+    np.testing.assert_array_equal(best.labels_, alone.labels_)
+    np.testing.assert_array_equal(best.means_, alone.means_)
+    assert best.transform(rows).dtype == np.float32
+    with embeddings_remembered():
+        embed(alone.encoder_, rows)
+        assert alone.transform(rows).dtype == np.float32
 
 
 def test_other_rows_of_the_same_images_are_embedded_anew(model, images, seen):

@@ -150,7 +150,7 @@ def embed(encoder: Any, X: Any, data_format: str = "channels_last") -> np.ndarra
     takes_images = hasattr(encoder, "image_shape_")
     if not takes_images or getattr(encoder, "data_format", "channels_last") != "channels_last":
         X = as_rows(X)
-    return embedded_once(encoder, X, lambda: np.asarray(encoder.transform(X)))
+    return np.asarray(embedded_once(encoder, X, lambda: encoder.transform(X)))
 
 
 def metric_of(encoder: Any) -> str:

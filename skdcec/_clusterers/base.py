@@ -524,7 +524,8 @@ class BaseEmbeddingClustering(
     def _embed(self, array: np.ndarray) -> np.ndarray:
         """Embed images or vectors in the order that the encoder takes."""
         if self.module_ is None:
-            return embedded_once(self.encoder_, array, lambda: self._embed_untrained(array))
+            found = embedded_once(self.encoder_, array, lambda: self._embed_untrained(array))
+            return check_array(found, dtype=np.float32, input_name="Z")
         batches = Batches(array, self.scale_, next(self.module_.parameters()).device)
         metric = self._metric
         return check_output(
@@ -532,10 +533,9 @@ class BaseEmbeddingClustering(
             batches,
         ).numpy()
 
-    def _embed_untrained(self, array: np.ndarray) -> np.ndarray:
+    def _embed_untrained(self, array: np.ndarray) -> Any:
         with units_compared():
-            found = distributed.on_first(self.encoder_.transform, array)
-        return check_array(found, dtype=np.float32, input_name="Z")
+            return distributed.on_first(self.encoder_.transform, array)
 
     @property
     def _readout(self) -> Readout | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from skdcec._nn import distributed
 
 # An encoder and images, kept so that nothing else can take their places in memory, and the result.
-_Known = tuple[Any, np.ndarray, np.ndarray]
+_Known = tuple[Any, np.ndarray, Any]
 _known: ContextVar[dict[tuple[Any, ...], _Known] | None] = ContextVar("embeddings", default=None)
 
 # Who gives other arrays each time, such as copies, is not to have all of them in memory.
@@ -34,7 +35,7 @@ def embeddings_remembered() -> Iterator[None]:
         _known.reset(token)
 
 
-def remember(encoder: Any, images: np.ndarray, embed: Callable[[], np.ndarray]) -> None:
+def remember(encoder: Any, images: np.ndarray, embed: Callable[[], Any]) -> None:
     """Keep what a fitted encoder makes of images, as long as that is asked for.
 
     Parameters
@@ -43,7 +44,7 @@ def remember(encoder: Any, images: np.ndarray, embed: Callable[[], np.ndarray]) 
     images : ndarray of shape (n_samples, ...)
         Of whatever shape: rows are the same images.
     embed : callable
-        Makes the embedding, an ndarray of shape (n_samples, n_components), where it is kept.
+        Makes the embedding, an array or frame of one row for each image, where it is kept.
     """
     known = _known.get()
     if known is not None and images.flags.c_contiguous and distributed.n_ranks() == 1:
@@ -52,7 +53,7 @@ def remember(encoder: Any, images: np.ndarray, embed: Callable[[], np.ndarray]) 
             del known[oldest]
 
 
-def embedded_once(encoder: Any, images: np.ndarray, embed: Callable[[], np.ndarray]) -> np.ndarray:
+def embedded_once(encoder: Any, images: np.ndarray, embed: Callable[[], Any]) -> Any:
     """Return what a fitted encoder makes of images; made only where that is not known.
 
     Parameters
@@ -64,14 +65,15 @@ def embedded_once(encoder: Any, images: np.ndarray, embed: Callable[[], np.ndarr
 
     Returns
     -------
-    embedding : ndarray of shape (n_samples, n_components)
+    embedding : object
+        What `embed` returns, or a copy of it.
     """
     known = _known.get() or {}
     key = _key(encoder, images)
     if key in known and images.flags.c_contiguous and distributed.n_ranks() == 1:
-        return known[key][2].copy()
+        return deepcopy(known[key][2])
     embedding = embed()
-    remember(encoder, images, lambda: embedding)
+    remember(encoder, images, lambda: deepcopy(embedding))
     return embedding
 
 
