@@ -91,3 +91,12 @@ def test_equal_images_are_described_equally():
     features = ColorEdgeFeatures().fit_transform(images)
     assert np.isfinite(features).all()
     assert (features == features[0]).all()
+
+
+def test_evenly_spread_images_decide_how_much_many_vary(monkeypatch):
+    images = np.random.default_rng(0).random((50, 8, 8, 3))
+    monkeypatch.setattr("skdcec.features.color_edges.MAX_SEEN", 8)
+    of_all, of_some = ColorEdgeFeatures().fit(images), ColorEdgeFeatures().fit(images[::7])
+    assert of_all.color_deviation_ == of_some.color_deviation_
+    assert of_all.edge_deviation_ == of_some.edge_deviation_
+    assert len(of_all.transform(images)) == 50

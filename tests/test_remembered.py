@@ -10,8 +10,8 @@ from sklearn.decomposition import PCA
 
 from skdcec import DeepConvEmbeddingClustering, DeepEmbeddingClustering
 from skdcec._analysis.spaces import embed
-from skdcec._encoders.remembered import embeddings_remembered
-from skdcec.features import ColorEdgeFeatures, SideBySide
+from skdcec._encoders.remembered import embeddings_remembered, recalled
+from skdcec.features import ColorEdgeFeatures, SideBySide, color_edges
 from skdcec.model_selection import NClustersSearch
 from skdcec.novelty import NoveltyDetector
 
@@ -113,3 +113,30 @@ def test_other_rows_of_the_same_images_are_embedded_anew(model, images, seen):
         np.testing.assert_allclose(
             model.transform(images[::-1]), model.transform(images)[::-1], atol=1e-6
         )
+
+
+def test_parts_describe_each_image_once(images, monkeypatch):
+    described = []
+    colors_of = color_edges.color_histograms
+
+    def counting(some, n_levels):
+        described.append(len(some))
+        return colors_of(some, n_levels)
+
+    monkeypatch.setattr(color_edges, "color_histograms", counting)
+    space = SideBySide([ColorEdgeFeatures()], n_components=4)
+    embedding = space.fit_transform(images)
+    assert sum(described) == len(images)
+    np.testing.assert_allclose(embedding, space.transform(images), atol=1e-6)
+
+
+def test_rows_of_what_was_embedded_are_known(images):
+    features = ColorEdgeFeatures()
+    with embeddings_remembered():
+        features.fit(images)
+        known = recalled(features, images[10:20])
+        assert recalled(features, images[10:20].copy()) is None
+        assert recalled(features, images[:, :8]) is None
+        assert recalled(features, images.reshape(-1)[1:-767].reshape(59, 16, 16, 3)) is None
+    np.testing.assert_allclose(known, features.transform(images[10:20].copy()), atol=1e-6)
+    assert recalled(features, images) is None

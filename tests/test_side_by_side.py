@@ -77,7 +77,7 @@ def test_fit_transform_is_fit_and_transform(encoder, monkeypatch):
     np.testing.assert_array_equal(together, space.transform(images))
     np.testing.assert_allclose(together[7:9], space.transform(images[7:9]), atol=1e-6)
     # Of a large collection, some decide on the directions and all are described.
-    monkeypatch.setattr("skdcec.features.side_by_side._N_SEEN", 20)
+    monkeypatch.setattr("skdcec.features.side_by_side.MAX_SEEN", 20)
     space = SideBySide([FrozenEstimator(encoder)], n_components=4)
     some = space.fit_transform(images)
     rows = np.linspace(0, 49, 20).round().astype(int)

@@ -35,6 +35,9 @@ _MOST = 1e6
 # The digits of scikit-learn, of 8 x 8 pixels, are as small as images come.
 _FEW_PIXELS = 64
 
+# So many images decide how much descriptions vary, and are in memory at once for that.
+MAX_SEEN = 10_000
+
 # So many images are looked at for colour.
 _N_LOOKED_AT = 200
 
@@ -95,6 +98,11 @@ class ImageInput:
 
     def _find_scale(self, images: np.ndarray) -> float:
         return natural_scale(images)
+
+
+def evenly_spread(n_samples: int, n: int) -> np.ndarray:
+    """Return the numbers of so many rows, or of all where there are fewer."""
+    return np.linspace(0, n_samples - 1, min(n_samples, n)).round().astype(int)
 
 
 def pictures_for(estimator: Any, X: Any) -> Pictures | None:

@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
 from skdcec._nn import distributed
 
@@ -48,7 +49,8 @@ def remember(encoder: Any, images: np.ndarray, embed: Callable[[], Any]) -> None
     """
     known = _known.get()
     if known is not None and images.flags.c_contiguous and distributed.n_ranks() == 1:
-        known[_key(encoder, images)] = encoder, images, embed()
+        key = id(encoder), _start(images), images.nbytes, images.dtype.str
+        known[key] = encoder, images, embed()
         for oldest in list(known)[:-_MOST]:
             del known[oldest]
 
@@ -68,15 +70,43 @@ def embedded_once(encoder: Any, images: np.ndarray, embed: Callable[[], Any]) ->
     embedding : object
         What `embed` returns, or a copy of it.
     """
-    known = _known.get() or {}
-    key = _key(encoder, images)
-    if key in known and images.flags.c_contiguous and distributed.n_ranks() == 1:
-        return deepcopy(known[key][2])
+    known = recalled(encoder, images)
+    if known is not None:
+        return known
     embedding = embed()
     remember(encoder, images, lambda: deepcopy(embedding))
     return embedding
 
 
-def _key(encoder: Any, images: np.ndarray) -> tuple[Any, ...]:
-    start = images.__array_interface__["data"][0]
-    return id(encoder), start, images.nbytes, len(images), images.dtype.str
+def recalled(encoder: Any, images: np.ndarray) -> Any:
+    """Return a copy of what a fitted encoder made of images, or of more that they are part of.
+
+    Parameters
+    ----------
+    encoder : fitted encoder
+    images : ndarray of shape (n_samples, ...)
+
+    Returns
+    -------
+    embedding : object
+        None where it is not known.
+    """
+    if not images.flags.c_contiguous or distributed.n_ranks() > 1:
+        return None
+    n_bytes = images.nbytes // max(1, len(images))
+    for maker, all_images, embedding in (_known.get() or {}).values():
+        same = maker is encoder and all_images.dtype == images.dtype
+        if not same or n_bytes != all_images.nbytes // len(all_images):
+            continue
+        first, beyond = divmod(_start(images) - _start(all_images), n_bytes)
+        if not beyond and 0 <= first <= len(all_images) - len(images):
+            if len(images) == len(all_images):
+                return deepcopy(embedding)
+            return deepcopy(_safe_indexing(embedding, slice(first, first + len(images))))
+    return None
+
+
+def _start(images: np.ndarray) -> int:
+    """Return where images begin in memory."""
+    start: int = images.__array_interface__["data"][0]
+    return start

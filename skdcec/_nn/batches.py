@@ -18,8 +18,8 @@ Index = TypeVar("Index")
 Loaded = TypeVar("Loaded")
 
 # Values of one inference batch: its size depends on the images' size alone, never on n, and
-# memory does not grow with n.
-_INFERENCE_VALUES = 2**22
+# memory does not grow with n. What a layer makes of so many stays in the processor's cache.
+_INFERENCE_VALUES = 2**20
 
 # A GPU is told so much at once that telling it takes no longer than doing it.
 _INFERENCE_VALUES_ON_GPU = 2**25

@@ -190,7 +190,7 @@ class ContrastiveModule(nn.Module):
             nn.Sequential(
                 nn.Conv2d(n_in, n_out, 3, stride=2, padding=1, bias=False, **_EMPTY),
                 _GroupNorm(_n_groups(n_out), n_out, **_EMPTY),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
             )
             for n_in, n_out in itertools.pairwise([n_channels, *filters])
         )
@@ -233,7 +233,8 @@ class ContrastiveModule(nn.Module):
             mean = values.mean(dim=2, keepdim=True)
             centered = values - mean
             # The root has no slope at 0, where a map is constant. (`torch.std_mean` is far slower.)
-            deviation = (centered.square().mean(dim=2) + _TINY_VARIANCE).sqrt()
+            variance = torch.linalg.vector_norm(centered, dim=2).square() / values.shape[2]
+            deviation = (variance + _TINY_VARIANCE).sqrt()
             moments += [mean[:, :, 0], deviation]
             if depth <= _N_CORRELATED_LAYERS:
                 correlations.append(_correlations(centered[:, :_MAX_CORRELATED]))

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.base import unchanged_on_failure
-from skdcec._encoders.images import validate_rows
+from skdcec._encoders.images import MAX_SEEN, evenly_spread, validate_rows
 from skdcec._persistence import declared, register
 from skdcec._persistence.declared import MAX_WEIGHT, Kind
 from skdcec._sklearn_compat import Interval, fit_context
@@ -19,9 +19,6 @@ from skdcec.features.side_by_side import moments, principal_axes
 _MAX_VALUE = float(np.finfo(np.float32).max)
 
 _MAX_BLOCKS = 64
-
-# Rows that decide on variances and directions.
-_N_SEEN = 10_000
 
 
 @register
@@ -140,8 +137,7 @@ class BalancedBlocks(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     f"shares={self.shares!r} must be {len(widths)} positive numbers, as many as "
                     "widths."
                 )
-            seen = np.linspace(0, len(rows) - 1, min(len(rows), _N_SEEN)).round().astype(int)
-            some = rows[seen].astype(np.float64)
+            some = rows[evenly_spread(len(rows), MAX_SEEN)].astype(np.float64)
             self.mean_, self.deviation_ = moments(some, widths, shares)
             balanced = (some - self.mean_) / self.deviation_
             self.components_ = principal_axes(balanced, int(self.n_components))

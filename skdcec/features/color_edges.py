@@ -9,16 +9,20 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from skdcec._encoders.base import unchanged_on_failure
-from skdcec._encoders.images import ImageInput, check_units
+from skdcec._encoders.images import MAX_SEEN, ImageInput, check_units, evenly_spread
+from skdcec._encoders.remembered import recalled, remember
+from skdcec._nn.batches import divide
 from skdcec._persistence import declared, register
 from skdcec._persistence.declared import Kind
 from skdcec._sklearn_compat import Interval, fit_context
 
-# Images that are described together.
-_CHUNK = 256
+# Values that are described together: they stay in the processor's cache.
+_CHUNK_VALUES = 2**20
 
 # Red, green and blue as they add up to how bright a pixel looks.
 _LUMA = (0.299, 0.587, 0.114)
+
+_TINY_VARIANCE = 1e-12
 
 # A cell counts for no more than this share of the strength of its block's edges.
 _MAX_SHARE = 0.2
@@ -127,7 +131,7 @@ class ColorEdgeFeatures(
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: None = None) -> Self:
-        """Find how much colours and edges vary over the images.
+        """Find how much colours and edges vary, over at most ten thousand evenly spread images.
 
         Parameters
         ----------
@@ -144,19 +148,13 @@ class ColorEdgeFeatures(
         with unchanged_on_failure(self):
             images = self._validate(X, reset=True)
             self.scale_ = self._find_scale(images)
-            totals = [np.zeros((2, 0))] * 2
-            for parts in self._parts(images):
-                for i, part in enumerate(parts):
-                    rows = part.astype(np.float64)
-                    sums = np.stack([rows.sum(axis=0), np.square(rows).sum(axis=0)])
-                    totals[i] = totals[i] + sums if totals[i].size else sums
-            means = [total / len(images) for total in totals]
-            variances = [max((square - mean**2).sum(), 0.0) for mean, square in means]
-            # A part that is the same for all images counts for nothing, whatever it is divided by.
-            self.color_deviation_, self.edge_deviation_ = (
-                float(np.sqrt(variance)) if variance > 1e-12 else 1.0 for variance in variances
-            )
-            self._n_features_out = sum(total.shape[1] for total in totals)
+            seen = images
+            if len(images) > MAX_SEEN:
+                seen = images[evenly_spread(len(images), MAX_SEEN)]
+            colors, edges = map(np.concatenate, zip(*self._parts(seen), strict=True))
+            self.color_deviation_, self.edge_deviation_ = map(_deviation, (colors, edges))
+            self._n_features_out = colors.shape[1] + edges.shape[1]
+        remember(self, seen, lambda: self._joined(colors, edges))
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -178,21 +176,21 @@ class ColorEdgeFeatures(
     def _describe(self, X: Any) -> np.ndarray:
         images = self._validate(X, reset=False)
         check_units(images, self.scale_)
-        return np.concatenate(
-            [
-                np.concatenate(
-                    [colors / self.color_deviation_, edges / self.edge_deviation_], axis=1
-                ).astype(np.float32)
-                for colors, edges in self._parts(images)
-            ]
-        )
+        known = recalled(self, images)
+        if known is not None:
+            return np.asarray(known)
+        return np.concatenate([self._joined(*parts) for parts in self._parts(images)])
+
+    def _joined(self, colors: np.ndarray, edges: np.ndarray) -> np.ndarray:
+        """Return both as columns that vary equally."""
+        balanced = [colors / self.color_deviation_, edges / self.edge_deviation_]
+        return np.concatenate(balanced, axis=1).astype(np.float32)
 
     def _parts(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield colours and edges of some images at a time."""
-        for start in range(0, len(images), _CHUNK):
-            # Divided before it is rounded: float32 does not hold every scale.
-            some = np.divide(images[start : start + _CHUNK], self.scale_).astype(np.float32)
-            some = some.clip(0, 1)
+        step = max(1, _CHUNK_VALUES // math.prod(images.shape[1:]))
+        for start in range(0, len(images), step):
+            some = divide(images[start : start + step], self.scale_).clip(0, 1)
             if some.shape[3] == 4:
                 some = some[..., :3]
             elif some.shape[3] != 3:
@@ -239,11 +237,13 @@ def color_histograms(images: np.ndarray, n_levels: int) -> np.ndarray:
     n, n_channels = len(images), images.shape[3]
     per_channel = n_levels if n_channels > 1 else n_levels**2
     n_bins = per_channel**n_channels
-    levels = (images * per_channel).clip(0, per_channel - 1).astype(np.int64)
-    place = per_channel ** np.arange(n_channels)[::-1]
-    bins = (levels @ place).reshape(n, -1)
-    counts = np.bincount((bins + n_bins * np.arange(n)[:, None]).ravel(), minlength=n * n_bins)
-    return np.sqrt(counts.reshape(n, n_bins) / bins.shape[1]).astype(np.float32)
+    levels = np.minimum((images * per_channel).astype(np.int32), per_channel - 1)
+    bins = np.repeat(np.arange(n), math.prod(images.shape[1:3]))
+    for channel in np.moveaxis(levels, 3, 0):
+        bins *= per_channel
+        bins += channel.ravel()
+    counts = np.bincount(bins, minlength=n * n_bins).reshape(n, n_bins)
+    return np.sqrt(counts / math.prod(images.shape[1:3])).astype(np.float32)
 
 
 def edge_histograms(images: np.ndarray, n_directions: int, n_cells: int) -> np.ndarray:
@@ -270,21 +270,26 @@ def edge_histograms(images: np.ndarray, n_directions: int, n_cells: int) -> np.n
     down, right = np.zeros_like(gray), np.zeros_like(gray)
     down[:, 1:-1] = gray[:, 2:] - gray[:, :-2]
     right[:, :, 1:-1] = gray[:, :, 2:] - gray[:, :, :-2]
-    strength = np.hypot(right, down)
-    direction = np.arctan2(down, right) / np.pi % 1 * n_directions - 0.5
+    strength = np.sqrt(right * right + down * down)
+    turns = np.arctan2(down, right) / np.pi
+    direction = (turns - np.floor(turns)) * n_directions - 0.5
     lower = np.floor(direction)
     share = direction - lower
 
     n_rows, n_columns = (max(1, min(n_cells, side // 2)) for side in (height, width))
     row, column = np.arange(height) * n_rows // height, np.arange(width) * n_columns // width
-    cell = row[:, None] * n_columns + column
-    first = (np.arange(n)[:, None, None] * (n_rows * n_columns) + cell) * n_directions
-    size = n * n_rows * n_columns * n_directions
-    cells = np.zeros(size)
-    for bins, weight in ((lower, 1 - share), (lower + 1, share)):
-        index = first + (bins % n_directions).astype(np.int64)
-        cells += np.bincount(index.ravel(), (strength * weight).ravel(), minlength=size)
-    cells = cells.reshape(n, n_rows, n_columns, n_directions).astype(np.float32)
+    cell = np.arange(n)[:, None, None] * n_rows * n_columns + row[:, None] * n_columns + column
+    # One more at both ends, as half a direction beyond the last is as near to the first.
+    n_bins = n_directions + 2
+    bins = (cell * n_bins + (lower + 1).astype(np.int64)).ravel()
+    at_lower, at_upper = (
+        np.bincount(bins, (strength * weight).ravel(), minlength=n * n_rows * n_columns * n_bins)
+        for weight in (1 - share, share)
+    )
+    sums = (at_lower + np.roll(at_upper, 1)).reshape(n, n_rows, n_columns, n_bins)
+    sums[..., 1] += sums[..., -1]
+    sums[..., -2] += sums[..., 0]
+    cells = sums[..., 1:-1].astype(np.float32)
 
     tall, wide = min(2, n_rows), min(2, n_columns)
     blocks = np.concatenate(
@@ -296,6 +301,13 @@ def edge_histograms(images: np.ndarray, n_directions: int, n_cells: int) -> np.n
         axis=3,
     )
     return _unit_length(np.minimum(_unit_length(blocks), _MAX_SHARE)).reshape(n, -1)
+
+
+def _deviation(values: np.ndarray) -> float:
+    """Return the root of the variance of all columns together."""
+    variance = float(values.var(axis=0, dtype=np.float64).sum())
+    # What is the same for all images counts for nothing, whatever it is divided by.
+    return math.sqrt(variance) if variance > _TINY_VARIANCE else 1.0
 
 
 def _unit_length(blocks: np.ndarray) -> np.ndarray:

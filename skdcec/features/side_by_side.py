@@ -19,8 +19,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdcec._encoders.base import fill_in, unchanged_on_failure
 from skdcec._encoders.contrastive import ContrastiveEncoder
-from skdcec._encoders.images import ImageInput, check_scale_of_part, check_units, units_compared
-from skdcec._encoders.remembered import remember
+from skdcec._encoders.images import (
+    MAX_SEEN,
+    ImageInput,
+    check_scale_of_part,
+    check_units,
+    evenly_spread,
+    units_compared,
+)
+from skdcec._encoders.remembered import embeddings_remembered, remember
 from skdcec._persistence import SavedEstimator, declared, register
 from skdcec._persistence.declared import MAX_WEIGHT, Kind
 from skdcec._sklearn_compat import Interval, fit_context
@@ -28,9 +35,6 @@ from skdcec.features.color_edges import ColorEdgeFeatures
 
 # Images that are described together.
 _CHUNK = 256
-
-# Images whose values decide on variances and directions, and are in memory at once.
-_N_SEEN = 10_000
 
 MAX_PARTS = 8
 
@@ -230,12 +234,14 @@ class SideBySide(
 
     def _fit(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Fit, and return the images with the values of those that were looked at."""
-        with unchanged_on_failure(self):
+        with unchanged_on_failure(self), embeddings_remembered():
             images = self._validate(X, reset=True)
             self.scale_ = self._find_scale(images)
             self.parts_ = self._fitted_parts(images)
-            rows = np.linspace(0, len(images) - 1, min(len(images), _N_SEEN)).round().astype(int)
-            values, widths = self._first_values(images[rows] if len(rows) < len(images) else images)
+            seen = images
+            if len(images) > MAX_SEEN:
+                seen = images[evenly_spread(len(images), MAX_SEEN)]
+            values, widths = self._first_values(seen)
             self.mean_, self.deviation_ = moments(values, widths, [1.0] * len(widths))
             self.components_ = None
             if self.n_components is not None:
@@ -244,7 +250,7 @@ class SideBySide(
             self._n_features_out = (
                 len(self.mean_) if self.n_components is None else int(self.n_components)
             )
-        if len(values) == len(images):
+        if seen is images:
             remember(self, images, lambda: self._project(values))
         return images, values
 
