@@ -338,8 +338,11 @@ def initialize_weights(module: nn.Module, generator: torch.Generator) -> None:
     module : nn.Module
     generator : torch.Generator
     """
-    module.to_empty(device="cpu")
     for layer in module.modules():
+        # `Module.to_empty` does the same, and imports PyTorch's compiler for it: half a second.
+        for name, parameter in layer.named_parameters(recurse=False):
+            empty = torch.empty(parameter.shape, dtype=parameter.dtype, device="cpu")
+            setattr(layer, name, nn.Parameter(empty))
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             if layer.bias is not None:
