@@ -3,13 +3,19 @@
 import importlib
 import pkgutil
 import re
+import shutil
+import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from numpydoc.validate import validate
+from sklearn.datasets import load_sample_images
 from sphinx.util import logging
 
 import skdcec
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+from demo import make_page, write_pictures
 
 project = "skdcec"
 author = "skdcec developers"
@@ -21,6 +27,8 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 templates_path = ["_templates"]
@@ -56,6 +64,9 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "write_computation_times": False,
 }
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"skdcec {version}"
@@ -101,6 +112,20 @@ def warn_of_lonely_names(app):
                 logging.getLogger(__name__).warning("skdcec.%s: %s: %s", name, code, message)
 
 
+def add_sample_page(app, exception):
+    """Put beside the documentation the page of the demo, with the images that it opens."""
+    if exception is not None or app.builder.format != "html":
+        return
+    folder = Path(app.outdir, "sample")
+    shutil.rmtree(folder, ignore_errors=True)
+    write_pictures(folder / "pictures", load_sample_images().images)
+    _, page = make_page(folder / "pictures", folder / "run")
+    (folder / "page").mkdir()
+    shutil.move(page, folder / "page")
+    shutil.rmtree(folder / "run")
+
+
 def setup(app):
     app.connect("builder-inited", warn_of_undocumented_names)
     app.connect("builder-inited", warn_of_lonely_names)
+    app.connect("build-finished", add_sample_page)
