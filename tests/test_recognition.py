@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -512,13 +514,39 @@ def test_what_a_training_could_not_call_is_told_before_it(estimator, given, told
     assert told in text
 
 
-@pytest.mark.parametrize("encoder", [SideBySide(), ContrastiveEncoder()], ids=named)
-def test_why_embeddings_cannot_be_decoded_is_said(encoder):
-    model = DeepConvEmbeddingClustering(3, encoder=encoder)
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (DeepConvEmbeddingClustering(3, encoder=SideBySide()), "SideBySide"),
+        (DeepConvEmbeddingClustering(3, encoder=ContrastiveEncoder()), "ContrastiveEncoder"),
+        (DeepConvEmbeddingClustering(3, encoder="paintings"), "encoder='paintings'"),
+        (DeepEmbeddingClustering(3), "reconstruction_weight=0"),
+    ],
+    ids=["features", "contrastive", "word", "DEC"],
+)
+def test_why_embeddings_cannot_be_decoded_is_said(model, told):
     assert not hasattr(model, "inverse_transform")
-    with pytest.raises(AttributeError) as error:
+    with pytest.raises(AttributeError, match="has no attribute 'inverse_transform'") as error:
         model.inverse_transform(None)
-    assert type(encoder).__name__ in str(error.value.__cause__)
+    text = str(error.value)
+    check_sentence(text)
+    assert told in text
+    assert "autoencoder" in text
+
+
+def test_what_was_fitted_without_a_network_points_to_its_encoder(images):
+    model = DeepConvEmbeddingClustering(3, encoder=PCA(2), max_epochs=0).fit(images)
+    with pytest.raises(AttributeError, match=r"encoder_\.inverse_transform") as error:
+        model.inverse_transform(model.cluster_centers_)
+    check_sentence(str(error.value))
+    decoded = model.encoder_.inverse_transform(model.cluster_centers_)
+    assert decoded.shape == (3, images[0].size)
+
+
+@pytest.mark.parametrize("encoder", ["auto", "autoencoder"])
+def test_what_may_have_a_decoder_is_to_be_fitted_first(encoder):
+    with pytest.raises(NotFittedError):
+        DeepConvEmbeddingClustering(3, encoder=encoder).inverse_transform(None)
 
 
 # --- searches and pipelines where figures take them ---
