@@ -26,7 +26,7 @@ from skdcec._analysis.spaces import space_of
 from skdcec._callers import caller_level
 from skdcec._clusterers.mixtures import Readout, fit_readout
 from skdcec._clusterers.pretraining import PretrainedByEncoder
-from skdcec._clusterers.starts import Start, clarity, find_labels, find_start
+from skdcec._clusterers.starts import Start, check_init, clarity, find_labels, find_start
 from skdcec._clusterers.unfinished import joint_checkpoint
 from skdcec._encoders.autoencoder import precision_of
 from skdcec._encoders.base import check_callbacks, check_network, unchanged_on_failure
@@ -202,6 +202,7 @@ class BaseEmbeddingClustering(
                     f"n_samples={len(array)} should be >= n_clusters={self.n_clusters}: set "
                     f"n_clusters to {len(array)} or less, or give more samples."
                 )
+            check_init(self.init, len(array), self.n_clusters)
             device = resolve_device(self.device)
             pretraining_seed, start_seed, joint_seed = self._draw_seeds()
             self.encoder_ = self._pretrain(array, pretraining_seed)
