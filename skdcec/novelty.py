@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdcec._analysis.images import as_images
 from skdcec._analysis.samples import stratified_rows
-from skdcec._analysis.spaces import as_rows, embed
+from skdcec._analysis.spaces import as_rows, embed, images_in
 from skdcec._callers import caller_level
 from skdcec._nn.batches import divide, fits_float32
 from skdcec._persistence import SavedEstimator, declared, register
@@ -149,7 +149,7 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
             If there are too few images to set a limit.
         """
         check_is_fitted(self.estimator)
-        X = np.asarray(X)
+        X = np.asarray(images_in(X))
         if X.ndim == 0 or len(X) < 2:
             raise ValueError(f"X of shape {X.shape} holds fewer than the 2 images needed.")
         labels = self._labels(X)
@@ -191,7 +191,7 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
             is above 1 for what is novel.
         """
         check_is_fitted(self)
-        X = np.asarray(X)
+        X = np.asarray(images_in(X))
         scores = [
             -_distances(self._usual, *self._numbers(X[start : start + _CHUNK]))
             for start in range(0, len(X), _CHUNK)

@@ -101,6 +101,11 @@ def data_for(estimator: Any, X: Any) -> Any:
     return X.get("images" if hasattr(first, "image_shape_") else "filenames", X)
 
 
+def images_in(X: Any) -> Any:
+    """Return the images of what `load_images` returns; anything else as it is."""
+    return X.get("images", X) if isinstance(X, Mapping) else X
+
+
 def last_step(estimator: Any, X: Any) -> tuple[Any, Any]:
     """Return the last step of a pipeline, and `X` as the steps before it transform it.
 

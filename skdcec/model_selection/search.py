@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from skdcec._analysis.samples import sample_rows
-from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
+from skdcec._analysis.spaces import Space, as_rows, embed, images_in, metric_of
 from skdcec._bars import without_bars
 from skdcec._callers import caller_level
 from skdcec._encoders.remembered import embeddings_remembered
@@ -244,7 +244,10 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         seed, *run_seeds = (int(s) for s in seeds.randint(2**31 - 1, size=self.n_runs))
         memory = check_memory(str(self.memory) if isinstance(self.memory, Path) else self.memory)
         with progress(self.verbose, MAX_TRAINED) as bar, embeddings_remembered():
+            if head is None:
+                X = images_in(X)
             reached = X if head is None else head.fit_transform(X)
+            _check_rows(clusterer, reached)
             clusterer, space = self._shared_space(clusterer, X, reached)
             bar.done(PRETRAINING)
             rows = sample_rows(len(space.points), self.sample_size, rows_seed)
@@ -486,6 +489,16 @@ def _check_candidates(n_clusters: Any) -> list[int]:
             stacklevel=caller_level(),
         )
     return unique
+
+
+def _check_rows(clusterer: Any, X: Any) -> None:
+    """Raise where images are given to a clusterer of rows, before all else is done with them."""
+    if type(clusterer).__module__.startswith("sklearn.") and np.ndim(X) > 2:
+        raise ValueError(
+            f"X has shape {np.shape(X)}, and {type(clusterer).__name__} takes rows: give "
+            "X.reshape(len(X), -1), or search over a DeepConvEmbeddingClustering, which takes "
+            "images."
+        )
 
 
 def _few(failures: list[str]) -> str:
