@@ -60,6 +60,7 @@ __all__ = [
     "OUTPUT_CONFIG",
     "HasMethods",
     "Interval",
+    "OneOfMany",
     "Options",
     "StrOptions",
     "available_if",
@@ -83,6 +84,13 @@ class Interval(_Interval):
 
     def is_satisfied_by(self, val: Any) -> bool:
         return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
+
+
+class OneOfMany(Interval):
+    """Such a range of numbers of clusters, of which a search finds the best."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, which skdcec.model_selection.NClustersSearch chooses of many"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -35,8 +36,18 @@ from skdcec._encoders.recognition import recognized
 from skdcec.augmentation import RandomAffine, digit_augmentation, painting_augmentation
 from skdcec.datasets import ImageLoader, load_images
 from skdcec.features import PretrainedFeatures, SideBySide
-from skdcec.inspection import ReconstructionDisplay, SilhouetteDisplay
-from skdcec.model_selection import NClustersSearch, TransductiveSplit
+from skdcec.inspection import (
+    ClusterGalleryDisplay,
+    EmbeddingDisplay,
+    ReconstructionDisplay,
+    SilhouetteDisplay,
+)
+from skdcec.model_selection import (
+    NClustersSearch,
+    TransductiveSplit,
+    compare_models,
+    silhouette_scorer,
+)
 from skdcec.novelty import NoveltyDetector
 from skdcec.report import report_from_estimator
 
@@ -486,6 +497,13 @@ def test_a_parameter_of_no_encoder_shows_the_encoder_to_set(cls, name, value, im
     assert "encoder=" in message_of(lambda X: search.fit(images), None)
 
 
+@pytest.mark.parametrize("n_clusters", ["auto", None, range(2, 5)])
+def test_who_asks_for_the_number_of_clusters_is_shown_the_search(n_clusters, images):
+    text = message_of(DeepConvEmbeddingClustering(n_clusters).fit, images)
+    check_sentence(text)
+    assert f"NClustersSearch chooses of many. Got {n_clusters!r}" in text
+
+
 def test_a_class_in_the_place_of_an_encoder_is_told(images):
     text = message_of(DeepConvEmbeddingClustering(3, encoder=ConvAutoencoder).fit, images)
     assert "encoder=ConvAutoencoder()" in text
@@ -571,8 +589,37 @@ def test_the_page_and_figures_take_what_load_images_returns(loads, files, tmp_pa
     estimator = make_pipeline(ImageLoader(size=8), OF_IMAGES[3]) if loads else OF_IMAGES[3]
     model = clone(estimator).fit(loaded)
     assert report_from_estimator(model, loaded, tmp_path / "page.html").n_images == len(files)
-    for display in (SilhouetteDisplay, ReconstructionDisplay):
+    for display in (SilhouetteDisplay, ReconstructionDisplay, EmbeddingDisplay):
         display.from_estimator(model, loaded)
+    EmbeddingDisplay.from_estimator(model, loaded, thumbnails=4)
+    ClusterGalleryDisplay.from_estimator(model, loaded)
+    given = loaded.filenames if loads else loaded.images
+    assert silhouette_scorer(model, loaded) == silhouette_scorer(model, given)
+
+
+def test_searches_and_novelty_take_what_load_images_returns(files):
+    loaded = load_images(files, size=8)
+    search = NClustersSearch(OF_IMAGES[3], [2, 3])
+    found, wanted = clone(search).fit(loaded), clone(search).fit(loaded.images)
+    np.testing.assert_array_equal(found.labels_, wanted.labels_)
+    np.testing.assert_array_equal(found.predict(loaded), wanted.labels_)
+    detector = NoveltyDetector(found.best_estimator_).fit(loaded)
+    np.testing.assert_array_equal(detector.predict(loaded), detector.predict(loaded.images))
+
+
+def test_rows_for_a_clusterer_of_rows_are_asked_for_before_all_else(images, monkeypatch):
+    monkeypatch.setattr(skdcec.model_selection.search, "screen", lambda *_: pytest.fail("late"))
+    for X in (images, images[..., 0]):
+        text = message_of(NClustersSearch(KMeans(), [2, 3]).fit, X)
+        check_sentence(text)
+        assert "X.reshape(len(X), -1)" in text
+
+
+@pytest.mark.parametrize("wrap", [lambda model: {"a": model}, lambda model: model])
+def test_models_to_compare_come_in_a_list(wrap, fitted, images):
+    text = message_of(lambda models: compare_models(models, images), wrap(fitted))
+    check_sentence(text)
+    assert "give a list" in text
 
 
 def test_a_page_of_a_folder_says_what_to_load(model, files, tmp_path):
