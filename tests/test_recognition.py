@@ -119,6 +119,7 @@ SLIPS = {
         lambda images, files: np.array(files, dtype=object)[:, None],
         "load_images(list(X.ravel()))",
     ),
+    "numbers as texts": (lambda images, files: images.astype(str), "X.astype(float)"),
     "Series of paths": (lambda images, files: pd.Series(files), "load_images(list(X))"),
     "frame of paths": (
         lambda images, files: pd.DataFrame({"n": 1, "file": files}),
