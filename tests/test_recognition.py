@@ -498,6 +498,15 @@ def test_a_parameter_of_no_encoder_shows_the_encoder_to_set(cls, name, value, im
     assert "encoder=" in message_of(lambda X: search.fit(images), None)
 
 
+def test_transparency_is_left_out_where_weights_take_colours(images):
+    X = np.concatenate([images, images[..., :1]], axis=3)
+    model = DeepConvEmbeddingClustering(3, encoder="paintings")
+    text = message_of(model.fit, X)
+    check_sentence(text)
+    assert "X[..., :3]" in text
+    model.fit(X[..., :3])
+
+
 @pytest.mark.parametrize("n_clusters", ["auto", None, range(2, 5)])
 def test_who_asks_for_the_number_of_clusters_is_shown_the_search(n_clusters, images):
     text = message_of(DeepConvEmbeddingClustering(n_clusters).fit, images)

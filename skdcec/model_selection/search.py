@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -174,7 +175,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "estimator": [HasMethods("fit")],
-        "n_clusters": ["array-like", Integral],
+        "n_clusters": "no_validation",
         "n_runs": [Interval(Integral, 1, None, closed="left")],
         "screen": [StrOptions({"plausible"}), None],
         "reference": [HasMethods("transform"), None],
@@ -302,7 +303,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             data_format = getattr(clusterer, "data_format", "channels_last")
             points, metric = embed(encoder, reached, data_format), metric_of(encoder)
         else:
-            points, metric = check_array(reached, allow_nd=True), "euclidean"
+            points, metric = check_array(reached, allow_nd=True, input_name="X"), "euclidean"
             points = as_rows(points)
         return clusterer, Space(points, metric)
 
@@ -474,7 +475,10 @@ def _warn_of_empty_clusters(found: dict[tuple[int, int], int]) -> None:
 
 
 def _check_candidates(n_clusters: Any) -> list[int]:
-    candidates = [n_clusters] if isinstance(n_clusters, Integral) else list(n_clusters)
+    candidates: list[Any] = []
+    # What cannot be listed is told below.
+    with suppress(TypeError):
+        candidates = [n_clusters] if isinstance(n_clusters, Integral) else list(n_clusters)
     if not candidates or not all(
         isinstance(k, (int, np.integer)) and not isinstance(k, bool) and k >= 1 for k in candidates
     ):
