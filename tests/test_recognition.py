@@ -632,6 +632,17 @@ def test_models_to_compare_come_in_a_list(wrap, fitted, images):
     assert "give a list" in text
 
 
+def test_novelty_is_told_of_what_stands_for_pictures(fitted, images, files):
+    detector = NoveltyDetector(fitted).fit(images)
+    wanted = detector.score_samples(images)
+    for X in (files, [Path(file).read_bytes() for file in files], pictures(images)):
+        np.testing.assert_allclose(detector.score_samples(X), wanted, rtol=1e-5)
+    np.testing.assert_allclose(detector.score_samples(files[3]), wanted[3:4], rtol=1e-5)
+    rows = DeepEmbeddingClustering(2, encoder=dense, max_epochs=0).fit(images.reshape(60, -1))
+    detector = NoveltyDetector(rows).fit(images.reshape(60, -1))
+    check_sentence(message_of(detector.predict, files[0]))
+
+
 def test_a_page_of_a_folder_says_what_to_load(model, files, tmp_path):
     folder = Path(files[0]).parent
     text = message_of(lambda X: report_from_estimator(model, X, tmp_path / "page.html"), folder)
