@@ -562,13 +562,25 @@ def test_why_embeddings_cannot_be_decoded_is_said(model, told):
     assert "autoencoder" in text
 
 
-def test_what_was_fitted_without_a_network_points_to_its_encoder(images):
-    model = DeepConvEmbeddingClustering(3, encoder=PCA(2), max_epochs=0).fit(images)
+@pytest.mark.parametrize("cls", [DeepConvEmbeddingClustering, DeepEmbeddingClustering])
+def test_what_was_fitted_without_a_network_points_to_its_encoder(cls, images):
+    X = images if cls is DeepConvEmbeddingClustering else images.reshape(len(images), -1)
+    model = cls(3, encoder=PCA(2), max_epochs=0).fit(X)
     with pytest.raises(AttributeError, match=r"encoder_\.inverse_transform") as error:
         model.inverse_transform(model.cluster_centers_)
     check_sentence(str(error.value))
     decoded = model.encoder_.inverse_transform(model.cluster_centers_)
     assert decoded.shape == (3, images[0].size)
+
+
+def test_a_search_decodes_by_its_best_or_says_why_not(images):
+    search = NClustersSearch(DeepConvEmbeddingClustering(encoder=conv, max_epochs=1), [2])
+    centers = search.fit(images).best_estimator_.cluster_centers_
+    wanted = search.best_estimator_.inverse_transform(centers)
+    np.testing.assert_array_equal(search.inverse_transform(centers), wanted)
+    search = NClustersSearch(DeepConvEmbeddingClustering(encoder=ContrastiveEncoder()), [2])
+    with pytest.raises(AttributeError, match="no decoder that is trained"):
+        search.inverse_transform(centers)
 
 
 @pytest.mark.parametrize("encoder", ["auto", "autoencoder"])

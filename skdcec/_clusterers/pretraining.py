@@ -26,8 +26,13 @@ def can_decode(model: Any) -> bool:
         If not; it says why.
     """
     encoder = getattr(model, "encoder_", model.encoder)
-    named = " ".join(repr(encoder).split())
     may_be_one = isinstance(encoder, str) and encoder in ("auto", "autoencoder")
+    # Without a network, nothing is trained, and the embedding is what the encoder makes of X.
+    if getattr(model, "module_", True) is None and hasattr(encoder, "inverse_transform"):
+        raise AttributeError(
+            f"encoder={_one_line(encoder)} has no network to decode with: use its own, "
+            "encoder_.inverse_transform(Z)."
+        )
     if not model.reconstruction_weight > 0:
         raise AttributeError(
             "reconstruction_weight=0 trains no decoder of the embedding: set it above 0, behind an "
@@ -41,16 +46,14 @@ def can_decode(model: Any) -> bool:
         or getattr(encoder, "metric_", "euclidean") != "euclidean"
     ):
         raise AttributeError(
-            f"encoder={named} has no decoder that is trained with the clusters: an autoencoder "
-            "has, such as encoder=None; or show the images nearest to a center."
-        )
-    # Without a network, nothing is trained, and the embedding is what the encoder makes of X.
-    if getattr(model, "module_", True) is None:
-        raise AttributeError(
-            f"encoder={named} has no network to decode with: use its own, "
-            "encoder_.inverse_transform(Z)."
+            f"encoder={_one_line(encoder)} has no decoder that is trained with the clusters: an "
+            "autoencoder has, such as encoder=None; or show the images nearest to a center."
         )
     return True
+
+
+def _one_line(encoder: Any) -> str:
+    return " ".join(repr(encoder).split())
 
 
 class PretrainedByEncoder(BaseEstimator):

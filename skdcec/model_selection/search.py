@@ -430,6 +430,23 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         check_is_fitted(self)
         return self.best_estimator_.transform(X)
 
+    @available_if(_has("inverse_transform"))
+    def inverse_transform(self, Z: Any) -> Any:
+        """Decode embeddings by the best estimator, where it can.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+            What its ``transform`` returns, or its ``cluster_centers_``.
+
+        Returns
+        -------
+        X : ndarray
+            In the form of what `estimator` takes.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.inverse_transform(Z)
+
     @available_if(_has("transform"))
     def fit_transform(self, X: Any, y: None = None) -> Any:
         """Search, and transform `X` by the best estimator.
