@@ -514,9 +514,10 @@ def _check_candidates(n_clusters: Any) -> list[int]:
 
 def _check_rows(clusterer: Any, X: Any) -> None:
     """Raise where images are given to a clusterer of rows, before all else is done with them."""
-    if type(clusterer).__module__.startswith("sklearn.") and np.ndim(X) > 2:
+    shape = getattr(X, "shape", ())
+    if type(clusterer).__module__.startswith("sklearn.") and len(shape) > 2:
         raise ValueError(
-            f"X has shape {np.shape(X)}, and {type(clusterer).__name__} takes rows: give "
+            f"X has shape {shape}, and {type(clusterer).__name__} takes rows: give "
             "X.reshape(len(X), -1), or search over a DeepConvEmbeddingClustering, which takes "
             "images."
         )
