@@ -1164,6 +1164,11 @@ def test_loader_never_drops_a_row(paths):
         ImageLoader(8).fit_transform(X)
 
 
+def test_an_address_is_not_fetched_and_that_is_said():
+    with pytest.raises(FileNotFoundError, match="nothing is fetched: save what is at this"):
+        load_images("https://example.org/painting.jpg")
+
+
 def test_of_many_files_that_are_not_there_the_first_is_named():
     with pytest.raises(ValueError, match="No image found") as error:
         load_images([f"{i}.png" for i in range(1000)])

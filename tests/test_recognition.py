@@ -49,7 +49,7 @@ from skdcec.model_selection import (
     silhouette_scorer,
 )
 from skdcec.novelty import NoveltyDetector
-from skdcec.report import report_from_estimator
+from skdcec.report import cluster_summary, report_from_estimator, write_report
 
 WANTS = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
 conv = ConvAutoencoder(3, filters=(4,), max_epochs=1)
@@ -653,6 +653,21 @@ def test_novelty_is_told_of_what_stands_for_pictures(fitted, images, files):
     rows = DeepEmbeddingClustering(2, encoder=dense, max_epochs=0).fit(images.reshape(60, -1))
     detector = NoveltyDetector(rows).fit(images.reshape(60, -1))
     check_sentence(message_of(detector.predict, files[0]))
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda loaded: write_report("page.html", [0] * 60, loaded), "labels is a"),
+        (lambda loaded: cluster_summary(loaded), "give what image_table returns"),
+        (lambda loaded: cluster_summary(np.zeros(60, int)), "give what image_table returns"),
+    ],
+    ids=["labels before images", "images for a table", "labels for a table"],
+)
+def test_arguments_of_tables_and_pages_in_other_places_are_told(call, told, files):
+    text = message_of(call, load_images(files, size=8))
+    check_sentence(text)
+    assert told in text
 
 
 def test_a_page_of_a_folder_says_what_to_load(model, files, tmp_path):
