@@ -1165,7 +1165,7 @@ def test_loader_never_drops_a_row(paths):
 
 
 def test_an_address_is_not_fetched_and_that_is_said():
-    with pytest.raises(FileNotFoundError, match="nothing is fetched: save what is at this"):
+    with pytest.raises(FileNotFoundError, match="nothing is fetched: save its images"):
         load_images("https://example.org/painting.jpg")
 
 

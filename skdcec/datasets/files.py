@@ -99,7 +99,10 @@ def _list_source(source: Any, file_column: str | None, exclude: Any) -> Listing:
 def _what_is_there(path: str, source: str) -> str:
     """Say where a name was looked for, or which one beside it is much like it."""
     if re.match(r"https?:/", source):
-        return "; nothing is fetched: save what is at this address as a file first."
+        return (
+            "; from an address nothing is fetched: save its images as files first, which "
+            "`skdcec fetch` does of a IIIF manifest."
+        )
     folder, name = os.path.split(path)
     with suppress(OSError):
         if meant := get_close_matches(name, os.listdir(folder), n=1, cutoff=0.75):
