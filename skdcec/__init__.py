@@ -1,5 +1,6 @@
 """Deep convolutional embedded clustering of images, as scikit-learn estimators."""
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,13 @@ if not TYPE_CHECKING:
             return import_module(f"skdcec.{name}")
         if name not in _HOME:
             raise AttributeError(f"module 'skdcec' has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(f"skdcec.{_HOME[name]}"), name)
+        try:
+            module = import_module(f"skdcec.{_HOME[name]}")
+        except AttributeError as error:
+            # Python would say that there is no such name. skorch reads its own docstrings.
+            hint = ": python -OO takes away what skorch needs; -O works" * (sys.flags.optimize > 1)
+            raise ImportError(f"skdcec.{name} cannot be imported ({error}){hint}.") from error
+        value = globals()[name] = getattr(module, name)
         return value
 
 

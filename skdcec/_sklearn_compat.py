@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -30,13 +31,36 @@ if TYPE_CHECKING:
 
 else:
     from sklearn.base import _fit_context as fit_context
+    from sklearn.utils import metaestimators
     from sklearn.utils._param_validation import validate_params
-    from sklearn.utils.metaestimators import available_if
+
+    def available_if(check):
+        """Offer a method unless `check` raises an AttributeError, and say then what that says.
+
+        scikit-learn's decorator of this name has it as the cause of its own error only.
+        """
+        return lambda function: _Available(function, metaestimators.available_if(check)(function))
+
+    class _Available:
+        def __init__(self, function, offered):
+            self._offered = offered
+            update_wrapper(self, function)
+
+        def __get__(self, instance, owner=None):
+            try:
+                return self._offered.__get__(instance, owner)
+            except AttributeError as error:
+                reason = error.__cause__
+                if reason is None or not str(reason):
+                    raise
+                raise AttributeError(f"{error}: {reason}") from reason
+
 
 __all__ = [
     "OUTPUT_CONFIG",
     "HasMethods",
     "Interval",
+    "OneOfMany",
     "Options",
     "StrOptions",
     "available_if",
@@ -60,6 +84,13 @@ class Interval(_Interval):
 
     def is_satisfied_by(self, val: Any) -> bool:
         return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
+
+
+class OneOfMany(Interval):
+    """Such a range of numbers of clusters, of which a search finds the best."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, which skdcec.model_selection.NClustersSearch chooses of many"
 
 
 @contextmanager

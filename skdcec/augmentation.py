@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from skdcec._nn import distributed, later
-from skdcec._nn.device import constant
+from skdcec._nn.device import constant, own_precision
 from skdcec._nn.draws import uniform
 from skdcec._persistence import declared, register
 from skdcec._persistence.declared import Kind
@@ -91,7 +91,7 @@ class Augmentation(BaseEstimator):
                 f"{type(self).__name__} takes images, a batch of shape (n_samples, channels, "
                 f"height, width); got shape {tuple(batch.shape)}."
             )
-        with torch.device("cpu"):
+        with torch.device("cpu"), own_precision():
             result = self._apply(batch, generator)
         later.check(
             result.isfinite().all(),

@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdcec._analysis.images import as_images
 from skdcec._analysis.samples import stratified_rows
-from skdcec._analysis.spaces import as_rows, embed
+from skdcec._analysis.spaces import as_rows, embed, images_in
 from skdcec._callers import caller_level
+from skdcec._encoders.images import by_chunks
 from skdcec._nn.batches import divide, fits_float32
 from skdcec._persistence import SavedEstimator, declared, register
 from skdcec._persistence.declared import Kind
@@ -149,7 +150,7 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
             If there are too few images to set a limit.
         """
         check_is_fitted(self.estimator)
-        X = np.asarray(X)
+        X = np.asarray(images_in(X))
         if X.ndim == 0 or len(X) < 2:
             raise ValueError(f"X of shape {X.shape} holds fewer than the 2 images needed.")
         labels = self._labels(X)
@@ -181,8 +182,9 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like
-            Images or rows of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images or rows of the shape seen in `fit`, or what stands for images, as ``predict`` of
+            a model takes it: paths, contents of files, open files or PIL images.
 
         Returns
         -------
@@ -191,7 +193,17 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
             is above 1 for what is novel.
         """
         check_is_fitted(self)
+        X = images_in(X)
+        if hasattr(self.estimator, "image_shape_"):
+            return by_chunks(self.estimator, self._scores, X)
+        return self._scores(X)
+
+    def _scores(self, X: Any) -> np.ndarray:
         X = np.asarray(X)
+        if X.ndim == 0:
+            raise ValueError(
+                f"X is a {type(X.item()).__name__}: give rows, as the estimator was fitted on."
+            )
         scores = [
             -_distances(self._usual, *self._numbers(X[start : start + _CHUNK]))
             for start in range(0, len(X), _CHUNK)
@@ -203,8 +215,9 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like
-            Images or rows of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images or rows of the shape seen in `fit`, or what stands for images, as ``predict`` of
+            a model takes it: paths, contents of files, open files or PIL images.
 
         Returns
         -------
@@ -218,8 +231,9 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like
-            Images or rows of the shape seen in `fit`.
+        X : array-like, or pictures
+            Images or rows of the shape seen in `fit`, or what stands for images, as ``predict`` of
+            a model takes it: paths, contents of files, open files or PIL images.
 
         Returns
         -------

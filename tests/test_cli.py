@@ -212,6 +212,13 @@ def test_modules_are_there_without_being_imported_by_name():
     ]
 
 
+def test_without_docstrings_it_is_said_that_they_are_needed():
+    found = process("-OO", "-c", "from skdcec import ConvAutoencoder")
+    assert found.returncode == 1
+    assert "-O works" in found.stderr
+    assert process("-O", "-c", "from skdcec import ConvAutoencoder").returncode == 0
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as exit:
         main(["--version"])

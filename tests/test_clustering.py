@@ -540,7 +540,7 @@ def test_clusters_may_start_from_labels_that_somebody_corrected(max_epochs, n_kn
     ("init", "message"),
     [
         (np.zeros((3, 5)), r"init has shape \(3, 5\).*\(3, 4\)"),
-        (np.zeros((2, 4)), r"init has shape \(2, 4\).*\(3, 4\)"),
+        (np.zeros((2, 4)), r"init has shape \(2, 4\), so 2 centers.*set n_clusters to 2"),
         (np.full((3, 4), np.nan), "init contains NaN"),
         (np.arange(7) % 3, r"init has 7 labels, but X has \d+ rows"),
         (np.arange(90.0), "labels are whole numbers"),
@@ -550,6 +550,15 @@ def test_clusters_may_start_from_labels_that_somebody_corrected(max_epochs, n_kn
 )
 def test_an_init_that_does_not_fit_is_a_clear_error(images, init, message):
     with pytest.raises(ValueError, match=message):
+        dcec(init=init).fit(images)
+
+
+@pytest.mark.parametrize(
+    "init", [np.zeros((2, 4)), np.full((3, 4), np.nan), np.arange(7) % 3, np.arange(60) % 2]
+)
+def test_an_init_of_other_data_is_refused_before_the_encoder_is_trained(images, init, monkeypatch):
+    monkeypatch.setattr(ConvAutoencoder, "fit", lambda *_: pytest.fail("it is trained"))
+    with pytest.raises(ValueError, match="init"):
         dcec(init=init).fit(images)
 
 

@@ -1158,8 +1158,22 @@ def test_loader_never_drops_a_row(paths):
         (1, "missing.png", "cannot be read: No such file or directory"),
         (2, paths[3], "empty file"),
     ]
-    with pytest.raises(ValueError, match=r"'missing.png'.*on_error=\"blank\""):
+    with pytest.raises(
+        ValueError, match=r"'missing.png'.*`filenames` are whole.*on_error=\"blank\""
+    ):
         ImageLoader(8).fit_transform(X)
+
+
+def test_an_address_is_not_fetched_and_that_is_said():
+    with pytest.raises(FileNotFoundError, match="nothing is fetched: save its images"):
+        load_images("https://example.org/painting.jpg")
+
+
+def test_of_many_files_that_are_not_there_the_first_is_named():
+    with pytest.raises(ValueError, match="No image found") as error:
+        load_images([f"{i}.png" for i in range(1000)])
+    assert "source=['0.png', ...], 1000 of them" in str(error.value)
+    assert len(str(error.value)) < 600
 
 
 def test_loader_stops_reading_at_the_first_failures(paths, decoded, monkeypatch):

@@ -103,6 +103,7 @@ STATES = {
     "a device around": lambda: torch.device("meta"),
     "no gradients": torch.no_grad,
     "inference mode": torch.inference_mode,
+    "half the precision": lambda: torch.autocast("cpu", torch.bfloat16),
     "deterministic algorithms": lambda: setting(
         torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, True
     ),
@@ -124,6 +125,7 @@ def state():
         "device": torch.get_default_device(),
         "gradients": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
+        "precision": torch.is_autocast_enabled("cpu"),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "threads": torch.get_num_threads(),
         "scikit-learn": sklearn.get_config(),

@@ -961,6 +961,8 @@ def test_curves_need_a_history():
         LossCurveDisplay.from_estimator(KMeans(1, n_init=1).fit(np.eye(2)))
     with pytest.raises(ValueError, match="ends in 'loss'"):
         LossCurveDisplay({"seconds": [1.0]}).plot()
+    with pytest.raises(ValueError, match="without training"):
+        LossCurveDisplay({"loss": [], "lr": []}).plot()
 
 
 # --- silhouettes ---

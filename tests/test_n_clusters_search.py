@@ -664,7 +664,7 @@ def test_an_estimator_without_n_clusters_is_a_clear_error(blobs):
             NClustersSearch(estimator, [2, 3]).fit(blobs)
 
 
-@pytest.mark.parametrize("numbers", [[], [0, 2], [2.5], ["3"], [True], True, 0])
+@pytest.mark.parametrize("numbers", [[], [0, 2], [2.5], ["3"], [True], True, 0, "2-10", None, 2.5])
 def test_numbers_that_are_none_are_a_clear_error(blobs, numbers):
     with pytest.raises(ValueError, match="must be a list of integers from 1"):
         NClustersSearch(k_means(), numbers).fit(blobs)

@@ -12,6 +12,9 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -33,10 +36,20 @@ from skdcec._encoders.recognition import recognized
 from skdcec.augmentation import RandomAffine, digit_augmentation, painting_augmentation
 from skdcec.datasets import ImageLoader, load_images
 from skdcec.features import PretrainedFeatures, SideBySide
-from skdcec.inspection import ReconstructionDisplay, SilhouetteDisplay
-from skdcec.model_selection import NClustersSearch, TransductiveSplit
+from skdcec.inspection import (
+    ClusterGalleryDisplay,
+    EmbeddingDisplay,
+    ReconstructionDisplay,
+    SilhouetteDisplay,
+)
+from skdcec.model_selection import (
+    NClustersSearch,
+    TransductiveSplit,
+    compare_models,
+    silhouette_scorer,
+)
 from skdcec.novelty import NoveltyDetector
-from skdcec.report import report_from_estimator
+from skdcec.report import cluster_summary, report_from_estimator, write_report
 
 WANTS = {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
 conv = ConvAutoencoder(3, filters=(4,), max_epochs=1)
@@ -106,6 +119,7 @@ SLIPS = {
         lambda images, files: np.array(files, dtype=object)[:, None],
         "load_images(list(X.ravel()))",
     ),
+    "numbers as texts": (lambda images, files: images.astype(str), "X.astype(float)"),
     "Series of paths": (lambda images, files: pd.Series(files), "load_images(list(X))"),
     "frame of paths": (
         lambda images, files: pd.DataFrame({"n": 1, "file": files}),
@@ -484,6 +498,22 @@ def test_a_parameter_of_no_encoder_shows_the_encoder_to_set(cls, name, value, im
     assert "encoder=" in message_of(lambda X: search.fit(images), None)
 
 
+def test_transparency_is_left_out_where_weights_take_colours(images):
+    X = np.concatenate([images, images[..., :1]], axis=3)
+    model = DeepConvEmbeddingClustering(3, encoder="paintings")
+    text = message_of(model.fit, X)
+    check_sentence(text)
+    assert "X[..., :3]" in text
+    model.fit(X[..., :3])
+
+
+@pytest.mark.parametrize("n_clusters", ["auto", None, range(2, 5)])
+def test_who_asks_for_the_number_of_clusters_is_shown_the_search(n_clusters, images):
+    text = message_of(DeepConvEmbeddingClustering(n_clusters).fit, images)
+    check_sentence(text)
+    assert f"NClustersSearch chooses of many. Got {n_clusters!r}" in text
+
+
 def test_a_class_in_the_place_of_an_encoder_is_told(images):
     text = message_of(DeepConvEmbeddingClustering(3, encoder=ConvAutoencoder).fit, images)
     assert "encoder=ConvAutoencoder()" in text
@@ -512,13 +542,51 @@ def test_what_a_training_could_not_call_is_told_before_it(estimator, given, told
     assert told in text
 
 
-@pytest.mark.parametrize("encoder", [SideBySide(), ContrastiveEncoder()], ids=named)
-def test_why_embeddings_cannot_be_decoded_is_said(encoder):
-    model = DeepConvEmbeddingClustering(3, encoder=encoder)
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        (DeepConvEmbeddingClustering(3, encoder=SideBySide()), "SideBySide"),
+        (DeepConvEmbeddingClustering(3, encoder=ContrastiveEncoder()), "ContrastiveEncoder"),
+        (DeepConvEmbeddingClustering(3, encoder="paintings"), "encoder='paintings'"),
+        (DeepEmbeddingClustering(3), "reconstruction_weight=0"),
+    ],
+    ids=["features", "contrastive", "word", "DEC"],
+)
+def test_why_embeddings_cannot_be_decoded_is_said(model, told):
     assert not hasattr(model, "inverse_transform")
-    with pytest.raises(AttributeError) as error:
+    with pytest.raises(AttributeError, match="has no attribute 'inverse_transform'") as error:
         model.inverse_transform(None)
-    assert type(encoder).__name__ in str(error.value.__cause__)
+    text = str(error.value)
+    check_sentence(text)
+    assert told in text
+    assert "autoencoder" in text
+
+
+@pytest.mark.parametrize("cls", [DeepConvEmbeddingClustering, DeepEmbeddingClustering])
+def test_what_was_fitted_without_a_network_points_to_its_encoder(cls, images):
+    X = images if cls is DeepConvEmbeddingClustering else images.reshape(len(images), -1)
+    model = cls(3, encoder=PCA(2), max_epochs=0).fit(X)
+    with pytest.raises(AttributeError, match=r"encoder_\.inverse_transform") as error:
+        model.inverse_transform(model.cluster_centers_)
+    check_sentence(str(error.value))
+    decoded = model.encoder_.inverse_transform(model.cluster_centers_)
+    assert decoded.shape == (3, images[0].size)
+
+
+def test_a_search_decodes_by_its_best_or_says_why_not(images):
+    search = NClustersSearch(DeepConvEmbeddingClustering(encoder=conv, max_epochs=1), [2])
+    centers = search.fit(images).best_estimator_.cluster_centers_
+    wanted = search.best_estimator_.inverse_transform(centers)
+    np.testing.assert_array_equal(search.inverse_transform(centers), wanted)
+    search = NClustersSearch(DeepConvEmbeddingClustering(encoder=ContrastiveEncoder()), [2])
+    with pytest.raises(AttributeError, match="no decoder that is trained"):
+        search.inverse_transform(centers)
+
+
+@pytest.mark.parametrize("encoder", ["auto", "autoencoder"])
+def test_what_may_have_a_decoder_is_to_be_fitted_first(encoder):
+    with pytest.raises(NotFittedError):
+        DeepConvEmbeddingClustering(3, encoder=encoder).inverse_transform(None)
 
 
 # --- searches and pipelines where figures take them ---
@@ -543,8 +611,63 @@ def test_the_page_and_figures_take_what_load_images_returns(loads, files, tmp_pa
     estimator = make_pipeline(ImageLoader(size=8), OF_IMAGES[3]) if loads else OF_IMAGES[3]
     model = clone(estimator).fit(loaded)
     assert report_from_estimator(model, loaded, tmp_path / "page.html").n_images == len(files)
-    for display in (SilhouetteDisplay, ReconstructionDisplay):
+    for display in (SilhouetteDisplay, ReconstructionDisplay, EmbeddingDisplay):
         display.from_estimator(model, loaded)
+    EmbeddingDisplay.from_estimator(model, loaded, thumbnails=4)
+    ClusterGalleryDisplay.from_estimator(model, loaded)
+    given = loaded.filenames if loads else loaded.images
+    assert silhouette_scorer(model, loaded) == silhouette_scorer(model, given)
+
+
+def test_searches_and_novelty_take_what_load_images_returns(files):
+    loaded = load_images(files, size=8)
+    search = NClustersSearch(clone(OF_IMAGES[3]).set_params(random_state=0), [2, 3])
+    found, wanted = clone(search).fit(loaded), clone(search).fit(loaded.images)
+    np.testing.assert_array_equal(found.labels_, wanted.labels_)
+    np.testing.assert_array_equal(found.predict(loaded), wanted.labels_)
+    detector = NoveltyDetector(found.best_estimator_).fit(loaded)
+    np.testing.assert_array_equal(detector.predict(loaded), detector.predict(loaded.images))
+
+
+def test_rows_for_a_clusterer_of_rows_are_asked_for_before_all_else(images, monkeypatch):
+    monkeypatch.setattr(skdcec.model_selection.search, "screen", lambda *_: pytest.fail("late"))
+    for X in (images, images[..., 0]):
+        text = message_of(NClustersSearch(KMeans(), [2, 3]).fit, X)
+        check_sentence(text)
+        assert "X.reshape(len(X), -1)" in text
+
+
+@pytest.mark.parametrize("wrap", [lambda model: {"a": model}, lambda model: model])
+def test_models_to_compare_come_in_a_list(wrap, fitted, images):
+    text = message_of(lambda models: compare_models(models, images), wrap(fitted))
+    check_sentence(text)
+    assert "give a list" in text
+
+
+def test_novelty_is_told_of_what_stands_for_pictures(fitted, images, files):
+    detector = NoveltyDetector(fitted).fit(images)
+    wanted = detector.score_samples(images)
+    for X in (files, [Path(file).read_bytes() for file in files], pictures(images)):
+        np.testing.assert_allclose(detector.score_samples(X), wanted, rtol=1e-5)
+    np.testing.assert_allclose(detector.score_samples(files[3]), wanted[3:4], rtol=1e-5)
+    rows = DeepEmbeddingClustering(2, encoder=dense, max_epochs=0).fit(images.reshape(60, -1))
+    detector = NoveltyDetector(rows).fit(images.reshape(60, -1))
+    check_sentence(message_of(detector.predict, files[0]))
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda loaded: write_report("page.html", [0] * 60, loaded), "labels is a"),
+        (lambda loaded: cluster_summary(loaded), "give what image_table returns"),
+        (lambda loaded: cluster_summary(np.zeros(60, int)), "give what image_table returns"),
+    ],
+    ids=["labels before images", "images for a table", "labels for a table"],
+)
+def test_arguments_of_tables_and_pages_in_other_places_are_told(call, told, files):
+    text = message_of(call, load_images(files, size=8))
+    check_sentence(text)
+    assert told in text
 
 
 def test_a_page_of_a_folder_says_what_to_load(model, files, tmp_path):

@@ -52,6 +52,8 @@ def test_an_upload_is_told_its_cluster(client, images):
         found = answer.json()
         assert found["cluster"] == client.model.predict(pixels[None])[0]
         assert not found["unlike_all_known"]
+    odd = {"content-length": "many"}
+    assert client.post("/cluster", content=encoded(images[0]), headers=odd).status_code == 200
     start = time.process_time()
     client.post("/cluster", content=encoded(images[0]))
     # What is promised is measured elsewhere; here, that nothing is loaded again.

@@ -31,7 +31,8 @@ app = FastAPI(title="Clusters of images")
 @app.post("/cluster")
 async def cluster(request: Request) -> dict:
     """Return the cluster of the picture that is the body."""
-    if int(request.headers.get("content-length") or 0) > MAX_BYTES:
+    claimed = request.headers.get("content-length", "")
+    if claimed.isdecimal() and int(claimed) > MAX_BYTES:
         raise HTTPException(413, f"The picture has more than {MAX_BYTES} bytes.")
     with tempfile.NamedTemporaryFile(suffix=".upload") as file:
         n_bytes = 0

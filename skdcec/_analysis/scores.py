@@ -9,7 +9,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import silhouette_score
 
 from skdcec._analysis.samples import sample_rows
-from skdcec._analysis.spaces import Space, within_range
+from skdcec._analysis.spaces import Space, best_of, data_for, within_range
 from skdcec._callers import caller_level
 from skdcec._sklearn_compat import num_samples, safe_indexing
 from skdcec.metrics import neighbor_modularity
@@ -45,6 +45,7 @@ def score_labels(
     value : float
         NaN, with an `UndefinedMetricWarning`, for fewer than two clusters, or as many as rows.
     """
+    X = data_for(best_of(estimator), X)
     n_samples = num_samples(X)
     if sample_size is not None and n_samples > sample_size:
         X = safe_indexing(X, sample_rows(n_samples, sample_size, random_state))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.pipeline import Pipeline
 
@@ -95,10 +96,20 @@ def best_of(estimator: Any) -> Any:
 
 def data_for(estimator: Any, X: Any) -> Any:
     """Return what an estimator takes of what `load_images` returns; anything else as it is."""
-    if not isinstance(X, Mapping):
+    if not _is_bunch(X):
         return X
     first = estimator[0] if isinstance(estimator, Pipeline) else estimator
     return X.get("images" if hasattr(first, "image_shape_") else "filenames", X)
+
+
+def images_in(X: Any) -> Any:
+    """Return the images of what `load_images` returns; anything else as it is."""
+    return X.get("images", X) if _is_bunch(X) else X
+
+
+def _is_bunch(X: Any) -> bool:
+    # One kind of sparse matrix is a dict.
+    return isinstance(X, Mapping) and not issparse(X)
 
 
 def last_step(estimator: Any, X: Any) -> tuple[Any, Any]:

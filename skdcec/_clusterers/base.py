@@ -26,7 +26,7 @@ from skdcec._analysis.spaces import space_of
 from skdcec._callers import caller_level
 from skdcec._clusterers.mixtures import Readout, fit_readout
 from skdcec._clusterers.pretraining import PretrainedByEncoder
-from skdcec._clusterers.starts import Start, clarity, find_labels, find_start
+from skdcec._clusterers.starts import Start, check_init, clarity, find_labels, find_start
 from skdcec._clusterers.unfinished import joint_checkpoint
 from skdcec._encoders.autoencoder import precision_of
 from skdcec._encoders.base import check_callbacks, check_network, unchanged_on_failure
@@ -37,10 +37,7 @@ from skdcec._encoders.remembered import embedded_once, embeddings_remembered
 from skdcec._nn import distributed
 from skdcec._nn.batches import Batches, check_output, loader_for, map_together, plan_batches
 from skdcec._nn.callbacks import TargetRefresh
-from skdcec._nn.device import (
-    make_generator,
-    resolve_device,
-)
+from skdcec._nn.device import make_generator, resolve_device
 from skdcec._nn.kept import state_with_tensors, state_without_tensors
 from skdcec._nn.modules import ClusteringModule, normalize_embedding
 from skdcec._nn.nets import ClusteringNet, epoch_history, train
@@ -53,7 +50,14 @@ from skdcec._sklearn_callbacks import (
     subtask,
     telling,
 )
-from skdcec._sklearn_compat import HasMethods, Interval, StrOptions, check_array, fit_context
+from skdcec._sklearn_compat import (
+    HasMethods,
+    Interval,
+    OneOfMany,
+    StrOptions,
+    check_array,
+    fit_context,
+)
 
 # Labels never count as settled before this many steps of joint training.
 _MIN_STEPS = 100
@@ -90,7 +94,7 @@ class BaseEmbeddingClustering(
     """Pretrain an encoder, place centers in its embedding, train both together."""
 
     _parameter_constraints: dict[str, Any] = {
-        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "n_clusters": [OneOfMany(Integral, 1, None, closed="left")],
         "encoder": [HasMethods(["fit", "transform"]), None],
         "gamma": [Interval(Real, 0, None, closed="left")],
         "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
@@ -202,6 +206,7 @@ class BaseEmbeddingClustering(
                     f"n_samples={len(array)} should be >= n_clusters={self.n_clusters}: set "
                     f"n_clusters to {len(array)} or less, or give more samples."
                 )
+            check_init(self.init, len(array), self.n_clusters)
             device = resolve_device(self.device)
             pretraining_seed, start_seed, joint_seed = self._draw_seeds()
             self.encoder_ = self._pretrain(array, pretraining_seed)

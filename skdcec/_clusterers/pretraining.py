@@ -25,24 +25,35 @@ def can_decode(model: Any) -> bool:
     AttributeError
         If not; it says why.
     """
-    reason = ""
     encoder = getattr(model, "encoder_", model.encoder)
+    may_be_one = isinstance(encoder, str) and encoder in ("auto", "autoencoder")
+    # Without a network, nothing is trained, and the embedding is what the encoder makes of X.
+    if getattr(model, "module_", True) is None and hasattr(encoder, "inverse_transform"):
+        raise AttributeError(
+            f"encoder={_one_line(encoder)} has no network to decode with: use its own, "
+            "encoder_.inverse_transform(Z)."
+        )
     if not model.reconstruction_weight > 0:
-        reason = "reconstruction_weight=0 trains no decoder"
+        raise AttributeError(
+            "reconstruction_weight=0 trains no decoder of the embedding: set it above 0, behind an "
+            "autoencoder."
+        )
     # Where an encoder's own term replaces the reconstruction, its decoder is not trained further;
     # and no decoder was trained on embeddings scaled to unit length.
-    elif encoder is not None and (
+    if not (encoder is None or may_be_one) and (
         not hasattr(encoder, "inverse_transform")
         or hasattr(encoder, "joint_loss")
         or getattr(encoder, "metric_", "euclidean") != "euclidean"
     ):
-        reason = (
-            f"encoder={encoder!r} has no decoder that the joint phase trains; an autoencoder has"
+        raise AttributeError(
+            f"encoder={_one_line(encoder)} has no decoder that is trained with the clusters: an "
+            "autoencoder has, such as encoder=None; or show the images nearest to a center."
         )
-    if reason:
-        # scikit-learn shows it as the cause of its own.
-        raise AttributeError(f"Embeddings cannot be decoded: {reason}.")
     return True
+
+
+def _one_line(encoder: Any) -> str:
+    return " ".join(repr(encoder).split())
 
 
 class PretrainedByEncoder(BaseEstimator):

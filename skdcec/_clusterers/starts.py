@@ -75,6 +75,33 @@ def find_start(
     return Start(centers, np.where(labels < 0, -1, np.searchsorted(kinds, labels)))
 
 
+def check_init(init: Any, n_samples: int, n_clusters: int) -> None:
+    """Raise for centers or labels that cannot be those of these samples, before any training.
+
+    Parameters
+    ----------
+    init : {"auto", "gaussian-mixture", "k-means"}, array or clusterer
+    n_samples : int
+    n_clusters : int
+
+    Raises
+    ------
+    ValueError
+        If so. How many components centers have is known when the encoder is fitted.
+    """
+    if isinstance(init, str) or hasattr(init, "fit_predict"):
+        return
+    if np.ndim(init) == 1:
+        _given_labels(init, n_samples, n_clusters)
+        return
+    centers = check_array(init, dtype=np.float32, input_name="init")
+    if len(centers) != n_clusters:
+        raise ValueError(
+            f"init has shape {centers.shape}, so {len(centers)} centers, and "
+            f"n_clusters={n_clusters}: set n_clusters to {len(centers)}, or give as many centers."
+        )
+
+
 def _given_labels(init: Any, n_samples: int, n_clusters: int) -> np.ndarray:
     labels = np.asarray(init)
     if labels.dtype.kind not in "iu":
@@ -83,17 +110,26 @@ def _given_labels(init: Any, n_samples: int, n_clusters: int) -> np.ndarray:
             "numbers, negative where a row has none, and centers have two axes."
         )
     if len(labels) != n_samples:
-        raise ValueError(f"init has {len(labels)} labels, but X has {n_samples} rows.")
+        raise ValueError(
+            f"init has {len(labels)} labels, but X has {n_samples} rows: give one for each, "
+            "negative where none is known."
+        )
     n_given = len(np.unique(labels[labels >= 0]))
     if n_given != n_clusters:
-        raise ValueError(f"init labels {n_given} clusters; n_clusters={n_clusters}.")
+        raise ValueError(
+            f"init labels {n_given} clusters; n_clusters={n_clusters}: set n_clusters to "
+            f"{n_given}, or label as many."
+        )
     return labels.astype(np.int64)
 
 
 def _given_centers(init: Any, shape: tuple[int, int]) -> np.ndarray:
     centers = check_array(init, dtype=np.float32, input_name="init", copy=True)
     if centers.shape != shape:
-        raise ValueError(f"init has shape {centers.shape}; (n_clusters, n_components) is {shape}.")
+        raise ValueError(
+            f"init has shape {centers.shape}; (n_clusters, n_components) is {shape}, where "
+            "n_components is the encoder's: give centers of its embedding."
+        )
     return centers
 
 

@@ -278,7 +278,8 @@ class ContrastiveEncoder(ImageInput, BaseEncoder):
         if n_channels not in (1, wanted):
             raise ValueError(
                 f"X holds images of {n_channels} channels; {named} take {wanted}, or 1 for gray "
-                "images."
+                "images: leave others out, such as transparency by X[..., :3], or take another "
+                "encoder."
             )
         if n_channels != wanted:
             warnings.warn(

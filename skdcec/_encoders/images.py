@@ -85,12 +85,8 @@ class ImageInput:
         return images
 
     def _by_chunks(self, function: Callable[[Any], np.ndarray], X: Any) -> np.ndarray:
-        """Apply `function` to arrays as they are, and to pictures some hundred at a time."""
         check_is_fitted(self)
-        pictures = pictures_for(self, X)
-        if pictures is None:
-            return function(X)
-        return np.concatenate([function(some) for some in _decoded(self, pictures)])
+        return by_chunks(self, function, X)
 
     def _given_image_shape(self) -> tuple[int, ...] | None:
         """Return what the user says of the shape."""
@@ -103,6 +99,27 @@ class ImageInput:
 def evenly_spread(n_samples: int, n: int) -> np.ndarray:
     """Return the numbers of so many rows, or of all where there are fewer."""
     return np.linspace(0, n_samples - 1, min(n_samples, n)).round().astype(int)
+
+
+def by_chunks(estimator: Any, function: Callable[[Any], np.ndarray], X: Any) -> np.ndarray:
+    """Apply `function` to arrays as they are, and to pictures some hundred at a time.
+
+    Parameters
+    ----------
+    estimator : fitted estimator of images
+    function : callable
+        Takes images in the form that the estimator takes.
+    X : array-like, or pictures
+
+    Returns
+    -------
+    ndarray
+        Of all of them.
+    """
+    pictures = pictures_for(estimator, X)
+    if pictures is None:
+        return function(X)
+    return np.concatenate([function(some) for some in _decoded(estimator, pictures)])
 
 
 def pictures_for(estimator: Any, X: Any) -> Pictures | None:

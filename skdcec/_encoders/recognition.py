@@ -210,6 +210,11 @@ def _from_array(X: Any, rows: bool, name: str) -> Any:
     if array.dtype.kind in "OUST" and array.size:
         alone = array.ndim == 1 or array.shape[1:] == (1,)
         _refuse_items(array, rows, name, _kind(X) if alone else None)
+        if array.dtype.kind in "UST":
+            raise ValueError(
+                f"{name} holds texts, such as {_short(array.ravel()[0])}, and no numbers: give "
+                f"{name}.astype(float)."
+            )
     if array.ndim == 1 and array.size:
         _refuse_one_axis(array, rows, name if array is X else f"np.asarray({name})")
     return X

@@ -109,16 +109,27 @@ def usual_settings() -> Iterator[None]:
     """Compute as PyTorch and NumPy do by default, whatever the caller has set.
 
     Only what holds for one thread is changed: the device of new tensors, whether gradients are
-    taken, and whether numerical oddities are errors. What holds for all, such as the default
-    dtype, is stated wherever it matters. A forked process computes in one thread.
+    taken, in which precision, and whether numerical oddities are errors. What holds for all, such
+    as the default dtype, is stated wherever it matters. A forked process computes in one thread.
     """
     with (
+        own_precision(),
         _threads_that_exist(),
         np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"),
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.device("cpu"),
     ):
+        yield
+
+
+@contextlib.contextmanager
+def own_precision() -> Iterator[None]:
+    """Leave an autocast of the caller: what computes in less than float32 says so itself."""
+    with contextlib.ExitStack() as left:
+        for kind in ("cpu", *_GPUS):
+            if torch.is_autocast_enabled(kind):
+                left.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 

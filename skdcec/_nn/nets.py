@@ -73,7 +73,10 @@ class EmbeddingNet(NeuralNet):
         """Apply a part of the network in the precision asked for; losses stay in float32."""
         reduced = self.precision != torch.float32
         with torch.autocast(x.device.type, self.precision, enabled=reduced):
-            return part(x).float()
+            computed = part(x).float()
+        # Within an autocast of the caller, weights would stay as this step has rounded them.
+        torch.clear_autocast_cache()
+        return computed
 
     def losses(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Return "loss", to be minimised, and every loss in `loss_names`."""

@@ -92,12 +92,17 @@ def _list_source(source: Any, file_column: str | None, exclude: Any) -> Listing:
         return _list_paths([path])
     raise FileNotFoundError(
         f"source={source!r} is neither a folder, nor a file, nor a pattern with *, ? or [...]"
-        f"{_what_is_there(path)}"
+        f"{_what_is_there(path, os.fsdecode(source))}"
     )
 
 
-def _what_is_there(path: str) -> str:
+def _what_is_there(path: str, source: str) -> str:
     """Say where a name was looked for, or which one beside it is much like it."""
+    if re.match(r"https?:/", source):
+        return (
+            "; from an address nothing is fetched: save its images as files first, which "
+            "`skdcec fetch` does of a IIIF manifest."
+        )
     folder, name = os.path.split(path)
     with suppress(OSError):
         if meant := get_close_matches(name, os.listdir(folder), n=1, cutoff=0.75):

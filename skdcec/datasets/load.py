@@ -270,7 +270,7 @@ def load_images(
     ]
     if not good:
         raise ValueError(
-            f"No image found in source={source!r}: looked for {', '.join(FORMATS)} files"
+            f"No image found in source={_few(source)}: looked for {', '.join(FORMATS)} files"
             + (f"; {_summary(skipped)}" if skipped else ", and there are no files at all.")
             + (f" Names in a table count from its folder, {listing.root!r}." * bool(listing.table))
         )
@@ -439,8 +439,10 @@ class ImageLoader(TransformerMixin, BaseEstimator):
         self.errors_ = errors
         summary = _summary([(path, reason) for _, path, reason in errors])
         if errors and self.on_error == "raise":
+            elsewhere = _elsewhere([files[index] for index, _, _ in errors])
             raise ValueError(
-                f'{summary} Use on_error="blank" to get black images in place of such files.'
+                f'{summary}{elsewhere} Use on_error="blank" to get black images in place of such '
+                "files."
             )
         if errors:
             warnings.warn(
@@ -518,6 +520,26 @@ def _are_paths(X: Any, first: Any) -> bool:
         return False
     items = X if isinstance(X, list | tuple) else ()
     return not any(is_picture(i) and not isinstance(i, str | os.PathLike) for i in items)
+
+
+def _few(source: Any) -> str:
+    """Return a source as code; of many files the first only."""
+    one = isinstance(source, str | bytes | os.PathLike) or not hasattr(source, "__getitem__")
+    if one or len(source) < 3:
+        return repr(source)
+    return f"[{source[0]!r}, ...], {len(source)} of them"
+
+
+def _elsewhere(files: Sequence[File]) -> str:
+    """Say where paths count from, where some are not there."""
+    lost = [f.path for f in files if isinstance(f.path, str | os.PathLike)]
+    if all(os.path.isabs(path) or os.path.lexists(path) for path in lost):
+        return ""
+    folder = os.path.abspath(os.curdir)
+    return (
+        f" Paths count from {folder!r}: of what load_images returns, `filenames` are whole, "
+        "and `paths` count from its folder."
+    )
 
 
 def _summary(skipped: list[Skipped]) -> str:

@@ -85,6 +85,11 @@ class LossCurveDisplay:
         plt = import_pyplot("LossCurveDisplay.plot")
         panels = self._panels()
         if not panels:
+            if _losses(self.history):
+                raise ValueError(
+                    "history has no epochs to draw: the model was made without training, as by "
+                    "max_epochs=0 or an encoder whose weights are taken as they are."
+                )
             raise ValueError(
                 f"history has the keys {sorted(self.history)}; at least one that ends in 'loss', "
                 "'label_change' or 'lr' is needed."

@@ -5,7 +5,7 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
-from skdcec._analysis.spaces import best_of
+from skdcec._analysis.spaces import best_of, data_for
 
 
 def after_loading(estimator: Any, X: Any) -> tuple[Any, Any]:
@@ -15,7 +15,7 @@ def after_loading(estimator: Any, X: Any) -> tuple[Any, Any]:
     ----------
     estimator : fitted estimator, Pipeline or search
     X : array-like
-        What the estimator takes.
+        What the estimator takes, or what `load_images` returns.
 
     Returns
     -------
@@ -25,6 +25,7 @@ def after_loading(estimator: Any, X: Any) -> tuple[Any, Any]:
         What this estimator takes.
     """
     estimator = best_of(estimator)
+    X = data_for(estimator, X)
     if isinstance(estimator, Pipeline) and len(estimator) > 1 and _are_paths(X):
         return estimator[1:], estimator[0].transform(X)
     return estimator, X

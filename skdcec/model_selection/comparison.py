@@ -1,7 +1,7 @@
 """Which of several models without a common space? Pooled scores and adaptive evaluation (ACE)."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -137,6 +137,9 @@ def compare_models(
     >>> comparison.scores.shape, comparison.pooled.shape
     ((3, 3), (3,))
     """
+    if isinstance(models, Mapping) or not hasattr(models, "__len__"):
+        wanted = "list(models.values())" if isinstance(models, Mapping) else "[models]"
+        raise TypeError(f"models is a {type(models).__name__}: give a list, such as {wanted}.")
     if not len(models):
         raise ValueError("models is empty; at least one fitted model is needed.")
     for model in models:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -17,7 +18,7 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from skdcec._analysis.samples import sample_rows
-from skdcec._analysis.spaces import Space, as_rows, embed, metric_of
+from skdcec._analysis.spaces import Space, as_rows, embed, images_in, metric_of
 from skdcec._bars import without_bars
 from skdcec._callers import caller_level
 from skdcec._encoders.remembered import embeddings_remembered
@@ -174,7 +175,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "estimator": [HasMethods("fit")],
-        "n_clusters": ["array-like", Integral],
+        "n_clusters": "no_validation",
         "n_runs": [Interval(Integral, 1, None, closed="left")],
         "screen": [StrOptions({"plausible"}), None],
         "reference": [HasMethods("transform"), None],
@@ -244,7 +245,10 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         seed, *run_seeds = (int(s) for s in seeds.randint(2**31 - 1, size=self.n_runs))
         memory = check_memory(str(self.memory) if isinstance(self.memory, Path) else self.memory)
         with progress(self.verbose, MAX_TRAINED) as bar, embeddings_remembered():
+            if head is None:
+                X = images_in(X)
             reached = X if head is None else head.fit_transform(X)
+            _check_rows(clusterer, reached)
             clusterer, space = self._shared_space(clusterer, X, reached)
             bar.done(PRETRAINING)
             rows = sample_rows(len(space.points), self.sample_size, rows_seed)
@@ -299,7 +303,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
             data_format = getattr(clusterer, "data_format", "channels_last")
             points, metric = embed(encoder, reached, data_format), metric_of(encoder)
         else:
-            points, metric = check_array(reached, allow_nd=True), "euclidean"
+            points, metric = check_array(reached, allow_nd=True, input_name="X"), "euclidean"
             points = as_rows(points)
         return clusterer, Space(points, metric)
 
@@ -426,6 +430,23 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
         check_is_fitted(self)
         return self.best_estimator_.transform(X)
 
+    @available_if(_has("inverse_transform"))
+    def inverse_transform(self, Z: Any) -> Any:
+        """Decode embeddings by the best estimator, where it can.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+            What its ``transform`` returns, or its ``cluster_centers_``.
+
+        Returns
+        -------
+        X : ndarray
+            In the form of what `estimator` takes.
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.inverse_transform(Z)
+
     @available_if(_has("transform"))
     def fit_transform(self, X: Any, y: None = None) -> Any:
         """Search, and transform `X` by the best estimator.
@@ -471,7 +492,10 @@ def _warn_of_empty_clusters(found: dict[tuple[int, int], int]) -> None:
 
 
 def _check_candidates(n_clusters: Any) -> list[int]:
-    candidates = [n_clusters] if isinstance(n_clusters, Integral) else list(n_clusters)
+    candidates: list[Any] = []
+    # What cannot be listed is told below.
+    with suppress(TypeError):
+        candidates = [n_clusters] if isinstance(n_clusters, Integral) else list(n_clusters)
     if not candidates or not all(
         isinstance(k, (int, np.integer)) and not isinstance(k, bool) and k >= 1 for k in candidates
     ):
@@ -486,6 +510,17 @@ def _check_candidates(n_clusters: Any) -> list[int]:
             stacklevel=caller_level(),
         )
     return unique
+
+
+def _check_rows(clusterer: Any, X: Any) -> None:
+    """Raise where images are given to a clusterer of rows, before all else is done with them."""
+    shape = getattr(X, "shape", ())
+    if type(clusterer).__module__.startswith("sklearn.") and len(shape) > 2:
+        raise ValueError(
+            f"X has shape {shape}, and {type(clusterer).__name__} takes rows: give "
+            "X.reshape(len(X), -1), or search over a DeepConvEmbeddingClustering, which takes "
+            "images."
+        )
 
 
 def _few(failures: list[str]) -> str:

@@ -1,7 +1,7 @@
 """Are the arguments what a page can be made of?"""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,11 @@ _BLOCK = 10_000
 
 def check_labels(labels: Any) -> np.ndarray:
     """Return labels as whole numbers."""
+    if isinstance(labels, Mapping):
+        raise TypeError(
+            f"labels is a {type(labels).__name__}: give the cluster of each image, such as the "
+            "labels_ of a model."
+        )
     array = np.asarray(labels)
     if array.ndim != 1 or not len(array):
         raise ValueError(f"labels has shape {array.shape}; one label per image is needed.")

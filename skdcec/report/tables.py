@@ -195,6 +195,11 @@ def cluster_summary(
     >>> cluster_summary(table)["size"]
     [2, 1]
     """
+    if not isinstance(table, Mapping) or "cluster" not in table:
+        raise TypeError(
+            f"table is a {type(table).__name__} without a column 'cluster': give what image_table "
+            "returns."
+        )
     labels = np.array(table["cluster"])
     names = check_names(cluster_names, labels)
     columns = [
