@@ -826,8 +826,54 @@ def test_what_to_type_is_said_when_a_file_was_saved(open_page, tmp_path):
         ["skdcec", "report", str(folder), *edits],
         ["skdcec", "cluster", str(scans), "--out", str(folder), *edits],
     ]
-    page.click("#saved button")
+    page.locator("#saved button", has_text="Close").click()
     assert page.is_hidden("#saved")
+
+
+CLIPBOARDS = {
+    "allowed": "navigator.clipboard.writeText = async (text) => { window.copied = text; };",
+    "refused": "navigator.clipboard.writeText = async () => { throw new Error('no'); };",
+    "absent": "Object.defineProperty(navigator, 'clipboard', { value: undefined });",
+    "closed": "document.execCommand = () => false; navigator.clipboard.writeText = async () => {"
+    " throw new Error('no'); };",
+}
+# What was copied in the older way, or is only marked.
+NOTE_WHAT_IS_COPIED = (
+    "document.addEventListener('copy', () => { window.copied = getSelection().toString(); });"
+)
+
+
+@pytest.mark.parametrize("clipboard", CLIPBOARDS)
+def test_a_command_is_copied_by_its_button_and_by_keys_alone(open_page, clipboard):
+    page = open_page(script=CLIPBOARDS[clipboard] + NOTE_WHAT_IS_COPIED)
+    with page.expect_download():
+        page.click("#save-names")
+    button = page.locator("#saved .copy")
+    button.focus()
+    page.keyboard.press("Enter")
+    wait_until(page, "document.querySelector('#saved .copy').textContent !== 'Copy'")
+    command = page.inner_text("#saved code")
+    if clipboard == "closed":
+        assert button.inner_text() == "Marked: press Ctrl+C"
+        assert page.evaluate("getSelection().toString()") == command
+    else:
+        assert button.inner_text() == "Copied"
+        assert page.evaluate("window.copied") == command
+    assert button.evaluate("(one) => one === document.activeElement")
+
+
+def test_the_command_of_the_choice_is_copied_within_its_policy(browser, tmp_path):
+    troubles = []
+    page = browser[0].new_page()
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.add_init_script(CLIPBOARDS["refused"] + NOTE_WHAT_IS_COPIED)
+    page.goto(choice_page(tmp_path, "skdcec cluster 'Anna''s & <all>' -k 2").as_uri())
+    page.click(".copy")
+    wait_until(page, "document.querySelector('.copy').textContent === 'Copied'")
+    assert page.evaluate("window.copied") == "skdcec cluster 'Anna''s & <all>' -k 2"
+    assert troubles == []
+    page.close()
 
 
 def test_clusters_are_merged_into_others_that_have_their_present_names(open_page):
@@ -1008,16 +1054,7 @@ def test_accessible(browser, axe, page_file, width, scheme):
 
 @pytest.mark.parametrize(("width", "scheme"), WIDTHS_AND_SCHEMES)
 def test_the_choice_is_accessible(browser, axe, tmp_path, width, scheme):
-    numbers = np.array([2, 3])
-    scores = ("silhouette", "standard_error", "excess_silhouette", "smallest_share")
-    results = {name: np.full(2, 0.5) for name in scores}
-    results |= {name: np.array([True, False]) for name in ("plausible", "trained")}
-    results |= {"n_clusters": numbers, "n_found": numbers, "error": np.full(2, "")}
-    labels_of = {k: np.arange(12) % k for k in (2, 3)}
-    named = {"best": 2, "verdict": "Two.", "title": "Dots", "answer": "2", "command": "skdcec"}
-    path = tmp_path / "choice.html"
-    files = [np.full((8, 8, 3), 20 * i, dtype=np.uint8) for i in range(12)]
-    write_choice_page(path, files, np.eye(12), labels_of, results, **named)
+    path = choice_page(tmp_path, "skdcec")
     page = browser[0].new_page(
         bypass_csp=True, color_scheme=scheme, viewport={"width": width, "height": 900}
     )
@@ -1026,6 +1063,21 @@ def test_the_choice_is_accessible(browser, axe, tmp_path, width, scheme):
     page.evaluate(axe)
     assert serious(page) == []
     page.close()
+
+
+def choice_page(folder, command):
+    """Write a page that compares two numbers of clusters."""
+    numbers = np.array([2, 3])
+    scores = ("silhouette", "standard_error", "excess_silhouette", "smallest_share")
+    results = {name: np.full(2, 0.5) for name in scores}
+    results |= {name: np.array([True, False]) for name in ("plausible", "trained")}
+    results |= {"n_clusters": numbers, "n_found": numbers, "error": np.full(2, "")}
+    labels_of = {k: np.arange(12) % k for k in (2, 3)}
+    named = {"best": 2, "verdict": "Two.", "title": "Dots", "answer": "2", "command": command}
+    path = folder / "choice.html"
+    files = [np.full((8, 8, 3), 20 * i, dtype=np.uint8) for i in range(12)]
+    write_choice_page(path, files, np.eye(12), labels_of, results, **named)
+    return path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
