@@ -418,11 +418,20 @@ def test_unusable_files_are_listed(tmp_path, run):
     arguments = ["cluster", folder, "-k", 2, "--out", tmp_path / "out", *FAST]
     result = run(*arguments, "--strict")
     assert result.status == 1
-    assert "3 file(s) cannot be used" in result.err
+    assert "3 files cannot be used" in result.err
     (folder / "catalogue.pdf").write_bytes(b"%PDF-1.7\n")
     result = run(*arguments)
     assert result.status == 0
     assert result.err.count("cannot be used") == 1
+    # A line each, since names are long.
+    lines = result.err.splitlines()
+    first = lines.index("skdcec: 4 files cannot be used:")
+    assert [line.split(": ")[0] for line in lines[first + 1 : first + 5]] == [
+        "  catalogue.pdf",
+        "  cut.png",
+        "  empty.jpg",
+        "  notes.txt",
+    ]
     skipped = read_csv(tmp_path / "out" / "skipped.csv")
     assert sorted(skipped["file"]) == ["catalogue.pdf", "cut.png", "empty.jpg", "notes.txt"]
     assert all(skipped["reason"])
@@ -674,7 +683,10 @@ def test_a_cache_that_cannot_be_used_costs_only_time(tmp_path, folder, run):
     arguments = ["cluster", folder, "-k", 2, "--out", tmp_path / "out", *FAST]
     result = run(*arguments, "--cache", tmp_path / "file")
     assert result.status == 0
-    assert "The cache cannot be used" in result.err
+    assert "The cache cannot be used: there is a file where a folder is needed" in result.err
+    assert f"({tmp_path / 'file'})" in result.err
+    assert "--cache FOLDER takes another" in result.err
+    assert "Errno" not in result.err
 
 
 # report
@@ -1269,7 +1281,7 @@ def test_similar_protects_files_and_says_what_is_missing(clustered, folder, tmp_
     assert "is there; a file that is dragged" in run("similar", clustered, "missing.png").err
     result = run("similar", clustered, query, tmp_path / "missing.png")
     assert result.status == 0
-    assert "1 file(s) cannot be used" in result.err
+    assert "1 file cannot be used" in result.err
     assert query.read_bytes() == before
 
 

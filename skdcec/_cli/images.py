@@ -410,12 +410,14 @@ def tell_skipped(skipped: list[tuple[str, str]], strict: bool) -> None:
     """Say which files cannot be used, as an error with `strict`."""
     if not skipped:
         return
-    named = ", ".join(f"{printable(name)} ({printable(reason)})" for name, reason in skipped[:5])
-    more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-    summary = f"{len(skipped)} file(s) cannot be used: {named}{more}."
+    n = len(skipped)
+    named = [f"{printable(name)}: {printable(reason)}" for name, reason in skipped[:5]]
+    more = [f"and {n - 5} more"] if n > 5 else []
+    summary = f"{n} {'file' if n == 1 else 'files'} cannot be used"
     if strict:
-        raise ValueError(f"{summary} Without --strict they are skipped.")
-    say(summary)
+        why = "; ".join([*named, *more])
+        raise ValueError(f"{summary}: {why}. Without --strict they are skipped.")
+    say("\n  ".join([f"{summary}:", *named, *more]))
 
 
 def title_of(source: str) -> str:
