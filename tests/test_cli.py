@@ -1159,6 +1159,27 @@ def test_one_number_is_not_called_several(folder, cache, tmp_path, run):
     assert "3 clusters, and nothing to compare them with" in result.err
 
 
+def test_assign_in_a_terminal_writes_beside_the_images(
+    clustered, folder, tmp_path, run, monkeypatch
+):
+    night = tmp_path / "Neue Fotos"
+    shutil.copytree(folder / "night", night)
+    arguments = ("assign", clustered, night)
+    piped = run(*arguments)
+    assert not (tmp_path / "Neue Fotos-assigned.csv").exists()
+    monkeypatch.setattr("skdcec._cli.assign.is_terminal", lambda: True)
+    result = run(*arguments)
+    assert result.status == 0
+    assert result.out == f"20 rows: {tmp_path / 'Neue Fotos-assigned.csv'}\n"
+    assert " in cluster " in result.err
+    assert read_csv(tmp_path / "Neue Fotos-assigned.csv") == read_csv(piped.out)
+    assert "exists; --force replaces it" in run(*arguments).err
+    assert run(*arguments, "--force").status == 0
+    assert len(json.loads(run(*arguments, "--json").out)) == 20
+    monkeypatch.setattr("os.access", lambda *args, **kwargs: False)
+    assert "--out FILE.csv says where else" in run(*arguments, "--force").err
+
+
 def test_assign_to_a_file(clustered, folder, tmp_path, run):
     target = tmp_path / "new.csv"
     result = run("assign", clustered, folder / "night", "--out", target)

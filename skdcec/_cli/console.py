@@ -199,6 +199,11 @@ def open_page(page: Path) -> None:
         say(f"No browser could be started; open {printable(str(page.absolute()))} in one.")
 
 
+def is_terminal() -> bool:
+    """Whether somebody reads what is printed, and no other program."""
+    return sys.stdout.isatty()
+
+
 def print_json(value: Any) -> None:
     """Print a result for other programs."""
     print(json.dumps(value, indent=1, allow_nan=False))
