@@ -260,6 +260,34 @@ def test_summary_names_what_stands_out():
     assert "school=south 50/50 lift 1.7" in second
 
 
+def test_what_several_columns_say_of_the_same_images_is_said_once(tmp_path):
+    labels = np.repeat([0, 1, 2], 20)
+    artist = np.repeat(["Monet", "Sisley", "Raphael"], 20)
+    metadata = {
+        "artist": artist,
+        # One image lies in no folder.
+        "folder": [*artist[:-1], ""],
+        "died": [{"Monet": 1926, "Sisley": 1899, "Raphael": 1520}[name] for name in artist],
+        # Also of others, so it says something else.
+        "style": np.repeat(["Impressionism", "Impressionism", "Renaissance"], 20),
+        "owner": np.tile(["Leipzig", "Paris"], 30),
+    }
+    options = {"embedding": np.eye(3)[labels], "metadata": metadata}
+    report = write_report(tmp_path / "p.html", np.zeros((60, 8, 8), np.uint8), labels, **options)
+    first, _, third = report.summary["metadata"]
+    assert first == "artist=Monet 20/20 lift 3.0; style=Impressionism 20/20 lift 1.5"
+    # All of one artist are all of one style here.
+    assert third == "artist=Raphael 20/20 lift 3.0"
+    agreement = payload_of(report.path)["agreement"]
+    assert {one["column"]: one.get("like") for one in agreement} == {
+        "artist": None,
+        "folder": "artist",
+        "died": "artist",
+        "style": None,
+        "owner": None,
+    }
+
+
 def test_agreement_and_what_chance_gives():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 400)

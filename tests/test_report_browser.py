@@ -378,6 +378,19 @@ def test_metadata_cells_open_their_images(open_page):
     assert "40 images" in page.text_content("#gallery h3")
 
 
+def test_columns_that_divide_alike_share_a_sentence(open_page, tmp_path):
+    labels = np.repeat([0, 1], 10)
+    names = ["Monet" if label else "Sisley" for label in labels]
+    metadata = {"artist": names, "folder": names, "wall": [str(i % 3) for i in range(20)]}
+    options = {"embedding": np.eye(2)[labels], "metadata": metadata}
+    path = tmp_path / "page.html"
+    write_report(path, np.zeros((20, 8, 8), np.uint8), labels, **options)
+    said = open_page(file=path).locator("#metadata-body li").all_inner_texts()
+    assert len(said) == 2
+    assert "its artist and its folder, which divide the images alike, almost entirely" in said[0]
+    assert "its wall hardly" in said[1]
+
+
 def test_what_chance_would_give_can_be_shown_beside_every_count(open_page):
     page = open_page("Pixel 7")
     label = "In brackets, what chance would give"

@@ -7,7 +7,7 @@ function showMetadata() {
     return;
   }
   body.append(element("p", { class: "hint" }, "How far do the clusters agree with what else is known of the images? 0 is not at all, 1 completely (the NMI). Chance alone gives more than 0: only what lies above it, the mark on the bar, says something."));
-  body.append(element("ul", { class: "hint" }, ...data.agreement.filter(({ counts }) => counts).map((one) => element("li", {}, agreementInWords(one)))));
+  body.append(element("ul", { class: "hint" }, ...data.agreement.filter(({ counts, like }) => counts && !like).map((one) => element("li", {}, agreementInWords(one)))));
   body.append(scroller("How far clusters and metadata agree", agreementTable()));
   data.agreement.filter(({ counts }) => counts).forEach((agreement, rank) => body.append(crossTable(agreement, rank === 0)));
 }
@@ -16,7 +16,9 @@ function agreementInWords({ column, nmi, chance }) {
   const above = (nmi - chance) / Math.max(1e-9, 1 - chance);
   const much = ["hardly more than chance would", "a little", "in part", "to a large part", "almost entirely"];
   const degree = [0.03, 0.15, 0.4, 0.8].filter((limit) => above > limit).length;
-  return `Whoever knows the cluster of an image knows its ${column} ${much[degree]}: ${decimal(nmi)}, by chance ${decimal(chance)}.`;
+  const alike = data.agreement.filter(({ like }) => like === column).map((one) => one.column);
+  const names = `its ${[column, ...alike].join(" and its ")}${alike.length ? ", which divide the images alike," : ""}`;
+  return `Whoever knows the cluster of an image knows ${names} ${much[degree]}: ${decimal(nmi)}, by chance ${decimal(chance)}.`;
 }
 
 function agreementTable() {
