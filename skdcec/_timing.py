@@ -26,6 +26,8 @@ _STEPS_TO_MEASURE = 6
 _IMAGES_TO_MEASURE = 64
 _MEASURED_PAGES = (10, 50)
 _DRAWINGS_KEPT = 8
+# Less is not worth a word, and may be our own work.
+_LEAST_SLOWDOWN = 1.5
 
 
 # Training
@@ -143,10 +145,45 @@ def _median_step(ends: list[float]) -> float:
     return float(np.median(np.diff(ends)))
 
 
+# Other work
+
+
+def slowdown(elapsed: float) -> float:
+    """Return how many times as long as on an idle machine takes what needs all its processors.
+
+    Parameters
+    ----------
+    elapsed : float
+        The seconds that this process has worked.
+
+    Returns
+    -------
+    slowdown : float
+        1 where others do little, or where the system does not say.
+
+    Examples
+    --------
+    >>> from skdcec._timing import slowdown
+    >>> slowdown(10.0) >= 1
+    True
+    """
+    n_cores = os.cpu_count() or 1
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return 1.0
+    # The load is a mean over about the last minute, which our own work is part of.
+    ours = sum(os.times()[:4]) / max(elapsed, 1.0) * -math.expm1(-max(elapsed, 1.0) / 60)
+    found = 1 + max(0.0, load - ours) / n_cores
+    return found if found >= _LEAST_SLOWDOWN else 1.0
+
+
 # Drawing
 
 
-def drawing_seconds(files: Sequence[str], *, cache: str | Path | None = None) -> float:
+def drawing_seconds(
+    files: Sequence[str], *, cache: str | Path | None = None, slowdown: float = 1.0
+) -> float:
     """Return what map, page and tables of images will take on this machine.
 
     By the last runs of this machine that are noted in the cache; where there are none, by
@@ -156,6 +193,8 @@ def drawing_seconds(files: Sequence[str], *, cache: str | Path | None = None) ->
     ----------
     files : sequence of str
     cache : str or path, default=None
+    slowdown : float, default=1.0
+        By how much other work slows it down.
 
     Returns
     -------
@@ -163,12 +202,15 @@ def drawing_seconds(files: Sequence[str], *, cache: str | Path | None = None) ->
     """
     known = _read_drawings(cache)
     if not known:
-        known = [_measure_drawing(files[:: -(-len(files) // n)]) for n in _MEASURED_PAGES]
+        measured = [_measure_drawing(files[:: -(-len(files) // n)]) for n in _MEASURED_PAGES]
+        known = [(n, seconds / slowdown) for n, seconds in measured]
         _write_drawings(cache, known)
-    return _expected_drawing(known, len(files))
+    return slowdown * _expected_drawing(known, len(files))
 
 
-def note_drawing(n_images: int, seconds: float, *, cache: str | Path | None = None) -> None:
+def note_drawing(
+    n_images: int, seconds: float, *, cache: str | Path | None = None, slowdown: float = 1.0
+) -> None:
     """Keep in the cache what map, page and tables took on this machine.
 
     Parameters
@@ -176,8 +218,10 @@ def note_drawing(n_images: int, seconds: float, *, cache: str | Path | None = No
     n_images : int
     seconds : float
     cache : str or path, default=None
+    slowdown : float, default=1.0
+        By how much other work slowed it down.
     """
-    _write_drawings(cache, [*_read_drawings(cache), (n_images, seconds)])
+    _write_drawings(cache, [*_read_drawings(cache), (n_images, seconds / slowdown)])
 
 
 def _measure_drawing(files: Sequence[str]) -> tuple[int, float]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from skdcec import ContrastiveEncoder, DeepConvEmbeddingClustering, DeepEmbeddingClustering
+from skdcec._cli.console import until
 from skdcec._recipes import (
     Plan,
     choose_encoder,
@@ -19,7 +21,7 @@ from skdcec._recipes import (
     number_by_size,
     plan_training,
 )
-from skdcec._timing import Speed, drawing_seconds, measure_speed, note_drawing
+from skdcec._timing import Speed, drawing_seconds, measure_speed, note_drawing, slowdown
 
 FAST = Speed(1e-3, 1e-3, 1e-6)
 SLOW = Speed(0.5, 0.55, 1e-3)
@@ -199,6 +201,29 @@ def test_drawing_takes_as_long_as_the_last_times(tmp_path):
     for _ in range(10):
         note_drawing(3000, 15.0, cache=tmp_path)
     assert drawing_seconds(files, cache=tmp_path) == pytest.approx(15, rel=1e-3)
+
+
+def test_drawing_takes_longer_while_others_work(tmp_path):
+    files = [f"{i}.jpg" for i in range(1000)]
+    note_drawing(1000, 30.0, cache=tmp_path, slowdown=3.0)
+    assert drawing_seconds(files, cache=tmp_path) == pytest.approx(10, rel=1e-3)
+    assert drawing_seconds(files, cache=tmp_path, slowdown=2.0) == pytest.approx(20, rel=1e-3)
+
+
+def test_what_others_do_slows_down_and_our_own_work_does_not(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "getloadavg", lambda: (6.0, 0, 0), raising=False)
+    monkeypatch.setattr(os, "times", lambda: (0.0, 0.0, 0.0, 0.0, 0.0))
+    assert slowdown(100) == pytest.approx(2.5)
+    # Four threads for ten minutes.
+    monkeypatch.setattr(os, "times", lambda: (2000.0, 200.0, 150.0, 50.0, 0.0))
+    assert slowdown(600) == pytest.approx(1.5, abs=1e-3)
+    monkeypatch.setattr(os, "getloadavg", lambda: (4.5, 0, 0), raising=False)
+    assert slowdown(600) == 1
+    monkeypatch.delattr(os, "getloadavg")
+    assert slowdown(600) == 1
+    assert until(30, slowdown(600)) == "about 30 s"
+    assert until(30, 2.5) == "about 30 s while this computer is as busy as now"
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"runs": [[0, 1]]}', '{"runs": [[1]]}'])

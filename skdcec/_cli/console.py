@@ -157,12 +157,13 @@ def counted(n_clusters: int) -> str:
     return "1 cluster" if n_clusters == 1 else f"{n_clusters} clusters"
 
 
-def until(seconds: float) -> str:
+def until(seconds: float, slowdown: float = 1.0) -> str:
     """Return how long something will take and, if one may leave, when it will be over."""
+    busy = " while this computer is as busy as now" if slowdown > 1 else ""
     if seconds < 60:
-        return f"about {duration(seconds)}"
+        return f"about {duration(seconds)}{busy}"
     end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
-    return f"about {duration(seconds)} (until {end:%H:%M})"
+    return f"about {duration(seconds)} (until {end:%H:%M}){busy}"
 
 
 class Clock:
