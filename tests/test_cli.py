@@ -1388,12 +1388,19 @@ def test_the_next_command_has_all_that_clusters_depend_on():
     assert _next_command(options, 2) == "skdcec cluster pictures -k 2"
 
 
-@pytest.mark.parametrize("numbers", ["1..4", "5..2", "two", "3,x", "2..3..4", "2-3-4", "-3", ""])
+@pytest.mark.parametrize("numbers", ["5..2", "two", "3,x", "2..3..4", "2-3-4", "", "2.."])
 def test_numbers_of_clusters_that_are_none_are_refused(numbers, folder, capsys):
     with pytest.raises(SystemExit) as exit:
         main(["choose-k", str(folder), "--k", numbers])
     assert exit.value.code == 2
     assert "is neither of the form 2..12 nor 4,7,10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("numbers", ["1", "1..4", "0,3", "-3"])
+def test_fewer_than_two_clusters_are_not_compared(numbers, folder, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["choose-k", str(folder), f"--k={numbers}"])
+    assert "at least 2 clusters can be compared" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

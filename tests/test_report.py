@@ -640,7 +640,7 @@ def test_names_from_the_page_and_from_a_spreadsheet(tmp_path):
         ('[{"cluster": 1, "name": "x"}, {"cluster": "1"}]', "names cluster 1 twice"),
         ('[{"cluster": 1, "name": 7}]', "must be text"),
         (json.dumps([{"cluster": 1, "name": "x" * 201}]), "at most 200"),
-        ("name\nx\n", "has the cluster None"),
+        ("name\nx\n", "no column 'cluster', but 'name'"),
     ],
 )
 def test_names_are_checked(tmp_path, text, message):

@@ -875,6 +875,33 @@ def test_a_command_is_copied_by_its_button_and_by_keys_alone(open_page, clipboar
     assert button.evaluate("(one) => one === document.activeElement")
 
 
+def test_what_was_saved_leaves_half_of_a_phone_to_the_page(open_page):
+    page = open_page("Pixel 7")
+    with page.expect_download():
+        page.click("#save-names")
+    page.evaluate("moveImages([0], 1)")
+    with page.expect_download():
+        page.click("#save-edits")
+    height = page.viewport_size["height"]
+    assert page.locator("#saved").bounding_box()["height"] <= height / 2
+    # It can be closed without looking for how.
+    close = page.locator("#saved button", has_text="Close")
+    assert close.bounding_box()["y"] < page.locator("#saved code").first.bounding_box()["y"]
+    close.click()
+    assert page.is_hidden("#saved")
+
+
+def test_long_values_of_the_table_do_not_make_towers(open_page, tmp_path):
+    museum = "Museum der bildenden Künste, Leipzig"
+    metadata = {name: [museum, "short"] * 5 for name in ("owner", "keeper", "lender", "place")}
+    path = tmp_path / "page.html"
+    options = {"embedding": np.eye(2)[np.arange(10) % 2], "metadata": metadata}
+    write_report(path, np.zeros((10, 8, 8), np.uint8), np.arange(10) % 2, **options)
+    page = open_page(file=path, viewport={"width": 820, "height": 900})
+    rows = page.locator("#table-body tbody tr")
+    assert rows.first.bounding_box()["height"] < 60
+
+
 def test_the_command_of_the_choice_is_copied_within_its_policy(browser, tmp_path):
     troubles = []
     page = browser[0].new_page()

@@ -67,7 +67,8 @@ def run(options: AssignOptions) -> None:
     ]
     if unlike:
         named = ", ".join(unlike[:3]) + (" and others" if len(unlike) > 3 else "")
-        text = f"{len(unlike)} of {n} images are unlike any cluster: {named}."
+        are = "is" if len(unlike) == 1 else "are"
+        text = f"{len(unlike)} of {n} images {are} unlike any cluster: {named}."
         note(text, quiet=options.quiet)
 
 
