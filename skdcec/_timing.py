@@ -6,6 +6,7 @@ What takes seconds to import is imported where it is used, since the command's h
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
 import platform
@@ -13,6 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +28,10 @@ _STEPS_TO_MEASURE = 6
 _IMAGES_TO_MEASURE = 64
 _MEASURED_PAGES = (10, 50)
 _DRAWINGS_KEPT = 8
-# Less is not worth a word, and may be our own work.
-_LEAST_SLOWDOWN = 1.5
+# Less is not worth a word.
+_LEAST_SLOWDOWN = 1.3
+_MOMENT = 0.2
+_MOST_THREADS = 4
 
 
 # Training
@@ -148,34 +152,38 @@ def _median_step(ends: list[float]) -> float:
 # Other work
 
 
-def slowdown(elapsed: float) -> float:
-    """Return how many times as long as on an idle machine takes what needs all its processors.
+def slowdown() -> float:
+    """Return how many times as long as on an idle machine takes what needs its processors.
 
-    Parameters
-    ----------
-    elapsed : float
-        The seconds that this process has worked.
+    A few threads work for a moment, and wait where other programs have the processors. A load
+    average would also tell of what has ended, such as the command before this one.
 
     Returns
     -------
     slowdown : float
-        1 where others do little, or where the system does not say.
+        1 where others do little.
 
     Examples
     --------
     >>> from skdcec._timing import slowdown
-    >>> slowdown(10.0) >= 1
+    >>> slowdown() >= 1
     True
     """
-    n_cores = os.cpu_count() or 1
-    try:
-        load = os.getloadavg()[0]
-    except (AttributeError, OSError):
-        return 1.0
-    # The load is a mean over about the last minute, which our own work is part of.
-    ours = sum(os.times()[:4]) / max(elapsed, 1.0) * -math.expm1(-max(elapsed, 1.0) / 60)
-    found = 1 + max(0.0, load - ours) / n_cores
+    n_threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(n_threads) as threads:
+        shares = [*threads.map(_share_of_a_processor, [start] * n_threads)]
+    found = n_threads / max(sum(shares), 0.01)
     return found if found >= _LEAST_SLOWDOWN else 1.0
+
+
+def _share_of_a_processor(start: float) -> float:
+    """Work for a moment, and return for how much of it this thread had a processor."""
+    worked, content = time.thread_time(), bytes(1 << 20)
+    while time.perf_counter() < start + _MOMENT:
+        # Other threads of Python go on meanwhile.
+        hashlib.sha256(content)
+    return (time.thread_time() - worked) / (time.perf_counter() - start)
 
 
 # Drawing

@@ -4,12 +4,13 @@ import json
 import math
 import os
 import pickle
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from skdcec import ContrastiveEncoder, DeepConvEmbeddingClustering, DeepEmbeddingClustering
+from skdcec import ContrastiveEncoder, DeepConvEmbeddingClustering, DeepEmbeddingClustering, _timing
 from skdcec._cli.console import until
 from skdcec._recipes import (
     Plan,
@@ -210,20 +211,22 @@ def test_drawing_takes_longer_while_others_work(tmp_path):
     assert drawing_seconds(files, cache=tmp_path, slowdown=2.0) == pytest.approx(20, rel=1e-3)
 
 
-def test_what_others_do_slows_down_and_our_own_work_does_not(monkeypatch):
+def test_what_others_do_is_said(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(os, "getloadavg", lambda: (6.0, 0, 0), raising=False)
-    monkeypatch.setattr(os, "times", lambda: (0.0, 0.0, 0.0, 0.0, 0.0))
-    assert slowdown(100) == pytest.approx(2.5)
-    # Four threads for ten minutes.
-    monkeypatch.setattr(os, "times", lambda: (2000.0, 200.0, 150.0, 50.0, 0.0))
-    assert slowdown(600) == pytest.approx(1.5, abs=1e-3)
-    monkeypatch.setattr(os, "getloadavg", lambda: (4.5, 0, 0), raising=False)
-    assert slowdown(600) == 1
-    monkeypatch.delattr(os, "getloadavg")
-    assert slowdown(600) == 1
-    assert until(30, slowdown(600)) == "about 30 s"
+    monkeypatch.setattr(_timing, "_share_of_a_processor", lambda start: 0.4)
+    assert slowdown() == pytest.approx(2.5)
+    monkeypatch.setattr(_timing, "_share_of_a_processor", lambda start: 0.9)
+    assert slowdown() == 1
+    assert until(30, slowdown()) == "about 30 s"
     assert until(30, 2.5) == "about 30 s while this computer is as busy as now"
+
+
+def test_a_thread_that_waits_has_less_of_a_processor(monkeypatch):
+    def hashed(content):
+        time.sleep(0.01)
+
+    monkeypatch.setattr(_timing.hashlib, "sha256", hashed)
+    assert _timing._share_of_a_processor(time.perf_counter()) < 0.5
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"runs": [[0, 1]]}', '{"runs": [[1]]}'])

@@ -272,7 +272,7 @@ def prepare(
     clock.lap("loading")
     inputs = model_inputs(found.backbone, found.bunch.images, quiet=options.quiet)
     clock.lap("features")
-    slower = slowdown(clock.elapsed)
+    slower = slowdown()
     files = found.bunch.filenames.tolist()
     drawing = drawing_seconds(files, cache=found.cache, slowdown=slower)
     plan = plan_training(
