@@ -129,6 +129,16 @@ def read_csv(text_or_path):
 # Help and arguments
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["help"], "Group the images of a folder"), (["help", "assign"], "the new images")],
+)
+def test_help_is_also_a_word(words, said, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(words)
+    assert said in capsys.readouterr().out
+
+
 def test_without_a_word_the_commands_are_listed(capsys):
     with pytest.raises(SystemExit, match="2"):
         main([])

@@ -41,7 +41,11 @@ def parse(argv: Sequence[str] | None = None) -> tuple[str, Options]:
     Wrong arguments, ``--help`` and ``--version`` end the process.
     """
     parser, commands = _parser()
-    if not (sys.argv[1:] if argv is None else argv):
+    argv = [*(sys.argv[1:] if argv is None else argv)]
+    if argv[:1] == ["help"]:
+        # As other programs have it.
+        argv = [*argv[1:2], "--help"]
+    if not argv:
         # Whoever says nothing wants to know what can be said.
         parser.print_help(sys.stderr)
         parser.exit(2)
