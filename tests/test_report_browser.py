@@ -382,13 +382,18 @@ def test_columns_that_divide_alike_share_a_sentence(open_page, tmp_path):
     labels = np.repeat([0, 1], 10)
     names = ["Monet" if label else "Sisley" for label in labels]
     metadata = {"artist": names, "folder": names, "wall": [str(i % 3) for i in range(20)]}
+    metadata["room"] = ["north", "south"] * 10
     options = {"embedding": np.eye(2)[labels], "metadata": metadata}
     path = tmp_path / "page.html"
     write_report(path, np.zeros((20, 8, 8), np.uint8), labels, **options)
     said = open_page(file=path).locator("#metadata-body li").all_inner_texts()
     assert len(said) == 2
-    assert "its artist and its folder, which divide the images alike, almost entirely" in said[0]
-    assert "its wall hardly" in said[1]
+    assert "its artist and its folder, which divide the images alike (1.00, by chance" in said[0]
+    assert said[0].endswith(" almost entirely.")
+    # Those of one degree are said in one sentence.
+    assert "its wall (" in said[1]
+    assert " and its room (" in said[1]
+    assert said[1].endswith(" hardly more than chance would.")
 
 
 def test_what_chance_would_give_can_be_shown_beside_every_count(open_page):
@@ -422,6 +427,13 @@ def test_a_single_image_is_no_more_than_chance_would_give(open_page, tmp_path):
     strong = {text: shaded for text, residual, shaded in cells if float(residual) > 2}
     assert strong["1"] is False
     assert strong["35"] is True
+
+
+def test_a_name_too_long_for_its_card_shows_that_it_goes_on(open_page):
+    page = open_page("Pixel 7")
+    page.locator(".cluster-name input").first.fill("Dark figures, after Caravaggio and others")
+    style = "getComputedStyle(document.querySelector('.cluster-name input')).textOverflow"
+    assert page.evaluate(style) == "ellipsis"
 
 
 def test_what_is_changed_in_a_card_stays_within_it(open_page):
