@@ -1190,6 +1190,25 @@ def test_assign_in_a_terminal_writes_beside_the_images(
     assert "--out FILE.csv says where else" in run(*arguments, "--force").err
 
 
+def test_where_nothing_can_be_written_is_said_before_the_work(
+    clustered, folder, tmp_path, run, monkeypatch
+):
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr("skdcec._cli.assign.load_bunch", None)
+    result = run("assign", clustered, folder, "--out", tmp_path / "new.csv")
+    assert result.status == 1
+    assert f"Nothing can be written into the folder of {tmp_path / 'new.csv'}" in result.err
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_plain_words(folder, tmp_path, run, monkeypatch):
+    def refused(self, **kwargs):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.mkdir", refused)
+    result = run("cluster", folder, "--out", tmp_path / "out", "--cache", tmp_path)
+    assert "cannot be written to (you may not write there): name another" in result.err
+
+
 def test_assign_to_a_file(clustered, folder, tmp_path, run):
     target = tmp_path / "new.csv"
     result = run("assign", clustered, folder / "night", "--out", target)

@@ -233,4 +233,7 @@ def result_file(path: Any, suffixes: Sequence[str], *, force: bool) -> Path | No
         raise ValueError(f"{path} exists; --force replaces it.")
     if not path.absolute().parent.is_dir():
         raise ValueError(f"The folder of {path} does not exist.")
+    if not os.access(path.absolute().parent, os.W_OK):
+        # Rather than when all is done.
+        raise ValueError(f"Nothing can be written into the folder of {path}: name another file.")
     return path
