@@ -11,8 +11,8 @@ const files = fs.readdirSync(folder).filter((name) => name.endsWith(".js"));
 const texts = new Map(files.map((name) => [name, fs.readFileSync(path.join(folder, name), "utf8")]));
 
 const browser = ["AbortController", "Blob", "Image", "Intl", "ResizeObserver", "URL", "URLSearchParams", "atob",
-  "clearTimeout", "console", "document", "getComputedStyle", "history", "localStorage", "location", "matchMedia",
-  "performance", "requestAnimationFrame", "setTimeout", "window"];
+  "clearTimeout", "console", "document", "getComputedStyle", "getSelection", "history", "localStorage", "location", "matchMedia",
+  "navigator", "performance", "requestAnimationFrame", "setTimeout", "window"];
 
 function declared(text) {
   const names = [...text.matchAll(/^(?:async )?function ([\w$]+)|^(?:const|let) ([\w$]+)/gm)].map((found) => found[1] ?? found[2]);

@@ -1,6 +1,7 @@
 """What is written is written whole: atomic files, JSON and tables; and by which versions."""
 
 import codecs
+import errno
 import hashlib
 import importlib.metadata
 import itertools
@@ -53,6 +54,22 @@ def told_of(path: Path, error: OSError, hidden: Path) -> OSError:
     if isinstance(error.filename, str | bytes):
         shown.append(os.fsdecode(error.filename).replace(str(hidden), str(path)))
     return OSError(error.errno, *shown)
+
+
+_REASONS = {
+    errno.EACCES: "you may not write there",
+    errno.EPERM: "you may not write there",
+    errno.EROFS: "nothing can be written there",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk is full",
+    errno.ENOTDIR: "there is a file where a folder is needed",
+    errno.EEXIST: "there is a file where a folder is needed",
+}
+
+
+def why_not_written(error: OSError) -> str:
+    """Say in plain words why something could not be written."""
+    return _REASONS.get(error.errno or 0) or (error.strerror or str(error) or type(error).__name__)
 
 
 def write_bytes(path: str | os.PathLike[str], parts: Iterable[bytes], *, mark: str = "") -> int:

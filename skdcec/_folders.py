@@ -27,7 +27,7 @@ from socket import gethostname
 from typing import Any, TypeVar
 
 from skdcec._callers import caller_level
-from skdcec._files import read_json, write_json
+from skdcec._files import read_json, why_not_written, write_json
 
 MODEL = "model.safetensors"
 ARRAYS = "data.npz"
@@ -174,7 +174,7 @@ def _open_lock(path: Path) -> int | None:
 
 
 def _unwritable(out: Path, error: OSError, remedy: str = "choose another folder") -> str:
-    return f"{out} cannot be written to ({error.strerror}): {remedy}."
+    return f"{out} cannot be written to ({why_not_written(error)}): {remedy}."
 
 
 def _lock(file: int) -> None:

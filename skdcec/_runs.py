@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from skdcec import _files
 from skdcec._callers import caller_level
 from skdcec._files import as_table, parse_json, read_json, versions, write_json, write_table
 from skdcec._folders import (
@@ -581,10 +582,11 @@ def cache_folder(path: str | os.PathLike | None = None) -> Path | None:
     try:
         (folder / "pretraining").mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
-            raise PermissionError(f"no permission to write into {folder}")
+            raise PermissionError("you may not write there")
     except OSError as error:
         warnings.warn(
-            f"The cache cannot be used ({error}); the next run starts from nothing.",
+            f"The cache cannot be used: {_files.why_not_written(error)} ({folder}). This run goes "
+            "on without, and the next reads all images again; --cache FOLDER takes another folder.",
             stacklevel=caller_level(),
         )
         return None

@@ -6,6 +6,7 @@ What takes seconds to import is imported where it is used, since the command's h
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
 import platform
@@ -13,6 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,10 @@ _STEPS_TO_MEASURE = 6
 _IMAGES_TO_MEASURE = 64
 _MEASURED_PAGES = (10, 50)
 _DRAWINGS_KEPT = 8
+# Less is not worth a word.
+_LEAST_SLOWDOWN = 1.3
+_MOMENT = 0.2
+_MOST_THREADS = 4
 
 
 # Training
@@ -143,10 +149,49 @@ def _median_step(ends: list[float]) -> float:
     return float(np.median(np.diff(ends)))
 
 
+# Other work
+
+
+def slowdown() -> float:
+    """Return how many times as long as on an idle machine takes what needs its processors.
+
+    A few threads work for a moment, and wait where other programs have the processors. A load
+    average would also tell of what has ended, such as the command before this one.
+
+    Returns
+    -------
+    slowdown : float
+        1 where others do little.
+
+    Examples
+    --------
+    >>> from skdcec._timing import slowdown
+    >>> slowdown() >= 1
+    True
+    """
+    n_threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    start = time.perf_counter()
+    with ThreadPoolExecutor(n_threads) as threads:
+        shares = [*threads.map(_share_of_a_processor, [start] * n_threads)]
+    found = n_threads / max(sum(shares), 0.01)
+    return found if found >= _LEAST_SLOWDOWN else 1.0
+
+
+def _share_of_a_processor(start: float) -> float:
+    """Work for a moment, and return for how much of it this thread had a processor."""
+    worked, content = time.thread_time(), bytes(1 << 20)
+    while time.perf_counter() < start + _MOMENT:
+        # Other threads of Python go on meanwhile.
+        hashlib.sha256(content)
+    return (time.thread_time() - worked) / (time.perf_counter() - start)
+
+
 # Drawing
 
 
-def drawing_seconds(files: Sequence[str], *, cache: str | Path | None = None) -> float:
+def drawing_seconds(
+    files: Sequence[str], *, cache: str | Path | None = None, slowdown: float = 1.0
+) -> float:
     """Return what map, page and tables of images will take on this machine.
 
     By the last runs of this machine that are noted in the cache; where there are none, by
@@ -156,6 +201,8 @@ def drawing_seconds(files: Sequence[str], *, cache: str | Path | None = None) ->
     ----------
     files : sequence of str
     cache : str or path, default=None
+    slowdown : float, default=1.0
+        By how much other work slows it down.
 
     Returns
     -------
@@ -163,12 +210,15 @@ def drawing_seconds(files: Sequence[str], *, cache: str | Path | None = None) ->
     """
     known = _read_drawings(cache)
     if not known:
-        known = [_measure_drawing(files[:: -(-len(files) // n)]) for n in _MEASURED_PAGES]
+        measured = [_measure_drawing(files[:: -(-len(files) // n)]) for n in _MEASURED_PAGES]
+        known = [(n, seconds / slowdown) for n, seconds in measured]
         _write_drawings(cache, known)
-    return _expected_drawing(known, len(files))
+    return slowdown * _expected_drawing(known, len(files))
 
 
-def note_drawing(n_images: int, seconds: float, *, cache: str | Path | None = None) -> None:
+def note_drawing(
+    n_images: int, seconds: float, *, cache: str | Path | None = None, slowdown: float = 1.0
+) -> None:
     """Keep in the cache what map, page and tables took on this machine.
 
     Parameters
@@ -176,8 +226,10 @@ def note_drawing(n_images: int, seconds: float, *, cache: str | Path | None = No
     n_images : int
     seconds : float
     cache : str or path, default=None
+    slowdown : float, default=1.0
+        By how much other work slowed it down.
     """
-    _write_drawings(cache, [*_read_drawings(cache), (n_images, seconds)])
+    _write_drawings(cache, [*_read_drawings(cache), (n_images, seconds / slowdown)])
 
 
 def _measure_drawing(files: Sequence[str]) -> tuple[int, float]:

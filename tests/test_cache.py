@@ -367,7 +367,7 @@ def test_a_cache_folder_that_cannot_be_made_costs_a_warning(cached, images, tmp_
     file.write_text("in the way")
     cached.set_params(memory=str(file / "cache"))
     messages = fit_with_a_warning(cached, images)
-    assert any("cannot be used" in message for message in messages)
+    assert any("cannot be used (there is a file where" in message for message in messages)
 
 
 def test_a_cache_folder_that_became_a_file_costs_a_warning(cached, images, cache):

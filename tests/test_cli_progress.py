@@ -6,6 +6,7 @@ import pytest
 
 from skdcec import _bars
 from skdcec._cli import progress
+from skdcec._cli.console import note
 from skdcec._cli.progress import Progress, showing
 
 
@@ -108,6 +109,17 @@ def test_the_bar_says_what_how_far_and_how_long(clock, capsys):
             clock[0] += 2
             training.update()
         assert "Learning to compare images, pass 13 of 50, 2 min left" in capsys.readouterr().err
+
+
+def test_the_bar_is_gone_when_all_is_done_and_does_not_come_back_with_a_message(clock, capsys):
+    with showing(quiet=False, form="bar") as shown:
+        for _ in range(2):
+            with shown.make(3, "Loading") as loading:
+                clock[0] += 1
+                loading.update(3)
+            assert "Reading images" in capsys.readouterr().err
+            note("3 images", quiet=False)
+            assert capsys.readouterr().err == "3 images\n"
 
 
 def test_parts_that_do_not_go_evenly_go_by_what_was_planned_for_them(clock, capsys):

@@ -155,7 +155,7 @@ def test_another_folder_is_proposed_where_nothing_can_be_written(tmp_path, monke
     else:
         monkeypatch.setattr(os, failing, refuse)
     out = tmp_path / "pictures-clusters"
-    with pytest.raises(OSError, match="Permission denied.*--out") as caught:
+    with pytest.raises(OSError, match="may not write there.*--out") as caught:
         claim(out)
     text = describe(caught.value)
     assert str(out) in text
@@ -234,3 +234,17 @@ def test_a_table_takes_memory_in_proportion(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 40 * path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "you may not write there"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (OSError(errno.EFBIG, "File too large"), "File too large"),
+        (OSError("what was written could not be read back"), "what was written could not be"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_what_could_not_be_written_is_said_without_numbers_of_errors(error, words):
+    assert _files.why_not_written(error).startswith(words)

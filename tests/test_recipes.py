@@ -2,13 +2,16 @@
 
 import json
 import math
+import os
 import pickle
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from skdcec import ContrastiveEncoder, DeepConvEmbeddingClustering, DeepEmbeddingClustering
+from skdcec import ContrastiveEncoder, DeepConvEmbeddingClustering, DeepEmbeddingClustering, _timing
+from skdcec._cli.console import until
 from skdcec._recipes import (
     Plan,
     choose_encoder,
@@ -19,7 +22,7 @@ from skdcec._recipes import (
     number_by_size,
     plan_training,
 )
-from skdcec._timing import Speed, drawing_seconds, measure_speed, note_drawing
+from skdcec._timing import Speed, drawing_seconds, measure_speed, note_drawing, slowdown
 
 FAST = Speed(1e-3, 1e-3, 1e-6)
 SLOW = Speed(0.5, 0.55, 1e-3)
@@ -199,6 +202,31 @@ def test_drawing_takes_as_long_as_the_last_times(tmp_path):
     for _ in range(10):
         note_drawing(3000, 15.0, cache=tmp_path)
     assert drawing_seconds(files, cache=tmp_path) == pytest.approx(15, rel=1e-3)
+
+
+def test_drawing_takes_longer_while_others_work(tmp_path):
+    files = [f"{i}.jpg" for i in range(1000)]
+    note_drawing(1000, 30.0, cache=tmp_path, slowdown=3.0)
+    assert drawing_seconds(files, cache=tmp_path) == pytest.approx(10, rel=1e-3)
+    assert drawing_seconds(files, cache=tmp_path, slowdown=2.0) == pytest.approx(20, rel=1e-3)
+
+
+def test_what_others_do_is_said(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(_timing, "_share_of_a_processor", lambda start: 0.4)
+    assert slowdown() == pytest.approx(2.5)
+    monkeypatch.setattr(_timing, "_share_of_a_processor", lambda start: 0.9)
+    assert slowdown() == 1
+    assert until(30, slowdown()) == "about 30 s"
+    assert until(30, 2.5) == "about 30 s while this computer is as busy as now"
+
+
+def test_a_thread_that_waits_has_less_of_a_processor(monkeypatch):
+    def hashed(content):
+        time.sleep(0.01)
+
+    monkeypatch.setattr(_timing.hashlib, "sha256", hashed)
+    assert _timing._share_of_a_processor(time.perf_counter()) < 0.5
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"runs": [[0, 1]]}', '{"runs": [[1]]}'])

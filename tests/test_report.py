@@ -27,6 +27,7 @@ from skdcec import ConvAutoencoder, DeepConvEmbeddingClustering, DenseAutoencode
 from skdcec.datasets import load_images
 from skdcec.model_selection import TransductiveSplit
 from skdcec.report import (
+    choice,
     cluster_summary,
     colours,
     image_table,
@@ -258,6 +259,34 @@ def test_summary_names_what_stands_out():
     first, second = cluster_summary(table)["metadata"]
     assert "school=north 40/50 lift 2.0" in first
     assert "school=south 50/50 lift 1.7" in second
+
+
+def test_what_several_columns_say_of_the_same_images_is_said_once(tmp_path):
+    labels = np.repeat([0, 1, 2], 20)
+    artist = np.repeat(["Monet", "Sisley", "Raphael"], 20)
+    metadata = {
+        "artist": artist,
+        # One image lies in no folder.
+        "folder": [*artist[:-1], ""],
+        "died": [{"Monet": 1926, "Sisley": 1899, "Raphael": 1520}[name] for name in artist],
+        # Also of others, so it says something else.
+        "style": np.repeat(["Impressionism", "Impressionism", "Renaissance"], 20),
+        "owner": np.tile(["Leipzig", "Paris"], 30),
+    }
+    options = {"embedding": np.eye(3)[labels], "metadata": metadata}
+    report = write_report(tmp_path / "p.html", np.zeros((60, 8, 8), np.uint8), labels, **options)
+    first, _, third = report.summary["metadata"]
+    assert first == "artist=Monet 20/20 lift 3.0; style=Impressionism 20/20 lift 1.5"
+    # All of one artist are all of one style here.
+    assert third == "artist=Raphael 20/20 lift 3.0"
+    agreement = payload_of(report.path)["agreement"]
+    assert {one["column"]: one.get("like") for one in agreement} == {
+        "artist": None,
+        "folder": "artist",
+        "died": "artist",
+        "style": None,
+        "owner": None,
+    }
 
 
 def test_agreement_and_what_chance_gives():
@@ -548,7 +577,7 @@ def test_viewer_files_are_safe_inside_the_page():
         for path in folder.iterdir()
         if path.name.endswith(".js")
     }
-    assert sorted(scripts) == sorted(SCRIPTS)
+    assert {*scripts} == {*SCRIPTS, *choice.SCRIPTS}
     for script in scripts.values():
         assert "</script" not in script
         assert "innerHTML" not in script
@@ -612,7 +641,7 @@ def test_names_from_the_page_and_from_a_spreadsheet(tmp_path):
         ('[{"cluster": 1, "name": "x"}, {"cluster": "1"}]', "names cluster 1 twice"),
         ('[{"cluster": 1, "name": 7}]', "must be text"),
         (json.dumps([{"cluster": 1, "name": "x" * 201}]), "at most 200"),
-        ("name\nx\n", "has the cluster None"),
+        ("name\nx\n", "no column 'cluster', but 'name'"),
     ],
 )
 def test_names_are_checked(tmp_path, text, message):

@@ -378,6 +378,24 @@ def test_metadata_cells_open_their_images(open_page):
     assert "40 images" in page.text_content("#gallery h3")
 
 
+def test_columns_that_divide_alike_share_a_sentence(open_page, tmp_path):
+    labels = np.repeat([0, 1], 10)
+    names = ["Monet" if label else "Sisley" for label in labels]
+    metadata = {"artist": names, "folder": names, "wall": [str(i % 3) for i in range(20)]}
+    metadata["room"] = ["north", "south"] * 10
+    options = {"embedding": np.eye(2)[labels], "metadata": metadata}
+    path = tmp_path / "page.html"
+    write_report(path, np.zeros((20, 8, 8), np.uint8), labels, **options)
+    said = open_page(file=path).locator("#metadata-body li").all_inner_texts()
+    assert len(said) == 2
+    assert "its artist and its folder, which divide the images alike (1.00, by chance" in said[0]
+    assert said[0].endswith(" almost entirely.")
+    # Those of one degree are said in one sentence.
+    assert "its wall (" in said[1]
+    assert " and its room (" in said[1]
+    assert said[1].endswith(" hardly more than chance would.")
+
+
 def test_what_chance_would_give_can_be_shown_beside_every_count(open_page):
     page = open_page("Pixel 7")
     label = "In brackets, what chance would give"
@@ -409,6 +427,13 @@ def test_a_single_image_is_no_more_than_chance_would_give(open_page, tmp_path):
     strong = {text: shaded for text, residual, shaded in cells if float(residual) > 2}
     assert strong["1"] is False
     assert strong["35"] is True
+
+
+def test_a_name_too_long_for_its_card_shows_that_it_goes_on(open_page):
+    page = open_page("Pixel 7")
+    page.locator(".cluster-name input").first.fill("Dark figures, after Caravaggio and others")
+    style = "getComputedStyle(document.querySelector('.cluster-name input')).textOverflow"
+    assert page.evaluate(style) == "ellipsis"
 
 
 def test_what_is_changed_in_a_card_stays_within_it(open_page):
@@ -826,8 +851,81 @@ def test_what_to_type_is_said_when_a_file_was_saved(open_page, tmp_path):
         ["skdcec", "report", str(folder), *edits],
         ["skdcec", "cluster", str(scans), "--out", str(folder), *edits],
     ]
-    page.click("#saved button")
+    page.locator("#saved button", has_text="Close").click()
     assert page.is_hidden("#saved")
+
+
+CLIPBOARDS = {
+    "allowed": "navigator.clipboard.writeText = async (text) => { window.copied = text; };",
+    "refused": "navigator.clipboard.writeText = async () => { throw new Error('no'); };",
+    "absent": "Object.defineProperty(navigator, 'clipboard', { value: undefined });",
+    "closed": "document.execCommand = () => false; navigator.clipboard.writeText = async () => {"
+    " throw new Error('no'); };",
+}
+# What was copied in the older way, or is only marked.
+NOTE_WHAT_IS_COPIED = (
+    "document.addEventListener('copy', () => { window.copied = getSelection().toString(); });"
+)
+
+
+@pytest.mark.parametrize("clipboard", CLIPBOARDS)
+def test_a_command_is_copied_by_its_button_and_by_keys_alone(open_page, clipboard):
+    page = open_page(script=CLIPBOARDS[clipboard] + NOTE_WHAT_IS_COPIED)
+    with page.expect_download():
+        page.click("#save-names")
+    button = page.locator("#saved .copy")
+    button.focus()
+    page.keyboard.press("Enter")
+    wait_until(page, "document.querySelector('#saved .copy').textContent !== 'Copy'")
+    command = page.inner_text("#saved code")
+    if clipboard == "closed":
+        assert button.inner_text() == "Marked: press Ctrl+C"
+        assert page.evaluate("getSelection().toString()") == command
+    else:
+        assert button.inner_text() == "Copied"
+        assert page.evaluate("window.copied") == command
+    assert button.evaluate("(one) => one === document.activeElement")
+
+
+def test_what_was_saved_leaves_half_of_a_phone_to_the_page(open_page):
+    page = open_page("Pixel 7")
+    with page.expect_download():
+        page.click("#save-names")
+    page.evaluate("moveImages([0], 1)")
+    with page.expect_download():
+        page.click("#save-edits")
+    height = page.viewport_size["height"]
+    assert page.locator("#saved").bounding_box()["height"] <= height / 2
+    # It can be closed without looking for how.
+    close = page.locator("#saved button", has_text="Close")
+    assert close.bounding_box()["y"] < page.locator("#saved code").first.bounding_box()["y"]
+    close.click()
+    assert page.is_hidden("#saved")
+
+
+def test_long_values_of_the_table_do_not_make_towers(open_page, tmp_path):
+    museum = "Museum der bildenden Künste, Leipzig"
+    metadata = {name: [museum, "short"] * 5 for name in ("owner", "keeper", "lender", "place")}
+    path = tmp_path / "page.html"
+    options = {"embedding": np.eye(2)[np.arange(10) % 2], "metadata": metadata}
+    write_report(path, np.zeros((10, 8, 8), np.uint8), np.arange(10) % 2, **options)
+    page = open_page(file=path, viewport={"width": 820, "height": 900})
+    rows = page.locator("#table-body tbody tr")
+    assert rows.first.bounding_box()["height"] < 60
+
+
+def test_the_command_of_the_choice_is_copied_within_its_policy(browser, tmp_path):
+    troubles = []
+    page = browser[0].new_page()
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.add_init_script(CLIPBOARDS["refused"] + NOTE_WHAT_IS_COPIED)
+    page.goto(choice_page(tmp_path, "skdcec cluster 'Anna''s & <all>' -k 2").as_uri())
+    page.click(".copy")
+    wait_until(page, "document.querySelector('.copy').textContent === 'Copied'")
+    assert page.evaluate("window.copied") == "skdcec cluster 'Anna''s & <all>' -k 2"
+    assert troubles == []
+    page.close()
 
 
 def test_clusters_are_merged_into_others_that_have_their_present_names(open_page):
@@ -1008,16 +1106,7 @@ def test_accessible(browser, axe, page_file, width, scheme):
 
 @pytest.mark.parametrize(("width", "scheme"), WIDTHS_AND_SCHEMES)
 def test_the_choice_is_accessible(browser, axe, tmp_path, width, scheme):
-    numbers = np.array([2, 3])
-    scores = ("silhouette", "standard_error", "excess_silhouette", "smallest_share")
-    results = {name: np.full(2, 0.5) for name in scores}
-    results |= {name: np.array([True, False]) for name in ("plausible", "trained")}
-    results |= {"n_clusters": numbers, "n_found": numbers, "error": np.full(2, "")}
-    labels_of = {k: np.arange(12) % k for k in (2, 3)}
-    named = {"best": 2, "verdict": "Two.", "title": "Dots", "answer": "2", "command": "skdcec"}
-    path = tmp_path / "choice.html"
-    files = [np.full((8, 8, 3), 20 * i, dtype=np.uint8) for i in range(12)]
-    write_choice_page(path, files, np.eye(12), labels_of, results, **named)
+    path = choice_page(tmp_path, "skdcec")
     page = browser[0].new_page(
         bypass_csp=True, color_scheme=scheme, viewport={"width": width, "height": 900}
     )
@@ -1026,6 +1115,21 @@ def test_the_choice_is_accessible(browser, axe, tmp_path, width, scheme):
     page.evaluate(axe)
     assert serious(page) == []
     page.close()
+
+
+def choice_page(folder, command):
+    """Write a page that compares two numbers of clusters."""
+    numbers = np.array([2, 3])
+    scores = ("silhouette", "standard_error", "excess_silhouette", "smallest_share")
+    results = {name: np.full(2, 0.5) for name in scores}
+    results |= {name: np.array([True, False]) for name in ("plausible", "trained")}
+    results |= {"n_clusters": numbers, "n_found": numbers, "error": np.full(2, "")}
+    labels_of = {k: np.arange(12) % k for k in (2, 3)}
+    named = {"best": 2, "verdict": "Two.", "title": "Dots", "answer": "2", "command": command}
+    path = folder / "choice.html"
+    files = [np.full((8, 8, 3), 20 * i, dtype=np.uint8) for i in range(12)]
+    write_choice_page(path, files, np.eye(12), labels_of, results, **named)
+    return path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -147,6 +147,8 @@ def test_bands_lead_from_each_cluster_to_what_it_becomes():
     found = re.findall(r"<title>(\d+) images of (\d) go to (\d)", splits(labels_of))
     assert sorted(found) == [("3", "1", "2"), ("4", "0", "1"), ("5", "0", "0")]
     assert splits({2: labels_of[2]}) == ""
+    # Two columns need no scrolling on a phone of 390 pixels.
+    assert int(re.search(r'width="(\d+)"', splits(labels_of))[1]) < 350
 
 
 def test_trained_values_are_told_from_those_of_k_means():

@@ -532,7 +532,7 @@ def test_similar_by_words_elsewhere(open_clip, cluster, folder, tmp_path, capsys
     (folder / "1.png").unlink()
     gone = run(capsys, "similar", out, "--text", "green", "--top", 20)
     assert gone.status == 0
-    assert "1 file(s) cannot be used" in gone.err
+    assert "1 file cannot be used" in gone.err
     assert "1.png" not in {line.split(",")[2] for line in gone.out.splitlines()}
 
 

@@ -41,7 +41,11 @@ def parse(argv: Sequence[str] | None = None) -> tuple[str, Options]:
     Wrong arguments, ``--help`` and ``--version`` end the process.
     """
     parser, commands = _parser()
-    if not (sys.argv[1:] if argv is None else argv):
+    argv = [*(sys.argv[1:] if argv is None else argv)]
+    if argv[:1] == ["help"]:
+        # As other programs have it.
+        argv = [*argv[1:2], "--help"]
+    if not argv:
         # Whoever says nothing wants to know what can be said.
         parser.print_help(sys.stderr)
         parser.exit(2)
@@ -228,7 +232,7 @@ def _add_assign(commands: Any) -> None:
         "model", metavar="MODEL", help=f"a folder that skdcec cluster wrote, or its {MODEL}"
     )
     parser.add_argument("folder", metavar="FOLDER", help="the new images")
-    parser.add_argument("--out", metavar="FILE.csv", help="where to write (default: stdout)")
+    parser.add_argument("--out", metavar="FILE.csv", help=_ASSIGNED)
     _add_weights(parser)
     _add_source(parser)
     parser.add_argument("--force", action="store_true", help="replace FILE.csv")
@@ -371,6 +375,10 @@ def _add_fetch(commands: Any) -> None:
     _add_common(parser)
 
 
+_ASSIGNED = (
+    "where to write (default: FOLDER-assigned.csv beside FOLDER; standard output where that is no "
+    "terminal, as before | or >)"
+)
 _STRICT = "fail when a file cannot be used, instead of skipping it"
 
 

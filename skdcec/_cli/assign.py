@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from skdcec._cli.console import note, printable, result_file, say, write_results
+from skdcec._cli.console import is_terminal, note, printable, result_file, say, write_results
 from skdcec._cli.corrections import is_trained_from, put_by_hand
 from skdcec._cli.images import load_bunch, model_inputs, reading_of, source_options, tell_skipped
 from skdcec._cli.options import AssignOptions
 from skdcec._files import Table
 from skdcec._folders import NAMES
-from skdcec._runs import SavedModel, cache_folder, load_model, load_model_and_run, previous_run
+from skdcec._runs import (
+    SavedModel,
+    cache_folder,
+    default_out,
+    load_model,
+    load_model_and_run,
+    previous_run,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +43,7 @@ class _Known(NamedTuple):
 
 def run(options: AssignOptions) -> None:
     """Run the command."""
-    target = result_file(options.out, (".csv",), force=options.force)
+    target = result_file(options.out or _usual_file(options), (".csv",), force=options.force)
     saved, names, pins = _load(options.model)
     cache = cache_folder(options.cache)
     settings, backbone = reading_of(saved, options, cache)
@@ -59,8 +67,22 @@ def run(options: AssignOptions) -> None:
     ]
     if unlike:
         named = ", ".join(unlike[:3]) + (" and others" if len(unlike) > 3 else "")
-        text = f"{len(unlike)} of {n} images are unlike any cluster: {named}."
+        are = "is" if len(unlike) == 1 else "are"
+        text = f"{len(unlike)} of {n} images {are} unlike any cluster: {named}."
         note(text, quiet=options.quiet)
+
+
+def _usual_file(options: AssignOptions) -> Path | None:
+    """Return the file beside FOLDER, where a terminal would show a table that nobody can read."""
+    if options.json or not is_terminal():
+        return None
+    target = default_out(options.folder, "assigned.csv")
+    if not os.access(target.absolute().parent, os.W_OK):
+        raise ValueError(
+            f"Nothing can be written beside {printable(options.folder)}: --out FILE.csv says where "
+            "else the table goes."
+        )
+    return target
 
 
 def _counts(table: Table) -> str:

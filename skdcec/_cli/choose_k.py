@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 from skdcec._cli.arguments import parse
 from skdcec._cli.console import Clock, counted, note, print_json, printable, say, until
-from skdcec._cli.images import Collection, collecting, kept, prepare, recorded_arguments, title_of
+from skdcec._cli.images import (
+    Collection,
+    Prepared,
+    collecting,
+    kept,
+    prepare,
+    recorded_arguments,
+    title_of,
+)
 from skdcec._cli.options import ChooseKOptions, TrainingOptions
 from skdcec._cli.progress import current
 from skdcec._files import Table, as_rows, write_table
@@ -49,9 +57,10 @@ def _compare(options: ChooseKOptions, found: Collection, clock: Clock) -> NClust
             f"--k {options.k[0]}..{options.k[-1]}: {n_images} images are too few for that."
         )
     # Up to three numbers are trained, which costs about as much again as one training in all.
-    inputs, plan, drawing = prepare(options, found, clock, minutes=options.minutes / 2)
-    _tell_plan(options, n_images, numbers, plan, drawing)
-    search = _search(options, found, inputs, numbers, plan)
+    prepared = prepare(options, found, clock, minutes=options.minutes / 2)
+    _tell_plan(options, n_images, numbers, prepared)
+    plan = prepared.plan
+    search = _search(options, found, prepared.inputs, numbers, plan)
     clock.lap("search")
     with current().make(1, "reading"), staged(found.out, replaces=CHOICE_FILES) as folder:
         _draw(options, found, search, folder)
@@ -134,17 +143,19 @@ def _draw(
 
 
 def _tell_plan(
-    options: ChooseKOptions, n_images: int, numbers: list[int], plan: Plan, drawing: float
+    options: ChooseKOptions, n_images: int, numbers: list[int], prepared: Prepared
 ) -> None:
     from skdcec.model_selection.progress import JOINT, PRETRAINING, SCREENING
 
+    _, plan, drawing, slowdown = prepared
+    screening = slowdown * _SCREENING_SECONDS
     n_trained = len(numbers) if options.all else min(3, len(numbers))
     # The embedding is made once, and the joint phases are what that is not.
     phases, n_fits = plan.seconds_of_phases, n_trained * options.runs
     course = (
         (PRETRAINING, phases["clusters"] + phases["pretraining"]),
-        (SCREENING, _SCREENING_SECONDS * len(numbers)),
-        (JOINT * n_fits, (_SCREENING_SECONDS + phases["joint"]) * n_fits),
+        (SCREENING, screening * len(numbers)),
+        (JOINT * n_fits, (screening + phases["joint"]) * n_fits),
     )
     search = sum(seconds for _, seconds in course)
     seconds = search + drawing
@@ -160,7 +171,8 @@ def _tell_plan(
     many = f"{len(numbers)} numbers of clusters ({numbers[0]} to {numbers[-1]}) to compare"
     asked = many if len(numbers) > 1 else f"{counted(numbers[0])}, and nothing to compare them with"
     note(
-        f"{n_images} images, {asked}: {', '.join(filter(None, steps))}; {until(seconds)}.",
+        f"{n_images} images, {asked}: {', '.join(filter(None, steps))}; "
+        f"{until(seconds, slowdown)}.",
         quiet=options.quiet,
     )
 

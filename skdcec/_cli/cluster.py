@@ -28,6 +28,7 @@ from skdcec._cli.corrections import (
 )
 from skdcec._cli.images import (
     Collection,
+    Prepared,
     collecting,
     kept,
     prepare,
@@ -114,8 +115,9 @@ def _cluster(
     _tell_duplicates(found.bunch, quiet=options.quiet)
     n_clusters = _n_clusters(options, n_images, start)
     words = Words.read_by(found.backbone, terms)
-    inputs, plan, drawing = prepare(options, found, clock, minutes=options.minutes)
-    _tell_plan(options, found, n_clusters, plan, clock.elapsed, drawing)
+    prepared = prepare(options, found, clock, minutes=options.minutes)
+    inputs, plan, drawing, slowdown = prepared
+    _tell_plan(options, found, n_clusters, prepared, clock.elapsed)
     current().plan(plan.seconds_of_phases | dict.fromkeys(("map", *PAGE_STAGES), drawing / 3))
     # Where nothing is trained, nothing else tells what takes so long.
     silent = not (plan.pretraining or plan.joint)
@@ -153,7 +155,7 @@ def _cluster(
     export(options, result, report, names)
     if previous is None or result.map is not previous.map:
         seconds = sum(clock.laps[name] for name in ("map", "novelty", "page"))
-        note_drawing(n_images, seconds, cache=found.cache)
+        note_drawing(n_images, seconds, cache=found.cache, slowdown=slowdown)
     return result, report, record
 
 
@@ -268,10 +270,10 @@ def _tell_plan(
     options: ClusterOptions,
     found: Collection,
     n_clusters: int,
-    plan: Plan,
+    prepared: Prepared,
     elapsed: float,
-    drawing: float,
 ) -> None:
+    _, plan, drawing, slowdown = prepared
     n, side = len(found.bunch.images), found.bunch.images.shape[1]
     expected = plan.training_seconds + drawing
     known = "; less if what an earlier run pretrained is still there" if plan.is_reused else ""
@@ -283,7 +285,7 @@ def _tell_plan(
         )
     note(
         f"{n} images at {side} x {side} pixels into {counted(n_clusters)}: {training}, then map "
-        f"and page, {until(expected)}{known}.",
+        f"and page, {until(expected, slowdown)}{known}.",
         quiet=options.quiet,
     )
     if elapsed + expected > 1.2 * 60 * options.minutes and options.epochs is None:

@@ -157,12 +157,13 @@ def counted(n_clusters: int) -> str:
     return "1 cluster" if n_clusters == 1 else f"{n_clusters} clusters"
 
 
-def until(seconds: float) -> str:
+def until(seconds: float, slowdown: float = 1.0) -> str:
     """Return how long something will take and, if one may leave, when it will be over."""
+    busy = " while this computer is as busy as now" if slowdown > 1 else ""
     if seconds < 60:
-        return f"about {duration(seconds)}"
+        return f"about {duration(seconds)}{busy}"
     end = datetime.datetime.now() + datetime.timedelta(seconds=seconds)
-    return f"about {duration(seconds)} (until {end:%H:%M})"
+    return f"about {duration(seconds)} (until {end:%H:%M}){busy}"
 
 
 class Clock:
@@ -199,6 +200,11 @@ def open_page(page: Path) -> None:
         say(f"No browser could be started; open {printable(str(page.absolute()))} in one.")
 
 
+def is_terminal() -> bool:
+    """Whether somebody reads what is printed, and no other program."""
+    return sys.stdout.isatty()
+
+
 def print_json(value: Any) -> None:
     """Print a result for other programs."""
     print(json.dumps(value, indent=1, allow_nan=False))
@@ -227,4 +233,7 @@ def result_file(path: Any, suffixes: Sequence[str], *, force: bool) -> Path | No
         raise ValueError(f"{path} exists; --force replaces it.")
     if not path.absolute().parent.is_dir():
         raise ValueError(f"The folder of {path} does not exist.")
+    if not os.access(path.absolute().parent, os.W_OK):
+        # Rather than when all is done.
+        raise ValueError(f"Nothing can be written into the folder of {path}: name another file.")
     return path

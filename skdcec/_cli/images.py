@@ -35,7 +35,7 @@ from skdcec._recipes import (
     plan_training,
 )
 from skdcec._runs import SavedModel, cache_folder, default_out
-from skdcec._timing import drawing_seconds
+from skdcec._timing import drawing_seconds, slowdown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -254,11 +254,15 @@ def _features_of(
 
 
 class Prepared(NamedTuple):
-    """What a model is given, the plan of its training, and the seconds of drawing the result."""
+    """What a model is given, the plan of its training, and the seconds of drawing the result.
+
+    `slowdown` says how many times as long as otherwise it takes since the machine has other work.
+    """
 
     inputs: np.ndarray
     plan: Plan
     drawing: float
+    slowdown: float
 
 
 def prepare(
@@ -268,7 +272,9 @@ def prepare(
     clock.lap("loading")
     inputs = model_inputs(found.backbone, found.bunch.images, quiet=options.quiet)
     clock.lap("features")
-    drawing = drawing_seconds(found.bunch.filenames.tolist(), cache=found.cache)
+    slower = slowdown()
+    files = found.bunch.filenames.tolist()
+    drawing = drawing_seconds(files, cache=found.cache, slowdown=slower)
     plan = plan_training(
         inputs,
         encoder=found.encoder,
@@ -278,7 +284,7 @@ def prepare(
         device=options.device,
         cache=found.cache,
     )
-    return Prepared(inputs, plan, drawing)
+    return Prepared(inputs, plan, drawing, slower)
 
 
 def _backbone(options: TrainingOptions, cache: Path | None) -> Backbone | None:
@@ -410,12 +416,14 @@ def tell_skipped(skipped: list[tuple[str, str]], strict: bool) -> None:
     """Say which files cannot be used, as an error with `strict`."""
     if not skipped:
         return
-    named = ", ".join(f"{printable(name)} ({printable(reason)})" for name, reason in skipped[:5])
-    more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-    summary = f"{len(skipped)} file(s) cannot be used: {named}{more}."
+    n = len(skipped)
+    named = [f"{printable(name)}: {printable(reason)}" for name, reason in skipped[:5]]
+    more = [f"and {n - 5} more"] if n > 5 else []
+    summary = f"{n} {'file' if n == 1 else 'files'} cannot be used"
     if strict:
-        raise ValueError(f"{summary} Without --strict they are skipped.")
-    say(summary)
+        why = "; ".join([*named, *more])
+        raise ValueError(f"{summary}: {why}. Without --strict they are skipped.")
+    say("\n  ".join([f"{summary}:", *named, *more]))
 
 
 def title_of(source: str) -> str:

@@ -164,9 +164,10 @@ class Progress:
             stage.n = stage.total
             self.show(now=True)
             self.current = None
-        if self._bar is not None and not self.expected:
-            # What is printed next has the line for itself.
-            self._bar.clear()
+        if not self.expected:
+            # What is printed next has the line for itself: a bar that is only cleared comes back
+            # with the next message.
+            self.close()
 
     @property
     def seconds_left(self) -> float | None:
@@ -230,6 +231,7 @@ class Progress:
         """Show no more."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
 
 _current: ContextVar[Progress | None] = ContextVar("current", default=None)

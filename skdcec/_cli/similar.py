@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from skdcec._cli.captions import caption_font, drawable
 from skdcec._cli.console import note, printable, result_file, say, write_results
 from skdcec._cli.images import load_bunch, model_inputs, reading_of, tell_skipped
 from skdcec._cli.options import SimilarOptions
@@ -197,7 +198,7 @@ def _same_file(first: str, second: str) -> bool:
 
 def _write_sheet(options: SimilarOptions, path: Path, found: list[_Found], side: int = 144) -> None:
     """Draw each image or text, and beside it, in as many lines as it takes, what is similar."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     from skdcec.datasets import ImageLoader
     from skdcec.datasets.no_images import sheet_note
@@ -217,13 +218,13 @@ def _write_sheet(options: SimilarOptions, path: Path, found: list[_Found], side:
         len(found) * n_lines * height + gap,
     )
     sheet = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    draw, font = ImageDraw.Draw(sheet), caption_font()
     loader = ImageLoader(size=side, on_error="blank", n_jobs=options.jobs)
     for row, (query, others) in enumerate(found):
         top = gap + row * n_lines * height
         files = [file for _, file, _ in others]
         if options.text:
-            for i, line in enumerate(textwrap.wrap(_drawable(query), 22)[: side // caption]):
+            for i, line in enumerate(textwrap.wrap(drawable(query, font), 22)[: side // caption]):
                 draw.text((gap, top + i * caption), line, fill="black", font=font)
         else:
             files.insert(0, query)
@@ -233,7 +234,7 @@ def _write_sheet(options: SimilarOptions, path: Path, found: list[_Found], side:
             y = top + below * height
             sheet.paste(Image.fromarray(pixels), (x, y))
             file = files[rank - bool(options.text)]
-            text = _drawable(f"{rank}. " * bool(rank) + os.path.basename(file))
+            text = drawable(f"{rank}. " * bool(rank) + os.path.basename(file), font)
             while draw.textlength(text, font=font) > side:
                 text = text[:-1]
             draw.text((x, y + side + 1), text, fill="black", font=font)
@@ -241,8 +242,3 @@ def _write_sheet(options: SimilarOptions, path: Path, found: list[_Found], side:
     with replacing(path) as partial:
         sheet.save(partial, format=kind, quality=90, exif=sheet_note())
     note(f"Contact sheet: {path}", quiet=options.quiet)
-
-
-def _drawable(text: str) -> str:
-    """Return text in the letters that the font has."""
-    return printable(text).encode("latin-1", "replace").decode("latin-1")

@@ -31,8 +31,10 @@ def numbers(text: str) -> list[int]:
             numbers = sorted({int(part) for part in text.split(",")})
     except ValueError:
         numbers = []
-    if not numbers or numbers[0] < 2:
+    if not numbers:
         raise argparse.ArgumentTypeError(f"{text!r} is neither of the form 2..12 nor 4,7,10")
+    if numbers[0] < 2:
+        raise argparse.ArgumentTypeError(f"{text!r}: at least 2 clusters can be compared")
     return numbers
 
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_memory
 from skdcec import _persistence
 from skdcec._callers import caller_level
 from skdcec._encoders.weights import NAMES, weights_file
-from skdcec._files import write_bytes, write_json
+from skdcec._files import why_not_written, write_bytes, write_json
 from skdcec._maps import blocks
 from skdcec._nn import distributed
 from skdcec._nn.checkpoints import Checkpoint, kept_until_stored, tell
@@ -200,7 +200,7 @@ def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEs
         except ValueError:
             _warn(f"{entry} held a damaged entry, which is replaced.")
         except OSError as error:
-            _warn(f"{entry} cannot be used ({error}); nothing is kept there.")
+            _warn(f"{entry} cannot be used ({why_not_written(error)}); nothing is kept there.")
             tell("trouble", None)
             return _fit_together(encoder, X)
         with kept_until_stored():
@@ -208,7 +208,8 @@ def _load_or_fit(entry: _Entry, encoder: BaseEstimator, X: np.ndarray) -> BaseEs
             try:
                 entry.write(encoder)
             except OSError as error:
-                _warn(f"{entry} cannot be written to ({error}); nothing is kept there.")
+                why = why_not_written(error)
+                _warn(f"{entry} cannot be written to ({why}); nothing is kept there.")
                 tell("trouble", None)
         checkpoint.remove()
     return encoder
@@ -240,7 +241,8 @@ def _unpickle_or_fit(
     except _FitFailed as failure:
         raise failure.error from None
     except OSError as error:
-        _warn(f"The cache memory={str(folder)!r} cannot be used ({error}); nothing is kept there.")
+        why = why_not_written(error)
+        _warn(f"The cache memory={str(folder)!r} cannot be used ({why}); nothing is kept there.")
         ranks = distributed.current()
         # The others would not fit once more.
         return encoder if ranks is not None and ranks.has_told else _fit_together(encoder, X)

@@ -18,7 +18,7 @@ from numpy.lib import format as npy_format
 from PIL import __version__ as pillow_version
 
 from skdcec._callers import caller_level
-from skdcec._files import replacing
+from skdcec._files import replacing, why_not_written
 from skdcec.datasets.decode import UNREADABLE
 from skdcec.datasets.files import File, Listing
 from skdcec.datasets.steps import Row, Settings, decode_steps, digest_of
@@ -72,7 +72,7 @@ def load_rows(
             return _load_stored(folder, files, settings, **options)
         except OSError as error:
             needed = len(files) * settings.row_bytes
-            problem = f"The cache {folder!r} cannot be used ({error})"
+            problem = f"The cache {folder!r} cannot be used ({why_not_written(error)})"
             if needed > physical_memory():
                 raise OSError(
                     f"{problem}, and {needed / 2**30:.1f} GiB of images do not fit into memory."

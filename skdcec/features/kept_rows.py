@@ -12,7 +12,7 @@ import joblib
 import numpy as np
 
 from skdcec._callers import caller_level
-from skdcec._files import write_bytes
+from skdcec._files import why_not_written, write_bytes
 
 # Raised whenever equal images and networks would give other features than they did.
 _FORMAT = 1
@@ -76,8 +76,8 @@ class KeptRows:
 
     def _warn(self, error: OSError) -> None:
         warnings.warn(
-            f"The cache memory={str(self.folder)!r} cannot be used ({error}); nothing is kept "
-            "there.",
+            f"The cache memory={str(self.folder)!r} cannot be used ({why_not_written(error)}); "
+            "nothing is kept there.",
             UserWarning,
             stacklevel=caller_level(),
         )

@@ -18,8 +18,10 @@ class _Wording(NamedTuple):
     none: str
     separated: str
     structure: str
-    number: str
     higher: str
+    of_chance: str
+    smallest: str
+    careful: str
     alone: str
     edge: str
 
@@ -37,8 +39,11 @@ _WITH_NUMBERS = _Wording(
     "(their silhouette is up to {excess:.2f} less), but groups pass into each other "
     "(p = {gap:.2g}). k is a choice of resolution, of how finely to look; k = {best} fits "
     "best{good}.",
-    number="k = {}",
-    higher="k = {} has a higher silhouette {}",
+    higher="k = {top} has a higher silhouette {of} ({value:.3f}; k = {best}: {its_value:.3f})",
+    of_chance=", but so have points without clusters there ({chance:.3f} and {its_chance:.3f}).",
+    smallest="; of numbers that are as good but for noise, the smallest is taken.",
+    careful="; the choice goes by clusters that are sought with more care, how far apart they are "
+    "and how few near neighbours they part, both beyond what chance gives.",
     alone="Only one k was tried.",
     edge="The best k is at the edge of the list",
 )
@@ -53,8 +58,11 @@ _PLAIN = _Wording(
     structure="Structure, but no gap shown: there is more to see than in points without clusters, "
     "but groups pass into each other. So the number is a choice, of how finely to look; {best} "
     "clusters fit best{good}.",
-    number="{}",
-    higher="{} clusters lie farther apart {}",
+    # The numbers are in the table.
+    higher="{top} clusters {of} lie farther apart",
+    of_chance=", but so do {top} clusters of points that have none.",
+    smallest=", hardly: of numbers that are as good, the smallest is taken.",
+    careful="; more careful measures speak for {best}.",
     alone="Only one number was tried.",
     edge="The best number is at the edge of those tried",
 )
@@ -215,19 +223,20 @@ def _why_not_higher(results: dict[str, np.ndarray], best: int, words: _Wording) 
         if results["error"][top] or silhouette[top] - silhouette[at] < 0.001:
             continue
         chance, its_own = results["null_silhouette"][[top, at]]
-        text = (
-            f" {words.higher.format(numbers[top], of)} ({silhouette[top]:.3f}; "
-            f"{words.number.format(best)}: {silhouette[at]:.3f})"
-        )
         if chance - its_own >= silhouette[top] - silhouette[at]:
-            return text + (
-                f", but so have points without clusters there ({chance:.3f} and {its_own:.3f})."
-            )
-        if results["support"][top] >= results["support"][at] and numbers[top] > best:
-            return text + "; of numbers that are as good but for noise, the smallest is taken."
-        return text + (
-            "; the choice goes by clusters that are sought with more care, how far apart they are "
-            "and how few near neighbours they part, both beyond what chance gives."
+            reason = words.of_chance
+        elif results["support"][top] >= results["support"][at] and numbers[top] > best:
+            reason = words.smallest
+        else:
+            reason = words.careful
+        return f" {words.higher}{reason}".format(
+            top=numbers[top],
+            best=best,
+            of=of,
+            value=silhouette[top],
+            its_value=silhouette[at],
+            chance=chance,
+            its_chance=its_own,
         )
     return ""
 

@@ -20,6 +20,7 @@ from skdcec.report.choice_drawings import MIN_SHARE, silhouettes, splits
 from skdcec.report.page import source_hash, viewer_file
 from skdcec.report.thumbnails import Pictures, encode_webp
 
+SCRIPTS = ("elements.js", "copy.js", "choice.js")
 _SIDE = 56
 _SIDE_OF_BEST = 96
 _N_TYPICAL = 8
@@ -101,7 +102,11 @@ def write_choice_page(
     others = "".join(galleries[k] for k in numbers if k != best)
     columns = _columns_of(results, labels_of)
     style = viewer_file("choice.css")
-    policy = f"default-src 'none'; style-src '{source_hash(style)}'; img-src data:; base-uri 'none'"
+    script = '"use strict";\n\n' + "\n".join(map(viewer_file, SCRIPTS))
+    policy = (
+        f"default-src 'none'; script-src '{source_hash(script)}'; "
+        f"style-src '{source_hash(style)}'; img-src data:; base-uri 'none'"
+    )
     page = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
@@ -111,7 +116,7 @@ def write_choice_page(
 <main>
 <h1>How many clusters? {html.escape(title)}</h1>
 <p class="answer">{html.escape(answer or verdict)}</p>
-{f"<p><code>{html.escape(command)}</code></p>" if command else ""}
+{f'<p class="command"><code>{html.escape(command)}</code></p>' if command else ""}
 {f'<p class="verdict">{html.escape(verdict)}</p>' if answer else ""}
 {galleries.get(best, "")}
 <h2>How the numbers compare</h2>
@@ -126,6 +131,7 @@ useful.</p>
 {_split_section(labels_of)}
 {f"<h2>Other numbers that look good</h2>{others}" if others else ""}
 </main>
+<script>{script}</script>
 </body></html>
 """
     n_bytes = write_bytes(path, [page.encode("utf-8", "xmlcharrefreplace")])

@@ -13,6 +13,8 @@ from skdcec._analysis.palette import cluster_color
 # Smaller shares of a cluster that go elsewhere at the next k are not worth a line.
 MIN_SHARE = 0.1
 _WIDTH, _HEIGHT = 760, 300
+# Two numbers fit beside each other on a phone.
+_STEP = 260
 _LEFT, _BOTTOM = 60, 44
 _NODE, _GAP = 14, 6
 
@@ -105,7 +107,7 @@ def splits(labels_of: Mapping[int, np.ndarray]) -> str:
     n = len(labels_of[numbers[0]])
     most = max(int(labels.max()) + 1 for labels in labels_of.values())
     height = max(260, 26 * most)
-    step = max(120, (_WIDTH - 2 * _NODE - 40) / (len(numbers) - 1))
+    step = min(_STEP, max(120, (_WIDTH - 2 * _NODE - 40) / (len(numbers) - 1)))
     scale = (height - _GAP * (most - 1)) / n
     tops: list[dict[int, float]] = []
     bands: list[Any] = []

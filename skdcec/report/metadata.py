@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.metrics import normalized_mutual_info_score
 
 from skdcec._analysis.contingency import (
     adjusted_residuals,
@@ -16,6 +17,10 @@ from skdcec._files import as_number
 from skdcec.report.checks import check_labels, check_length
 
 MAX_LEVELS = 40
+# Values of several columns that so many of their images share, and columns that know so much of
+# each other where both are known, say the same: an artist, the folder, the year of death.
+_SAME_IMAGES = 0.9
+_SAME_COLUMN = 0.98
 # A table of values and clusters has to be in memory as a whole.
 _MAX_CATEGORIES = 10_000
 
@@ -138,9 +143,12 @@ def _bins(numbers: np.ndarray, n_bins: int = 8) -> tuple[list[str], np.ndarray]:
 def standouts(
     labels: np.ndarray, columns: list[Column], n_best: int = 4
 ) -> dict[int, list[Standout]]:
-    """Return the values of metadata that are most over-represented in each cluster."""
+    """Return the values of metadata that are most over-represented in each cluster.
+
+    Of values that the same images have, in several columns, only the first is one.
+    """
     clusters, position = np.unique(labels, return_inverse=True)
-    found: dict[int, list[tuple[float, Standout]]] = {c: [] for c in clusters.tolist()}
+    found: dict[int, list[_Candidate]] = {c: [] for c in clusters.tolist()}
     for column in columns:
         known = column.codes >= 0
         shape = (len(column.levels), len(clusters))
@@ -150,11 +158,55 @@ def standouts(
             size = int(counts[level, place])
             lift = float(size / expected[level, place])
             standout = Standout(column.name, column.levels[level], size, lift)
-            found[int(clusters[place])].append((residuals[level, place], standout))
+            candidate = _Candidate(float(residuals[level, place]), standout, column.codes, level)
+            found[int(clusters[place])].append(candidate)
     return {
-        cluster: [one for _, one in sorted(values, key=lambda entry: -entry[0])[:n_best]]
+        cluster: _of_different_images(sorted(values, key=lambda one: -one.residual), n_best)
         for cluster, values in found.items()
     }
+
+
+class _Candidate(NamedTuple):
+    residual: float
+    standout: Standout
+    codes: np.ndarray
+    level: int
+
+
+def _of_different_images(values: list[_Candidate], n_best: int) -> list[Standout]:
+    """Return the first values, without those that the same images have as an earlier one."""
+    kept: list[Standout] = []
+    told: list[np.ndarray] = []
+    for one in values:
+        having = one.codes == one.level
+        if any((having & other).sum() >= _SAME_IMAGES * (having | other).sum() for other in told):
+            continue
+        kept.append(one.standout)
+        told.append(having)
+        if len(kept) == n_best:
+            break
+    return kept
+
+
+def agreements_of(labels: np.ndarray, columns: list[Column], random_state: Any) -> list[dict]:
+    """Return what :func:`agreement_of` does of each column, and which earlier one is `like` it."""
+    found = [agreement_of(labels, column, random_state) for column in columns]
+    compared = [
+        (one, column) for one, column in zip(found, columns, strict=True) if "counts" in one
+    ]
+    for i, (one, column) in enumerate(compared):
+        for earlier, other in compared[:i]:
+            if "like" not in earlier and _divide_alike(column.codes, other.codes):
+                one["like"] = earlier["column"]
+                break
+    return found
+
+
+def _divide_alike(codes: np.ndarray, others: np.ndarray) -> bool:
+    both, either = (codes >= 0) & (others >= 0), (codes >= 0) | (others >= 0)
+    if both.sum() < _SAME_IMAGES * either.sum():
+        return False
+    return normalized_mutual_info_score(codes[both], others[both]) >= _SAME_COLUMN
 
 
 def agreement_of(labels: np.ndarray, column: Column, random_state: Any) -> dict:

@@ -57,7 +57,14 @@ def read_names(path: str | os.PathLike) -> dict[int, dict[str, str]]:
             raise ValueError(f"{os.fspath(path)} is not valid JSON: {error}.") from error
         rows = content.get("clusters") if isinstance(content, dict) else content
     else:
-        rows = as_rows(read_table(path))
+        table = read_table(path)
+        if "cluster" not in table:
+            raise ValueError(
+                f"{os.fspath(path)} has no column 'cluster', but {', '.join(map(repr, table))}: "
+                "names are read from what the page saves, or from a table with the columns "
+                "'cluster' and 'name'."
+            )
+        rows = as_rows(table)
     return names_of(rows, os.fspath(path))
 
 

@@ -24,6 +24,7 @@ from skdcec.report.thumbnails import CELL, CELLS_PER_SIDE, Thumbnails
 # One scope, in this order: from file:// no module can be imported.
 SCRIPTS = (
     "elements.js",
+    "copy.js",
     "data.js",
     "thumbnails.js",
     "names.js",

@@ -44,7 +44,7 @@ from skdcec.report.checks import (
     image_names,
 )
 from skdcec.report.given import columns_of, images_in, numbered
-from skdcec.report.metadata import agreement_of, metadata_columns, standouts
+from skdcec.report.metadata import agreements_of, metadata_columns, standouts
 from skdcec.report.names import check_names
 from skdcec.report.page import (
     Page,
@@ -453,7 +453,7 @@ def write_report(
     content |= payload_of_space(embedding[shown.rows], metric)
     content |= payload_of_run(title, history, settings) | files
     content["stability"] = payload_of_stability(firm)
-    content["agreement"] = [agreement_of(labels, column, seed) for column in columns]
+    content["agreement"] = agreements_of(labels, columns, seed)
     page = Page(content, encode_sheets(cells))
     flagged = np.flatnonzero([flag != "" for flag in shown.table["flag"]])
     thumbnails = pictures.thumbnails(shown.rows, flagged, max_bytes - page.n_bytes, rng)

@@ -24,9 +24,9 @@ function inTerminal(file) {
 
 // Sentences and commands in turn.
 function tellSaved(file, ...parts) {
-  $("saved").replaceChildren(`Saved as ${file} among your downloads. In the terminal `,
-    ...parts.map((part, k) => (k % 2 ? element("code", {}, part) : part)),
-    button("Close", () => { $("saved").hidden = true; }));
+  $("saved").replaceChildren(button("Close", () => { $("saved").hidden = true; }),
+    `Saved as ${file} among your downloads. In the terminal `,
+    ...parts.map((part, k) => (k % 2 ? commandLine(part) : part)));
   $("saved").hidden = false;
 }
 

@@ -7,16 +7,25 @@ function showMetadata() {
     return;
   }
   body.append(element("p", { class: "hint" }, "How far do the clusters agree with what else is known of the images? 0 is not at all, 1 completely (the NMI). Chance alone gives more than 0: only what lies above it, the mark on the bar, says something."));
-  body.append(element("ul", { class: "hint" }, ...data.agreement.filter(({ counts }) => counts).map((one) => element("li", {}, agreementInWords(one)))));
+  body.append(element("ul", { class: "hint" }, ...agreementsInWords().map((text) => element("li", {}, text))));
   body.append(scroller("How far clusters and metadata agree", agreementTable()));
   data.agreement.filter(({ counts }) => counts).forEach((agreement, rank) => body.append(crossTable(agreement, rank === 0)));
 }
 
-function agreementInWords({ column, nmi, chance }) {
-  const above = (nmi - chance) / Math.max(1e-9, 1 - chance);
+// A sentence for each degree, from the columns that clusters agree with most.
+function agreementsInWords() {
   const much = ["hardly more than chance would", "a little", "in part", "to a large part", "almost entirely"];
-  const degree = [0.03, 0.15, 0.4, 0.8].filter((limit) => above > limit).length;
-  return `Whoever knows the cluster of an image knows its ${column} ${much[degree]}: ${decimal(nmi)}, by chance ${decimal(chance)}.`;
+  const byDegree = much.map(() => []);
+  for (const one of data.agreement.filter(({ counts, like }) => counts && !like)) {
+    const { column, nmi, chance } = one;
+    const above = (nmi - chance) / Math.max(1e-9, 1 - chance);
+    const alike = data.agreement.filter(({ like }) => like === column).map((other) => other.column);
+    const names = `its ${[column, ...alike].join(" and its ")}${alike.length ? ", which divide the images alike" : ""}`;
+    byDegree[[0.03, 0.15, 0.4, 0.8].filter((limit) => above > limit).length].push(`${names} (${decimal(nmi)}, by chance ${decimal(chance)})`);
+  }
+  const listed = (names) => [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and ");
+  return much.map((degree, k) => (byDegree[k].length ? `Whoever knows the cluster of an image knows ${listed(byDegree[k])} ${degree}.` : ""))
+    .filter(Boolean).reverse();
 }
 
 function agreementTable() {

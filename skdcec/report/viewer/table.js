@@ -61,7 +61,7 @@ function showTablePage(columns, rows, view, sortBy) {
 }
 
 function tableCell(name, value) {
-  if (typeof value === "string") return element("td", {}, value);
+  if (typeof value === "string") return element("td", { class: value.length > 24 ? "long" : "" }, value);
   if (Number.isNaN(value) || (name === "second cluster" && value === NONE)) return element("td", {}, "");
   return element("td", { class: "right" }, Number.isInteger(value) ? String(value) : Number(value.toPrecision(3)).toString());
 }
