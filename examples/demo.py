@@ -85,9 +85,9 @@ def main(folder):
     print(
         f"\n2. Colour patches: {len(patches)} squares of {PATCH}x{PATCH} from two photographs, in "
         "8 clusters.\n"
-        '   Settings: encoder="auto", which for images in colour is what paintings have taught,\n'
-        "   beside colours and edges; nothing is trained. Labels: which photograph a patch is\n"
-        "   from. ACC can only be low here, as it credits one cluster for each photo.",
+        '   Settings: encoder="auto", which looks at the images and here takes what paintings\n'
+        "   have taught, beside colours and edges; nothing is trained. Labels: which photograph\n"
+        "   a patch is from. ACC can only be low here, as it credits one cluster for each photo.",
         flush=True,
     )
     model, seconds = next(meanwhile)

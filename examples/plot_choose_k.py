@@ -3,16 +3,16 @@ Search for the number of clusters
 =================================
 
 :class:`~skdcec.model_selection.NClustersSearch` compares many numbers of clusters for about twice
-the cost of one training, and says in words whether there are groups at all. What it does, and when
-not to believe it, is told in :ref:`choosing_k`.
+the cost of one training, and says in words whether there are groups at all. :ref:`choosing_k` tells
+what it does, and when not to believe it.
 """
 
 # %%
 # The search
 # ----------
-# These images are of five digits; the search is not told. The embedding is trained once. Each
-# number of clusters is then screened by k-means in it, and only the plausible ones are trained
-# further.
+# These images are of five digits; the search is not told. The embedding is trained once. In it,
+# clusters are then sought for each number in several ways, which takes seconds, and only the best
+# of the plausible numbers, at most three, are trained further.
 
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
@@ -29,9 +29,10 @@ search = NClustersSearch(
 print(search.verdict_)
 
 # %%
-# The line shows how well k-means does at each number, with two standard errors of the difference
-# to the best one. The dashed line is what points without any clusters reach. Plausible numbers are
-# shaded, and those that were trained have a diamond.
+# The line shows how far apart the clusters of k-means lie at each number (their silhouette), with
+# two standard errors of the difference to the best one. The dashed line is what points without any
+# clusters reach. Diamonds are the models that were trained, the larger one the chosen model.
+# Plausible numbers are shaded; they are found by more than this line, as :ref:`choosing_k` says.
 
 NClustersSearchDisplay.from_estimator(search)
 plt.show()

@@ -70,8 +70,9 @@ plt.show()
 # %%
 # Did training settle?
 # --------------------
-# ``history_`` holds what happened in each epoch of the joint training. Here few labels change any
-# more at the end, so more epochs would not lead to other clusters.
+# ``history_`` holds what happened in each epoch of the joint training, the second half of ``fit``,
+# which improves descriptions and clusters together. Here few labels change any more at the end, so
+# more epochs would not lead to other clusters.
 
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 epochs = np.arange(1, model.n_iter_ + 1)
@@ -85,7 +86,7 @@ plt.show()
 # New images
 # ----------
 # The fitted model assigns images that it has never seen. ``predict_proba`` tells clear cases from
-# doubtful ones: each row is spread over the clusters and sums to 1.
+# doubtful ones: each row has the probability of every cluster for one image, and sums to 1.
 
 assignment = model.predict_proba(new_images)
 

@@ -63,7 +63,7 @@ plt.show()
 # %%
 # In numbers
 # ----------
-# How often do the ten nearest neighbours name the right photograph?
+# How often do the ten nearest neighbours name the right photograph? 1 is always.
 
 from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier

@@ -7,7 +7,7 @@ scan is, how wide its margin. Such differences are best taken out before cluster
 :class:`~sklearn.pipeline.Pipeline`, the preparation is part of the model, so that new images go
 through it too.
 
-Here half of the images are underexposed, and the clusters are meant to show what is on the images.
+Here half of the images are underexposed, and the clusters are meant to follow what the images show.
 """
 
 # %%

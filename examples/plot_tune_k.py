@@ -19,8 +19,8 @@ compares them by a score. Three things are particular to clustering:
 # The search
 # ----------
 # The first half of training, learning an embedding, is the same for every number of clusters. With
-# ``memory`` it is done once and read from that folder afterwards: by the other candidates, and by
-# any later search on the same images. A lasting folder such as ``memory=".skdcec_cache"`` is the
+# ``memory``, a folder, it is done once and read from there afterwards: by the other candidates, and
+# by any later search on the same images. A lasting folder such as ``memory=".skdcec_cache"`` is the
 # usual choice; the one here goes away with the example. A fixed ``random_state`` is needed, because
 # without it no two pretrainings are the same.
 #
@@ -101,8 +101,9 @@ plt.show()
 # %%
 # What it cost
 # ------------
-# The first candidate learned the embedding for all of them. A search made for this question trains
-# only the plausible candidates, and says whether there are clusters at all:
-# :class:`~skdcec.model_selection.NClustersSearch`.
+# The first candidate learned the embedding for all of them.
+# :class:`~skdcec.model_selection.NClustersSearch`, which is made for this question, trains only the
+# plausible candidates, and says whether there are clusters at all
+# (:ref:`sphx_glr_auto_examples_plot_choose_k.py`).
 
 print("seconds per candidate:", search.cv_results_["mean_fit_time"].round(1))

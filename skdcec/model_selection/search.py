@@ -49,12 +49,13 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
     """Choose the number of clusters, and say whether there are any.
 
     The encoder is pretrained once, and each number of clusters k is screened in its embedding,
-    which takes seconds. Two kinds of evidence, which err on different sets, are each compared
-    with points drawn without clusters: whether the clusters cut few edges between nearest
-    neighbours, and their silhouette. The k that both support best is chosen, and those they
-    support about as well are plausible; only these are trained jointly. (In its own refined
-    embedding, each model is rewarded for the separation that it made itself, whatever its k.) A
-    test for gaps then says how strong the evidence is.
+    which takes seconds. Three kinds of evidence, which err on different sets, are joined: whether
+    the clusters cut few edges between nearest neighbours, and their silhouette, each compared
+    with points drawn without clusters; and whether two ways of finding clusters agree. The k
+    that they support best is chosen, and those they support about as well are plausible; only
+    the best of these are trained jointly. (In its own refined embedding, each model is rewarded
+    for the separation that it made itself, whatever its k.) A test for gaps then says how strong
+    the evidence is.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ class NClustersSearch(MetaEstimatorMixin, ClusterMixin, BaseEstimator):
           better, and its "covariance": "full", "tied", "diag" or "spherical";
         - "eigengap": of that graph; "resampled": adjusted Rand index of k-means on two halves;
           like "bic", to be looked at, but without a say in what is chosen;
-        - "plausible": whether k may be the best;
+        - "plausible": whether k is about as good as the best;
         - "trained": whether the rest of the row is of trained labels, or of k-means;
         - "silhouette", "difference", "standard_error": of these, in the shared space;
         - "n_found", "smallest_share": clusters with members, and the share of the smallest;
