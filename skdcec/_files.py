@@ -59,7 +59,7 @@ def told_of(path: Path, error: OSError, hidden: Path) -> OSError:
 _REASONS = {
     errno.EACCES: "you may not write there",
     errno.EPERM: "you may not write there",
-    errno.EROFS: "nothing can be written there",
+    errno.EROFS: "it is on a disk that is read-only",
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk is full",
     errno.ENOTDIR: "there is a file where a folder is needed",

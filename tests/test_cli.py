@@ -598,7 +598,7 @@ def test_metadata_from_a_table(tmp_path, folder, run):
         (["cluster", "images", "-k", "99"], "-k 99"),
         (["cluster", "images", "--device", "abacus"], "abacus"),
         (["cluster", "images", "--out", "file"], "is a file"),
-        (["cluster", "images", "--out", "file/out"], "Not a directory"),
+        (["cluster", "images", "--out", "file/out"], "there is a file where a folder is needed"),
         (["cluster", "images", "--metadata", "no.csv"], "no.csv"),
         (["assign", "model", "images", "--weights", "file"], "not behind a network"),
         (["cluster", "image"], "is 'images' meant?"),

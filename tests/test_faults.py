@@ -148,7 +148,7 @@ def test_readers_that_may_not_write_say_what_to_do(tools, faults, runs, folder):
             pass
         if (out / ".skdcec-finished").exists():
             break
-    with faults.at(1, errno.EROFS), pytest.raises(OSError, match="Read-only") as raised:
+    with faults.at(1, errno.EROFS), pytest.raises(OSError, match="read-only") as raised:
         load_model_and_run(out)
     assert ".skdcec" not in describe(raised.value)
     assert found(tools, out)[0] == second.state
