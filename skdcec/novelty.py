@@ -319,12 +319,17 @@ class _Normal(NamedTuple):
         precisions = 1 / (np.append(known, left) + _RIDGE)
         return cls(means / unit, unit, np.ascontiguousarray(directions[:n_kept]), precisions)
 
-    def squared_distances(self, rows: np.ndarray) -> np.ndarray:
-        """Return the squared Mahalanobis distance of each row to the nearest center."""
+    def squared_distances(self, rows: np.ndarray, *, one_sided: bool = False) -> np.ndarray:
+        """Return the squared Mahalanobis distance of each row to the nearest center.
+
+        With `one_sided`, a last number below that of a center counts as being the same.
+        """
         rows = rows.astype(np.float64) / self.unit
         nearest = np.full(len(rows), np.inf)
         for center in self.centers:
             rest = rows - center
+            if one_sided:
+                rest[:, -1] = rest[:, -1].clip(0)
             along = np.square(rest @ self.directions.T)
             left = (np.square(rest).sum(axis=1) - along.sum(axis=1)).clip(0)
             distances = along @ self.precisions[:-1] + left * self.precisions[-1]
@@ -387,7 +392,10 @@ def _distances(
     """Return how far images are from what is usual."""
     # Plain tuples where they come from a file.
     clusters, normal = _Normal(*usual["clusters"]), _Normal(*usual["numbers"])
-    return np.sqrt(normal.squared_distances(_with_distance(clusters, numbers, embedding)))
+    rows = _with_distance(clusters, numbers, embedding)
+    # To lie nearer to a cluster than is usual is not novel. An encoder that was fitted on few
+    # images puts all further ones nearer, as it spreads those few more than it does others.
+    return np.sqrt(normal.squared_distances(rows, one_sided=True))
 
 
 def _with_distance(clusters: _Normal, numbers: np.ndarray, embedding: np.ndarray) -> np.ndarray:

@@ -196,6 +196,8 @@ def test_help_fits_the_terminal(command, capsys, monkeypatch):
         main([command, "--help"])
     text = capsys.readouterr().out.split("examples:")[0]
     assert max(map(len, text.splitlines())) <= 60
+    described = text.split("positional arguments:")[0].splitlines()[1:]
+    assert not [line for line in described if line.startswith(" ") and "[options]" not in line]
 
 
 def test_choose_k_takes_the_letter_that_cluster_takes():
@@ -746,6 +748,10 @@ def test_names_are_read_back_and_stay(out, tmp_path, run, folder):
     assert "Nocturnes" in result.out
     summary = read_csv(out / "cluster_summary.csv")
     assert summary["name"] == ["Golden", "Nocturnes", ""]
+
+    (tmp_path / "more.csv").write_text("cluster,name\n3,Still lifes\n")
+    result = run("report", out, "--names", tmp_path / "more.csv")
+    assert "more.csv names cluster 3, but the clusters are 0 to 2" in result.err
     assert summary["note"] == ["", "all at sea", ""]
     assigned = read_csv(run("assign", out, folder / "night").out)
     assert {*zip(assigned["cluster"], assigned["name"], strict=True)} <= {

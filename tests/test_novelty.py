@@ -128,6 +128,15 @@ def test_the_share_that_is_flagged_follows_contamination(model, known, unseen):
     assert shares == pytest.approx([0.01, 0.1, 0.3], abs=0.08)
 
 
+def test_few_images_behind_the_painting_encoder_are_usual_themselves(unseen):
+    # It keeps more components than there are images, so all lie nearer than those held out.
+    few = paintings(70, 2)
+    detector = NoveltyDetector(clusterer(encoder="paintings", max_epochs=0).fit(few)).fit(few)
+    assert np.mean(detector.predict(few) == -1) < 0.05
+    assert np.mean(detector.predict(unseen) == -1) < 0.05
+    assert np.all(detector.predict(noise(20, 0)) == -1)
+
+
 def test_the_limit_is_not_one_of_images_that_set_what_is_usual(known):
     # Sixty images of many features: by their own statistics they all are near.
     rows = known[:60].reshape(60, -1)[:, ::7] / 255.0

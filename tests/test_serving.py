@@ -65,6 +65,12 @@ def test_what_is_no_picture_is_told_so(client):
         answer = client.post("/cluster", content=content)
         assert answer.status_code == 422
         assert "cannot be used" in answer.json()["detail"]
+    # The reason itself holds something in parentheses.
+    noisy = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noisy).save(buffer, "JPEG")
+    answer = client.post("/cluster", content=buffer.getvalue()[:3000])
+    assert "image file is truncated (" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("claims", [True, False])

@@ -52,7 +52,8 @@ def classify(path: str) -> dict:
     try:
         image = loader.transform([path])
     except ValueError as error:
-        reason = str(error).rpartition("(")[2].partition(")")[0]
+        # The message may have a parenthesis within that of the reason.
+        reason = str(error).partition(f"{path!r} (")[2].rpartition(")")[0]
         raise HTTPException(422, f"The picture cannot be used: {reason}.") from error
     probabilities = saved.model.predict_proba(image)[0]
     found = int(probabilities.argmax())

@@ -46,5 +46,6 @@ def filled(text: str) -> str:
     width = min(_MAX_WIDTH, shutil.get_terminal_size().columns - 2)
     paragraphs = text.strip().split("\n\n")
     return "\n\n".join(
-        textwrap.fill(paragraph, max(width, 20), break_on_hyphens=False) for paragraph in paragraphs
+        textwrap.fill(paragraph.strip(), max(width, 20), break_on_hyphens=False)
+        for paragraph in paragraphs
     )

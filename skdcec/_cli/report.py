@@ -69,7 +69,7 @@ def _draw_again(options: ReportOptions, out: Path) -> Report:
     if options.images or options.edits:
         result.pins = pins_of(result)
     if options.names:
-        names |= read_names(options.names)
+        names |= _of_clusters(read_names(options.names), options.names, int(result.labels.max()))
     renamed = bool(options.names or options.edits)
     with staged(out) as folder:
         report = draw(result, folder, out, options, names=names, write_names=renamed)
@@ -79,6 +79,19 @@ def _draw_again(options: ReportOptions, out: Path) -> Report:
     if options.draft_names:
         _write_drafts(options.draft_names, result, report)
     return report
+
+
+def _of_clusters(
+    given: dict[int, dict[str, str]], path: str, last: int
+) -> dict[int, dict[str, str]]:
+    """Return the names as they are, if all are of clusters that there are."""
+    unknown = sorted(cluster for cluster in given if cluster > last)
+    if unknown:
+        raise ValueError(
+            f"{path} names cluster {unknown[0]}, but the clusters are 0 to {last}: correct the "
+            "number, or leave the row out."
+        )
+    return given
 
 
 def _write_drafts(path: str, result: Run, report: Report) -> None:

@@ -49,7 +49,7 @@ class _Collection(Bunch):
         if isinstance(key, str):
             raise KeyError(key)
         raise TypeError(
-            f"What load_images returns has names, such as 'images', and no row {key!r}: where some "
+            f"What load_images returns has names, such as 'images', and no row {key}: where some "
             "images are chosen, as by a search of scikit-learn, give its images."
         )
 
