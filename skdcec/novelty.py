@@ -110,6 +110,8 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
         "n_features_in_": declared.n_features,
         "offset_": declared.number(-math.inf, 0),
         "_usual": Kind("what is usual of embeddings and of numbers", lambda v: _is_usual(v)),
+        # Detectors of earlier versions have none: to them, what lay too near was novel, too.
+        "_one_sided": declared.either(declared.flag, declared.nothing),
     }
     _role = "detector"
     _parameter_constraints: dict[str, Any] = {
@@ -161,6 +163,7 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
         labels, (numbers, embedding) = labels[some], self._numbers(X[some])
         self.n_features_in_ = math.prod(X.shape[1:])
         self._usual = _fit_usual(numbers, embedding, labels)
+        self._one_sided = True
         if len(labels) < _MIN_IMAGES:
             warnings.warn(
                 f"{len(labels)} images are too few to tell which new ones are unlike them, so none "
@@ -204,8 +207,9 @@ class NoveltyDetector(SavedEstimator, OutlierMixin, BaseEstimator):
             raise ValueError(
                 f"X is a {type(X.item()).__name__}: give rows, as the estimator was fitted on."
             )
+        one_sided = bool(getattr(self, "_one_sided", False))
         scores = [
-            -_distances(self._usual, *self._numbers(X[start : start + _CHUNK]))
+            -_distances(self._usual, *self._numbers(X[start : start + _CHUNK]), one_sided)
             for start in range(0, len(X), _CHUNK)
         ]
         return np.concatenate(scores)
@@ -387,7 +391,10 @@ def _folds(n: int) -> Iterator[np.ndarray]:
 
 
 def _distances(
-    usual: dict[str, tuple[np.ndarray, ...]], numbers: np.ndarray, embedding: np.ndarray
+    usual: dict[str, tuple[np.ndarray, ...]],
+    numbers: np.ndarray,
+    embedding: np.ndarray,
+    one_sided: bool = True,
 ) -> np.ndarray:
     """Return how far images are from what is usual."""
     # Plain tuples where they come from a file.
@@ -395,7 +402,7 @@ def _distances(
     rows = _with_distance(clusters, numbers, embedding)
     # To lie nearer to a cluster than is usual is not novel. An encoder that was fitted on few
     # images puts all further ones nearer, as it spreads those few more than it does others.
-    return np.sqrt(normal.squared_distances(rows, one_sided=True))
+    return np.sqrt(normal.squared_distances(rows, one_sided=one_sided))
 
 
 def _with_distance(clusters: _Normal, numbers: np.ndarray, embedding: np.ndarray) -> np.ndarray:

@@ -365,3 +365,13 @@ def test_pixels_of_any_shape_can_be_counted(shape):
 def test_values_below_zero_can_be_counted():
     images = np.random.default_rng(0).normal(size=(4, 16, 16, 3))
     assert np.isfinite(pixel_statistics(images, 5.0)).all()
+
+
+def test_to_detectors_of_earlier_versions_too_near_is_novel_as_it_was(model, known, tmp_path):
+    detector = NoveltyDetector(model).fit(known)
+    detector.save(tmp_path / "detector.safetensors")
+    loaded = NoveltyDetector.load(tmp_path / "detector.safetensors")
+    earlier = pickle.loads(pickle.dumps(loaded))
+    del earlier._one_sided
+    np.testing.assert_array_equal(loaded.score_samples(known), detector.score_samples(known))
+    assert not np.allclose(earlier.score_samples(known), detector.score_samples(known))
