@@ -20,9 +20,16 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from skdcec import _files
 from skdcec._callers import caller_level
-from skdcec._files import as_table, parse_json, read_json, versions, write_json, write_table
+from skdcec._files import (
+    as_table,
+    parse_json,
+    read_json,
+    versions,
+    why_not_written,
+    write_json,
+    write_table,
+)
 from skdcec._folders import (
     ARRAYS,
     CLUSTERS,
@@ -585,7 +592,7 @@ def cache_folder(path: str | os.PathLike | None = None) -> Path | None:
             raise PermissionError("you may not write there")
     except OSError as error:
         warnings.warn(
-            f"The cache cannot be used: {_files.why_not_written(error)} ({folder}). This run goes "
+            f"The cache cannot be used: {why_not_written(error)} ({folder}). This run goes "
             "on without, and the next reads all images again; --cache FOLDER takes another folder.",
             stacklevel=caller_level(),
         )
