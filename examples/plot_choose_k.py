@@ -29,6 +29,9 @@ search = NClustersSearch(
 print(search.verdict_)
 
 # %%
+# Look at the range in the verdict rather than at the one number. People write a digit in more than
+# one way, so more clusters than digits may fit as well or better, and the range should hold five.
+#
 # The line shows how far apart the clusters of k-means lie at each number (their silhouette), with
 # two standard errors of the difference to the best one. The dashed line is what points without any
 # clusters reach. Diamonds are the models that were trained, the larger one the chosen model.
